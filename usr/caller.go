@@ -1,0 +1,81 @@
+package usr
+
+import "fmt"
+
+// Method is how a caller proved a name.
+type Method string
+
+// The methods, by the words that whoami shows.
+const (
+	MethodSocket   Method = "ux"         // peer credentials of the unix socket
+	MethodX509     Method = "x509"       // client certificate
+	MethodToken    Method = "jwt"        // bearer token of the cluster
+	MethodOpenID   Method = "jwt-openid" // bearer token of an identity provider
+	MethodPassword Method = "basic"      // password
+	MethodSession  Method = "session"    // cookie of the console
+)
+
+func (m Method) known() bool {
+	switch m {
+	case MethodSocket, MethodX509, MethodToken, MethodOpenID, MethodPassword, MethodSession:
+		return true
+	}
+	return false
+}
+
+// Caller is whoever makes one call. The zero value is somebody who has not proved a name.
+type Caller struct {
+	Name      string // of the user, as proved by Method
+	Method    Method
+	Grants    Grants
+	Address   string // where the call comes from, for the audit trail
+	RequestID string // of this call, for the audit trail
+}
+
+// Authenticated tells whether c proved a name by a method that is known.
+func (c Caller) Authenticated() bool { return c.Name != "" && c.Method.known() }
+
+// May returns nil when c meets need. Else it returns [ErrUnauthenticated], when c has not proved a name, or an [ErrDenied] that says what
+// was needed and what c holds.
+func (c Caller) May(need Need) error {
+	if need.kind == needAnyone {
+		return nil
+	}
+	if !c.Authenticated() {
+		return ErrUnauthenticated
+	}
+	switch need.kind {
+	case needAuthenticated:
+		return nil
+	case needRole:
+		if c.Grants.Has(need.role, need.namespace) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: needs %s; %.64q holds %s", ErrDenied, need, c.Name, c.held())
+}
+
+// held says what c holds, for a message that one line can take.
+func (c Caller) held() string {
+	const line = 256
+	text := c.Grants.String()
+	switch {
+	case text == "":
+		return "no grant"
+	case len(text) > line:
+		return fmt.Sprintf("%d grants", len(c.Grants.held))
+	}
+	return text
+}
+
+// is tells whether o is the user object of c, and c proved to be that user in person.
+//
+// The subject of an identity provider has no user object: the one of the same name is somebody else's. A token of the cluster may hold
+// less than its subject, and must not be the way to the rest.
+func (c Caller) is(o Object) bool {
+	switch c.Method {
+	case MethodX509, MethodPassword, MethodSession:
+		return c.Name != "" && o == Object{Namespace: system, Kind: kindUsr, Name: c.Name}
+	}
+	return false
+}

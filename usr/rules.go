@@ -1,0 +1,178 @@
+package usr
+
+import "fmt"
+
+// Object is the path of what a caller wants to touch: namespace/kind/name.
+type Object struct {
+	Namespace, Kind, Name string
+}
+
+// String returns the path of o.
+func (o Object) String() string { return o.Namespace + "/" + o.Kind + "/" + o.Name }
+
+// The kinds of objects.
+const (
+	kindSec     = "sec"
+	kindUsr     = "usr"
+	kindCfg     = "cfg"
+	kindCluster = "ccfg"
+)
+
+// CanRead decides whether c may read what o shows of itself: its keywords, the names of its keys, its state.
+//
+// That needs guest on the namespace. Users may read their own.
+func CanRead(c Caller, o Object) error {
+	if c.is(o) {
+		return nil
+	}
+	need := Need{}
+	switch o.Kind {
+	case kindSec, kindUsr, kindCfg, kindCluster:
+		need = In(RoleGuest, o.Namespace)
+	}
+	return c.mayTo("reading "+o.String(), need)
+}
+
+// CanReadKey decides whether c may read the value of a key of o. Whatever gives a value away is reading it: decoding, renaming the key,
+// packing it into PKCS #12.
+func CanReadKey(c Caller, o Object, key string) error {
+	if o.Kind == kindUsr && key == "password" && c.Authenticated() {
+		// SPEC 6: "`password` is never readable". By root neither.
+		return fmt.Errorf("reading key %q of %s: %w: it can be set and never be read", key, o, ErrDenied)
+	}
+	if c.is(o) && (private(key) || key == "certificate" || key == "certificate_chain") {
+		return nil // what they hold anyway
+	}
+	return c.mayTo(fmt.Sprintf("reading key %q of %s", key, o), needToReadKey(o, key))
+}
+
+func needToReadKey(o Object, key string) Need {
+	switch {
+	case o.Kind == kindSec && o.Namespace == system:
+		// SPEC 6: nobody touches "`system/sec/*` without `root`": the keys of the CA, of the listener and of the tokens live there.
+		return Root()
+	case o.Kind == kindSec || o.Kind == kindUsr:
+		if private(key) {
+			// SPEC 6: "no role but `root` reads another's `private_key` or any signing key". Any sec may be a CA.
+			return Root()
+		}
+		// SPEC 6: "Reading a `sec` or `usr` value needs `admin` on its namespace".
+		return In(RoleAdmin, o.Namespace)
+	case o.Kind == kindCfg:
+		return In(RoleGuest, o.Namespace)
+	}
+	return Need{}
+}
+
+// private tells whether the value of key holds a private key.
+func private(key string) bool { return key == "private_key" || key == "fullpem" }
+
+// CanWrite decides whether c may change, delete or, in a namespace that exists, create o.
+//
+// It knows nothing of what a user holds: asked about a usr it says yes to root alone, and [CanChangeUser] is who to ask.
+func CanWrite(c Caller, o Object) error {
+	need := Need{}
+	switch {
+	case o.Kind == kindSec && o.Namespace == system:
+		// SPEC 6: nobody touches "`system/sec/*` without `root`".
+		need = Root()
+	case o.Kind == kindSec, o.Kind == kindCfg:
+		// SPEC 6: "`*` does not reach `system`: that needs its name or `root`".
+		need = In(RoleAdmin, o.Namespace)
+	case o.Kind == kindUsr, o.Kind == kindCluster:
+		// The cluster's keywords say which CAs are believed: setting them is making users.
+		need = Root()
+	}
+	return c.mayTo("changing "+o.String(), need)
+}
+
+// CanChangeUser decides whether c may change or delete the user o, who holds theirs, in any way: keywords, keys, password, certificate.
+//
+// It needs admin on the namespace. And since whoever sets a password or a certificate can then call as that user, it needs all that the
+// user holds. SPEC 6: "A caller cannot give a grant that it does not hold", to itself neither. For a user yet to be made, theirs is zero;
+// the grants to be set are for [CanGrant].
+func CanChangeUser(c Caller, o Object, theirs Grants) error {
+	need := Need{}
+	if o.Kind == kindUsr {
+		need = In(RoleAdmin, o.Namespace)
+	}
+	if err := c.mayTo("changing "+o.String(), need); err != nil {
+		return err
+	}
+	if c.Grants.Covers(theirs) != nil { // its text would tell what the user holds
+		return fmt.Errorf("changing %s: %w: needs every grant that this user holds; %.64q holds %s", o, ErrDenied, c.Name, c.held())
+	}
+	return nil
+}
+
+// CanGrant decides whether c may give somebody, c included, the grants want: all of the new value of the keyword, not what is new in it.
+//
+// SPEC 6: "A caller cannot give a grant that it does not hold".
+func CanGrant(c Caller, want Grants) error {
+	if !c.Authenticated() {
+		return ErrUnauthenticated
+	}
+	if err := c.Grants.Covers(want); err != nil {
+		return fmt.Errorf("giving grants: %w; %.64q holds %s", err, c.Name, c.held())
+	}
+	return nil
+}
+
+// CanSetKeyword decides whether c, who may change an object, may also set or unset this keyword of it.
+//
+// The keywords that say whom a certificate speaks for, or whom a CA may sign, need root. SPEC 6: nobody may "change `cn`" without it.
+// Of grant it knows no values: asked about it, it says yes to root alone, and [CanGrant] is who to ask.
+func CanSetKeyword(c Caller, keyword string) error {
+	need := Authenticated()
+	switch keyword {
+	case "cn", "names", "profile", "allow_names", "deny_names", "grant":
+		need = Root()
+	}
+	return c.mayTo(fmt.Sprintf("setting keyword %q", keyword), need)
+}
+
+// CanCreateNamespace decides whether c may create the first object of a namespace that does not exist yet. Whoever may and is not root then
+// gets admin on it: see [Grants.With].
+//
+// SPEC 6: "`squatter` may create objects in a namespace that does not exist yet and then gets `admin:<ns>`". The namespace system is
+// root's to create.
+func CanCreateNamespace(c Caller, namespace string) error {
+	if err := ValidName(namespace); err != nil {
+		return fmt.Errorf("creating a namespace: %w", err)
+	}
+	need := Cluster(RoleSquatter)
+	if namespace == system {
+		need = Root()
+	}
+	return c.mayTo(fmt.Sprintf("creating namespace %q", namespace), need)
+}
+
+// CanSignNames decides whether c may have a certificate signed that speaks for names. The func permitted is the user's keyword "names": it
+// returns nil for a name that the keyword permits, and why not for any other.
+//
+// SPEC 4: root "is bound by the CA's policy alone". Everybody else needs at least one name, and each of them permitted.
+func CanSignNames(c Caller, names []string, permitted func(name string) error) error {
+	if c.May(Root()) == nil {
+		return nil
+	}
+	if !c.Authenticated() {
+		return ErrUnauthenticated
+	}
+	if len(names) == 0 || permitted == nil {
+		return fmt.Errorf("signing: %w: %.64q may only have certificates signed for the names of keyword \"names\"", ErrDenied, c.Name)
+	}
+	for _, name := range names {
+		if err := permitted(name); err != nil {
+			return fmt.Errorf("signing for name %.255q: %w to %.64q: %w", name, ErrDenied, c.Name, err)
+		}
+	}
+	return nil
+}
+
+// mayTo is [Caller.May] with what was tried in front of the error.
+func (c Caller) mayTo(try string, need Need) error {
+	if err := c.May(need); err != nil {
+		return fmt.Errorf("%s: %w", try, err)
+	}
+	return nil
+}
