@@ -1,0 +1,48 @@
+package pki
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"slices"
+
+	"github.com/cloudflare/cfssl/certinfo"
+)
+
+// CertificateInfo is the JSON view of a certificate: cfssl's, with what it leaves out.
+type CertificateInfo struct {
+	certinfo.Certificate          // serial_number is decimal here; sans hold every kind of name
+	Serial               Serial   `json:"serial"`
+	Fingerprint          string   `json:"sha256_fingerprint"` // lower-case hexadecimal, of the DER
+	Key                  string   `json:"key"`                // as DescribeKey
+	IsCA                 bool     `json:"is_ca"`
+	KeyUsage             string   `json:"key_usage"`
+	ExtKeyUsage          []string `json:"ext_key_usage"`
+}
+
+// Info returns the JSON view of any certificate.
+func Info(cert *x509.Certificate) CertificateInfo {
+	info := CertificateInfo{
+		Certificate: *certinfo.ParseCertificate(cert),
+		Serial:      SerialOf(cert),
+		Fingerprint: Fingerprint(cert),
+		Key:         DescribeKey(cert.PublicKey),
+		IsCA:        cert.BasicConstraintsValid && cert.IsCA,
+		KeyUsage:    cert.KeyUsage.String(),
+		ExtKeyUsage: []string{},
+	}
+	for _, usage := range cert.ExtKeyUsage {
+		info.ExtKeyUsage = append(info.ExtKeyUsage, usage.String())
+	}
+	// certinfo lists DNS names and addresses only.
+	names := NamesOf(cert)
+	info.SANs = slices.Concat(info.SANs, names.Email, names.URI)
+	return info
+}
+
+// Fingerprint returns the SHA-256 hash of a certificate's DER, in lower-case
+// hexadecimal.
+func Fingerprint(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.Raw)
+	return hex.EncodeToString(sum[:])
+}

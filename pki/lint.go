@@ -1,0 +1,289 @@
+package pki
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/asn1"
+	"fmt"
+	"slices"
+	"strings"
+
+	zcrypto "github.com/zmap/zcrypto/x509"
+	_ "github.com/zmap/zlint/v3" // registers its lints
+	zlint "github.com/zmap/zlint/v3/lint"
+	"golang.org/x/crypto/cryptobyte"
+	cryptobyte_asn1 "golang.org/x/crypto/cryptobyte/asn1"
+)
+
+// A Severity says whether a finding stops a signature.
+type Severity string
+
+// The severities. A draft with an error is refused.
+const (
+	SeverityWarning Severity = "warning"
+	SeverityError   Severity = "error"
+)
+
+// A Finding is what a lint has against a certificate.
+type Finding struct {
+	Lint     string // "e_ext_san_uri_relative" (zlint), "omca_eku_by_profile" (ours)
+	Severity Severity
+	Citation string // document and section
+	Detail   string
+}
+
+// Lint holds cert against zlint's RFC 5280 and community lints and our own.
+// issuer is the certificate of its issuer (cert itself for a root), nil when
+// that is not known; with the zero Profile the lints about its use are left
+// out. No finding means that it is well made, not that it is valid.
+func Lint(cert, issuer *x509.Certificate, profile Profile) []Finding {
+	return newLinter().run(cert, issuer, profile)
+}
+
+// A skip takes a lint of zlint out for the certificates that it is wrong about.
+type skip struct {
+	lint, reason string
+	applies      func(*x509.Certificate) bool
+}
+
+// skips is the reviewed list of lints of zlint that we do not follow.
+func skips() []skip {
+	return []skip{{
+		lint:   "e_ext_san_uri_host_not_fqdn_or_ip",
+		reason: "a SPIFFE trust domain may be a single label (SPIFFE-ID, 2.1); canonicalURI checks the host of every other URI",
+		applies: func(c *x509.Certificate) bool {
+			return !slices.ContainsFunc(NamesOf(c).URI, func(s string) bool { return !strings.HasPrefix(s, "spiffe://") })
+		},
+	}}
+}
+
+// A linter holds the lints to run, chosen once.
+type linter struct {
+	lints  []*zlint.CertificateLint
+	skips  []skip
+	config zlint.Configuration
+}
+
+// newLinter chooses the lints: those of the sources that speak of any X.509
+// certificate. The CA/Browser Forum's refuse private names and addresses.
+func newLinter() linter {
+	registry := zlint.GlobalRegistry()
+	l := linter{skips: skips(), config: registry.GetConfiguration()}
+	for _, source := range []zlint.LintSource{
+		zlint.RFC5280, zlint.RFC3279, zlint.RFC5480, zlint.RFC5891, zlint.RFC8813, zlint.Community,
+	} {
+		l.lints = append(l.lints, registry.CertificateLints().BySource(source)...)
+	}
+	return l
+}
+
+// run returns the findings on cert, ours first.
+func (l linter) run(cert, issuer *x509.Certificate, profile Profile) []Finding {
+	findings := ownFindings(cert, issuer, profile)
+	parsed, err := zcrypto.ParseCertificate(cert.Raw)
+	if err != nil {
+		return append(findings, Finding{"omca_readable", SeverityError, "RFC 5280: 4.1", err.Error()})
+	}
+	// zlint.LintCertificateEx would file the result of every lint; only the bad ones matter.
+	for _, lint := range l.lints {
+		result := lint.Execute(parsed, l.config)
+		if result.Status < zlint.Warn || l.skipped(lint.Name, cert) {
+			continue
+		}
+		severity := SeverityError
+		if result.Status == zlint.Warn {
+			severity = SeverityWarning
+		}
+		detail := result.Details
+		if detail == "" {
+			detail = lint.Description
+		}
+		findings = append(findings, Finding{lint.Name, severity, lint.Citation, detail})
+	}
+	return findings
+}
+
+func (l linter) skipped(name string, cert *x509.Certificate) bool {
+	return slices.ContainsFunc(l.skips, func(s skip) bool { return s.lint == name && s.applies(cert) })
+}
+
+// refusal returns ErrInvalid with every finding that is an error, nil without one.
+func refusal(findings []Finding) error {
+	var errs []string
+	for _, f := range findings {
+		if f.Severity == SeverityError {
+			errs = append(errs, fmt.Sprintf("%s: %s (%s)", f.Lint, f.Detail, f.Citation))
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrInvalid, strings.Join(errs, "; "))
+}
+
+// A lintee is what our own lints look at.
+type lintee struct {
+	*x509.Certificate
+	issuer  *x509.Certificate // nil when not known
+	profile Profile           // zero when not known
+}
+
+// A lint of ours says what is wrong, "" for nothing.
+type lint struct {
+	name, citation string
+	check          func(lintee) string
+}
+
+// ownLints is the table of our lints.
+func ownLints() []lint {
+	return []lint{
+		{"omca_serial", "RFC 5280: 4.1.2.2", lintSerial},
+		{"omca_empty_rdn", "X.520: attributes have a minimum size of 1", lintEmptyRDN},
+		{"omca_validity_order", "RFC 5280: 4.1.2.5", lintValidityOrder},
+		{"omca_key_identifiers", "RFC 5280: 4.2.1.1, 4.2.1.2", lintKeyIdentifiers},
+		{"omca_life_within_issuer", "RFC 5280: 6.1", lintLife},
+		{"omca_issuer_differs", "RFC 5280: 4.1.2.4", lintIssuer},
+		{"omca_basic_constraints", "RFC 5280: 4.2.1.9", lintBasicConstraints},
+		{"omca_key_usage_by_profile", "RFC 5280: 4.2.1.3", lintKeyUsage},
+		{"omca_eku_by_profile", "RFC 5280: 4.2.1.12", lintExtKeyUsage},
+		{"omca_san_by_profile", "RFC 9525: 4.1", lintNames},
+	}
+}
+
+func ownFindings(cert, issuer *x509.Certificate, profile Profile) []Finding {
+	var findings []Finding
+	for _, lint := range ownLints() {
+		if detail := lint.check(lintee{cert, issuer, profile}); detail != "" {
+			findings = append(findings, Finding{lint.name, SeverityError, lint.citation, detail})
+		}
+	}
+	return findings
+}
+
+// lintSerial: RFC 5280 wants a positive number of at most 20 octets; 64 bits
+// of it are what the CA/Browser Forum wants from a random source.
+func lintSerial(c lintee) string {
+	switch n := c.SerialNumber; {
+	case n.Sign() <= 0:
+		return "serial number is not positive"
+	case n.BitLen() > 8*maxSerialOctets-1:
+		return fmt.Sprintf("serial number of %d bits does not fit 20 octets", n.BitLen())
+	case n.BitLen() < 64:
+		return fmt.Sprintf("serial number of %d bits cannot have 64 random ones", n.BitLen())
+	}
+	return ""
+}
+
+func lintEmptyRDN(c lintee) string {
+	dn := cryptobyte.String(c.RawSubject)
+	if !dn.ReadASN1(&dn, cryptobyte_asn1.SEQUENCE) {
+		return "subject is no sequence"
+	}
+	for !dn.Empty() {
+		var rdn, attribute, value cryptobyte.String
+		if !dn.ReadASN1(&rdn, cryptobyte_asn1.SET) || rdn.Empty() {
+			return "subject has an RDN without an attribute"
+		}
+		for !rdn.Empty() {
+			if !rdn.ReadASN1(&attribute, cryptobyte_asn1.SEQUENCE) ||
+				!attribute.SkipASN1(cryptobyte_asn1.OBJECT_IDENTIFIER) ||
+				!attribute.ReadAnyASN1(&value, new(cryptobyte_asn1.Tag)) || value.Empty() {
+				return "subject has an attribute without a value"
+			}
+		}
+	}
+	return ""
+}
+
+func lintValidityOrder(c lintee) string {
+	if c.NotAfter.Before(c.NotBefore) {
+		return fmt.Sprintf("notAfter %s is before notBefore %s", c.NotAfter, c.NotBefore)
+	}
+	return ""
+}
+
+func lintKeyIdentifiers(c lintee) string {
+	selfIssued := bytes.Equal(c.RawIssuer, c.RawSubject)
+	switch {
+	case len(c.SubjectKeyId) == 0:
+		return "no subject key identifier"
+	case len(c.AuthorityKeyId) == 0 && !selfIssued:
+		return "no authority key identifier"
+	case c.issuer == nil || len(c.AuthorityKeyId) == 0 || len(c.issuer.SubjectKeyId) == 0:
+		return ""
+	case !bytes.Equal(c.AuthorityKeyId, c.issuer.SubjectKeyId):
+		return fmt.Sprintf("authority key identifier is %x, the issuer's subject key identifier %x", c.AuthorityKeyId, c.issuer.SubjectKeyId)
+	}
+	return ""
+}
+
+func lintLife(c lintee) string {
+	if c.issuer == nil || !c.NotBefore.Before(c.issuer.NotBefore) && !c.NotAfter.After(c.issuer.NotAfter) {
+		return ""
+	}
+	return fmt.Sprintf("valid from %s to %s, its issuer only from %s to %s",
+		c.NotBefore, c.NotAfter, c.issuer.NotBefore, c.issuer.NotAfter)
+}
+
+// lintIssuer: a leaf, or a subordinate CA, with its issuer's name is taken for
+// self-signed.
+func lintIssuer(c lintee) string {
+	root := c.issuer != nil && SameKey(c.PublicKey, c.issuer.PublicKey)
+	if bytes.Equal(c.RawIssuer, c.RawSubject) && !(c.IsCA && root) {
+		return fmt.Sprintf("subject and issuer are both %q", c.Subject)
+	}
+	return ""
+}
+
+func lintBasicConstraints(c lintee) string {
+	switch {
+	case c.profile.Name == "":
+		return ""
+	case !c.BasicConstraintsValid || !critical(c, asn1.ObjectIdentifier{2, 5, 29, 19}):
+		return "no critical basicConstraints"
+	case c.IsCA != c.profile.IsCA:
+		return fmt.Sprintf("CA is %t, profile %q wants %t", c.IsCA, c.profile.Name, c.profile.IsCA)
+	}
+	return ""
+}
+
+func lintKeyUsage(c lintee) string {
+	if c.profile.Name == "" {
+		return ""
+	}
+	if want := c.profile.keyUsage(c.PublicKeyAlgorithm); c.KeyUsage != want || !critical(c, asn1.ObjectIdentifier{2, 5, 29, 15}) {
+		return fmt.Sprintf("key usage is %s, profile %q wants %s, critical", c.KeyUsage, c.profile.Name, want)
+	}
+	return ""
+}
+
+func lintExtKeyUsage(c lintee) string {
+	if c.profile.Name == "" {
+		return ""
+	}
+	if want := c.profile.extKeyUsage(); !slices.Equal(c.ExtKeyUsage, want) || len(c.UnknownExtKeyUsage) > 0 {
+		return fmt.Sprintf("extended key usage is %s, profile %q wants %s", c.ExtKeyUsage, c.profile.Name, want)
+	}
+	return ""
+}
+
+func lintNames(c lintee) string {
+	names := NamesOf(c.Certificate)
+	if c.profile.needsNames && names.Empty() {
+		return fmt.Sprintf("no subject alternative name, profile %q wants one", c.profile.Name)
+	}
+	if host, ok := hostName(c.Subject.CommonName); ok && c.profile.Name != "" && !slices.Contains(names.DNS, host) {
+		return fmt.Sprintf("common name %q is a host name and no subject alternative name", host)
+	}
+	return ""
+}
+
+// critical reports whether c has the extension and marks it critical.
+func critical(c lintee, oid asn1.ObjectIdentifier) bool {
+	for _, extension := range c.Extensions {
+		if extension.Id.Equal(oid) {
+			return extension.Critical
+		}
+	}
+	return false
+}

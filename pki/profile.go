@@ -1,0 +1,78 @@
+package pki
+
+import (
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+const day = 24 * time.Hour
+
+// A Profile says what a certificate is for. [LookupProfile] is the only maker
+// of one; the zero Profile is refused.
+type Profile struct {
+	Name     string        // "ca", "listener", "usr" or "node"
+	Lifetime time.Duration // default
+	IsCA     bool
+
+	serverAuth, clientAuth bool
+	needsNames             bool // at least one subject alternative name
+}
+
+// profiles returns the table of all profiles.
+func profiles() []Profile {
+	return []Profile{
+		{Name: "ca", Lifetime: 3650 * day, IsCA: true},
+		{Name: "listener", Lifetime: 365 * day, serverAuth: true, clientAuth: true, needsNames: true},
+		{Name: "usr", Lifetime: 365 * day, clientAuth: true},
+		{Name: "node", Lifetime: 365 * day, serverAuth: true, clientAuth: true},
+	}
+}
+
+// LookupProfile returns the profile called name. Errors: ErrInvalid, naming
+// the known ones.
+func LookupProfile(name string) (Profile, error) {
+	var known []string
+	for _, p := range profiles() {
+		if p.Name == name {
+			return p, nil
+		}
+		known = append(known, p.Name)
+	}
+	return Profile{}, fmt.Errorf("%w: profile %q: want one of %s", ErrInvalid, name, strings.Join(known, ", "))
+}
+
+// extKeyUsage returns the extended key usages; none for a CA.
+func (p Profile) extKeyUsage() []x509.ExtKeyUsage {
+	var list []x509.ExtKeyUsage
+	if p.serverAuth {
+		list = append(list, x509.ExtKeyUsageServerAuth)
+	}
+	if p.clientAuth {
+		list = append(list, x509.ExtKeyUsageClientAuth)
+	}
+	return list
+}
+
+// keyUsage returns the key usage of a certificate for a key of algorithm.
+func (p Profile) keyUsage(algorithm x509.PublicKeyAlgorithm) x509.KeyUsage {
+	switch {
+	case p.IsCA:
+		return x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+	case algorithm == x509.RSA:
+		// RFC 8017 keys alone can wrap a key; EC and Ed25519 only sign (RFC 8813, RFC 8410).
+		return x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment
+	default:
+		return x509.KeyUsageDigitalSignature
+	}
+}
+
+// known reports whether p came from LookupProfile unaltered but for its Lifetime.
+func (p Profile) known() bool {
+	return slices.ContainsFunc(profiles(), func(k Profile) bool {
+		k.Lifetime = p.Lifetime
+		return k == p
+	})
+}

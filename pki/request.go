@@ -1,0 +1,158 @@
+package pki
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"strings"
+
+	"golang.org/x/crypto/cryptobyte"
+	cryptobyte_asn1 "golang.org/x/crypto/cryptobyte/asn1"
+)
+
+// maxRequest bounds a certificate signing request, in bytes of PEM text.
+const maxRequest = 64 << 10
+
+// A Request is a public key whose holder is known and the names proposed for
+// it. Its names are canonical and complete: a common name that is a host name
+// and the subject's e-mail address are among them. The zero Request is refused
+// by [Issuer.Draft].
+type Request struct {
+	key     crypto.PublicKey
+	subject Subject
+	names   Names
+}
+
+// NewRequest returns a request for a key that we hold ourselves. Errors:
+// ErrInvalid when the key is weak or a name malformed.
+func NewRequest(pub crypto.PublicKey, subject Subject, names Names) (Request, error) {
+	if err := CheckPublicKey(pub); err != nil {
+		return Request{}, err
+	}
+	if err := subject.Check(); err != nil {
+		return Request{}, err
+	}
+	list := names.Strings()
+	if host, ok := hostName(subject.CommonName); ok {
+		list = append([]string{"DNS:" + host}, list...)
+	}
+	if subject.Email != "" {
+		list = append(list, "email:"+subject.Email)
+	}
+	canonical, err := ParseNames(list)
+	if err != nil {
+		return Request{}, err
+	}
+	return Request{key: pub, subject: subject, names: canonical}, nil
+}
+
+// ParseRequest reads a PKCS #10 request in PEM, of at most 64 kB: one block and
+// nothing behind it. The signature must prove the key. Of what it asks only the
+// subject and the subject alternative names are kept; every other extension and
+// attribute (basicConstraints, keyUsage, challengePassword, …) is dropped, and
+// a repeated attribute refused. Errors: ErrInvalid.
+func ParseRequest(text []byte) (Request, error) {
+	if len(text) > maxRequest {
+		return Request{}, fmt.Errorf("%w: request of %d bytes, at most %d are read", ErrInvalid, len(text), maxRequest)
+	}
+	block, rest := pem.Decode(text)
+	switch {
+	case block == nil:
+		return Request{}, fmt.Errorf("%w: no PEM block with a certificate request", ErrInvalid)
+	case block.Type != "CERTIFICATE REQUEST" && block.Type != "NEW CERTIFICATE REQUEST":
+		return Request{}, fmt.Errorf("%w: PEM block %.40q where a certificate request is expected", ErrInvalid, block.Type)
+	case strings.TrimSpace(string(rest)) != "":
+		return Request{}, fmt.Errorf("%w: something follows the certificate request", ErrInvalid)
+	}
+	csr, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil {
+		return Request{}, fmt.Errorf("%w: certificate request: %v", ErrInvalid, err)
+	}
+	// The key before the signature: a huge key makes verifying expensive.
+	if err := CheckPublicKey(csr.PublicKey); err != nil {
+		return Request{}, err
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return Request{}, fmt.Errorf("%w: certificate request is not signed by its own key: %v", ErrInvalid, err)
+	}
+	if err := checkAttributes(csr.RawTBSCertificateRequest); err != nil {
+		return Request{}, err
+	}
+	subject, err := subjectOf(csr.Subject)
+	if err != nil {
+		return Request{}, err
+	}
+	return NewRequest(csr.PublicKey, subject, namesFrom(csr.DNSNames, csr.IPAddresses, csr.URIs, csr.EmailAddresses))
+}
+
+// checkAttributes refuses a request in which an attribute is there twice: RFC
+// 2986, 4.1 makes them a set of distinct types, and two readers may pick two.
+func checkAttributes(tbs []byte) error {
+	malformed := fmt.Errorf("%w: certificate request has malformed attributes", ErrInvalid)
+	info := cryptobyte.String(tbs)
+	var attributes cryptobyte.String
+	var present bool
+	if !info.ReadASN1(&info, cryptobyte_asn1.SEQUENCE) ||
+		!info.SkipASN1(cryptobyte_asn1.INTEGER) || // version
+		!info.SkipASN1(cryptobyte_asn1.SEQUENCE) || // subject
+		!info.SkipASN1(cryptobyte_asn1.SEQUENCE) || // key
+		!info.ReadOptionalASN1(&attributes, &present, cryptobyte_asn1.Tag(0).Constructed().ContextSpecific()) {
+		return malformed
+	}
+	seen := make(map[string]bool)
+	for !attributes.Empty() {
+		var attribute, oid cryptobyte.String
+		if !attributes.ReadASN1(&attribute, cryptobyte_asn1.SEQUENCE) ||
+			!attribute.ReadASN1(&oid, cryptobyte_asn1.OBJECT_IDENTIFIER) {
+			return malformed
+		}
+		if seen[string(oid)] {
+			return fmt.Errorf("%w: certificate request has an attribute twice", ErrInvalid)
+		}
+		seen[string(oid)] = true
+	}
+	return nil
+}
+
+// PublicKey returns the key to certify.
+func (r Request) PublicKey() crypto.PublicKey { return r.key }
+
+// Subject returns the proposed subject.
+func (r Request) Subject() Subject { return r.subject }
+
+// Names returns the proposed names, the host name in the common name and the
+// subject's e-mail address included. They are what a [Policy] must allow.
+func (r Request) Names() Names { return r.names.clone() }
+
+// WithNames returns the same proven key under other names. Errors: as [NewRequest].
+func (r Request) WithNames(subject Subject, names Names) (Request, error) {
+	return NewRequest(r.key, subject, names)
+}
+
+// CreateSigningRequest returns a PKCS #10 request, PEM, for key: the subject,
+// and as subject alternative names all that [Request.Names] would hold. Errors:
+// ErrInvalid, or the failure of the key to sign.
+func CreateSigningRequest(key crypto.Signer, subject Subject, names Names) ([]byte, error) {
+	r, err := NewRequest(key.Public(), subject, names)
+	if err != nil {
+		return nil, err
+	}
+	uris, err := r.names.uris()
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
+		SignatureAlgorithm: signatureAlgorithm(key.Public()),
+		Subject:            subject.name(),
+		DNSNames:           r.names.DNS,
+		IPAddresses:        r.names.ips(),
+		URIs:               uris,
+		EmailAddresses:     r.names.Email,
+	}, key)
+	if err != nil {
+		return nil, fmt.Errorf("signing the certificate request: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), nil
+}
