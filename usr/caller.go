@@ -13,11 +13,12 @@ const (
 	MethodOpenID   Method = "jwt-openid" // bearer token of an identity provider
 	MethodPassword Method = "basic"      // password
 	MethodSession  Method = "session"    // cookie of the console
+	MethodDaemon   Method = "daemon"     // none: the daemon does what nobody asked for, such as renewals
 )
 
 func (m Method) known() bool {
 	switch m {
-	case MethodSocket, MethodX509, MethodToken, MethodOpenID, MethodPassword, MethodSession:
+	case MethodSocket, MethodX509, MethodToken, MethodOpenID, MethodPassword, MethodSession, MethodDaemon:
 		return true
 	}
 	return false

@@ -86,7 +86,7 @@ func TestMay(t *testing.T) {
 
 func TestMayByMethod(t *testing.T) {
 	root := grants(t, "root")
-	for _, method := range []usr.Method{"ux", "x509", "jwt", "jwt-openid", "basic", "session"} {
+	for _, method := range []usr.Method{"ux", "x509", "jwt", "jwt-openid", "basic", "session", "daemon"} {
 		if err := (usr.Caller{Name: "root", Method: method, Grants: root}).May(usr.Root()); err != nil {
 			t.Errorf("%s: %v", method, err)
 		}

@@ -73,6 +73,11 @@ func ParseGrants(text string) (Grants, error) {
 	return g, nil
 }
 
+// RootGrants returns what the unix socket gives and what the daemon itself acts with: the role root.
+func RootGrants() Grants {
+	return Grants{words: []string{string(RoleRoot)}, held: []grant{{role: RoleRoot}}, root: true}
+}
+
 // parseWord reads one word and writes its lists out: each role with each glob.
 func parseWord(word string) ([]grant, error) {
 	left, scope, scoped := strings.Cut(word, ":")

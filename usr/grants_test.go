@@ -99,6 +99,14 @@ func TestParseGrantsRefuses(t *testing.T) {
 	}
 }
 
+func TestRootGrants(t *testing.T) {
+	parsed := grants(t, "root")
+	root := usr.RootGrants()
+	if root.String() != "root" || root.Covers(parsed) != nil || parsed.Covers(root) != nil || !root.Has(usr.RoleAdmin, "system") {
+		t.Errorf("RootGrants is %q %v, want what \"root\" is", root, root.Map())
+	}
+}
+
 func TestGrantsNeverChange(t *testing.T) {
 	g := grants(t, "admin:ns1,ns2 guest:ns3")
 	g.Words()[0] = "root"

@@ -107,6 +107,7 @@ func TestOwnKeyByMethod(t *testing.T) {
 		usr.MethodOpenID: no, // somebody else of that name
 		usr.MethodToken:  no, // may hold less than alice does
 		usr.MethodSocket: no,
+		usr.MethodDaemon: no,
 	} {
 		c := usr.Caller{Name: "alice", Method: method, Grants: grants(t, "guest:ns1")}
 		decide(t, string(method), usr.CanReadKey(c, own, "private_key"), want)

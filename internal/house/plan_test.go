@@ -1,0 +1,110 @@
+package house
+
+import (
+	"slices"
+	"strings"
+)
+
+// module is the import path of the root package; every other package of ours is below it.
+const module = "omca"
+
+// room is what one package may and may not import.
+type room struct {
+	own   []string // our packages that it may import, relative to the module; "*" for all but commands
+	never []string // anybody's packages that it must not import, each with all below it
+	outer bool     // it may read the clock and the environment, and end the process
+	probe bool     // it exists to test or to measure: only the rules of form apply
+}
+
+// plan is the whole house: every package, by its path in the module.
+func plan() map[string]room {
+	const (
+		etcd = "go.etcd.io/etcd"
+		bolt = "go.etcd.io/bbolt"
+		cli  = "github.com/urfave/cli"
+	)
+	doors := room{
+		own:   []string{"ca", "usr", "crl", "pki", "internal/object", "internal/hint"},
+		never: []string{bolt, etcd, cli},
+	}
+	driver := room{own: []string{"internal/store", "internal/store/internal/ring"}, never: []string{"net/http", cli}}
+	return map[string]room{
+		"":         {own: []string{"*"}, never: []string{"flag", cli}, outer: true},
+		"pki":      {never: []string{"os", "net/http", "log", cli, bolt, etcd}},
+		"crl":      {own: []string{"pki"}, never: []string{"os", "log", cli, bolt, etcd}},
+		"usr":      {never: []string{"crypto/x509", "net/http", "os", cli, bolt, etcd}},
+		"ca":       {own: []string{"pki", "crl", "usr", "internal/hint"}, never: []string{"net/http", "os", "flag", cli, bolt, etcd}},
+		"listener": {never: []string{cli, bolt, etcd}},
+
+		"internal/hint":                {never: []string{"os", "net"}},
+		"internal/store":               {never: []string{"net/http", cli}},
+		"internal/store/internal/ring": {own: []string{"internal/store"}, never: []string{"os", "net", cli}},
+		"internal/store/storetest":     {own: []string{"internal/store"}, never: []string{"net/http", cli}, probe: true},
+		"internal/store/mem":           driver,
+		"internal/store/bolt":          driver,
+		"internal/store/etcd":          driver,
+		"internal/object": {
+			own:   []string{"internal/store", "ca", "usr", "crl", "pki", "internal/hint"},
+			never: []string{"net/http", cli, bolt, etcd},
+		},
+		"internal/api":     doors,
+		"internal/console": doors,
+		"internal/client":  {own: []string{"internal/hint"}, never: []string{cli, bolt, etcd}},
+		"cmd/omca":         {own: []string{"", "internal/client", "internal/hint"}, never: []string{bolt, etcd}, outer: true},
+
+		"internal/house":   {},
+		"internal/interop": {own: []string{"*"}, probe: true},
+		"internal/faults":  {own: []string{"*"}, probe: true},
+		"internal/bench":   {own: []string{"*"}, probe: true},
+	}
+}
+
+// allows tells whether the plan lets a package of this room import another one of ours, given relative to the module.
+func (r room) allows(other string) bool {
+	if strings.HasPrefix(other, "cmd/") {
+		return false
+	}
+	return slices.Contains(r.own, other) || slices.Contains(r.own, "*")
+}
+
+// refuses returns the entry of never that path falls under, or "".
+func (r room) refuses(path string) string {
+	for _, never := range r.never {
+		if path == never || strings.HasPrefix(path, never+"/") {
+			return never
+		}
+	}
+	return ""
+}
+
+// ours returns path relative to the module, and whether it is one of our packages.
+func ours(path string) (string, bool) {
+	if path == module {
+		return "", true
+	}
+	return strings.CutPrefix(path, module+"/")
+}
+
+// imports checks the plan. Tests may import what they need to try their package against, but nobody imports a command.
+func imports(p *pkg, report reporter) {
+	room, known := plan()[p.path]
+	if !known {
+		report(p.files[0].ast.Package, "package %q is not in the plan: give it a line in internal/house/plan_test.go", p.path)
+		return
+	}
+	for _, f := range p.files {
+		for _, spec := range f.ast.Imports {
+			path := unquote(spec.Path)
+			other, own := ours(path)
+			switch {
+			case own && strings.HasPrefix(other, "cmd/"):
+				report(spec.Pos(), "imports %q: a command is imported by nobody", path)
+			case f.test:
+			case own && !room.allows(other):
+				report(spec.Pos(), "imports %q, of ours it may import %q", path, room.own)
+			case !own && room.refuses(path) != "":
+				report(spec.Pos(), "imports %q: %q is not for this room", path, room.refuses(path))
+			}
+		}
+	}
+}
