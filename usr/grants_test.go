@@ -107,6 +107,14 @@ func TestRootGrants(t *testing.T) {
 	}
 }
 
+// A role that is repeated in a list counts once, or a short text could stand for the square of its length.
+func TestParseGrantsRepeatedRole(t *testing.T) {
+	g := grants(t, strings.Repeat("guest,", 600)+"guest:"+strings.Repeat("a,", 600)+"b")
+	if diff := cmp.Diff(map[string][]string{"guest": {"a", "b"}}, g.Map()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestGrantsNeverChange(t *testing.T) {
 	g := grants(t, "admin:ns1,ns2 guest:ns3")
 	g.Words()[0] = "root"
