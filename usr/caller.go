@@ -69,11 +69,11 @@ func (c Caller) held() string {
 	return text
 }
 
-// is tells whether o is the user object of c, and c proved to be that user in person.
+// Is tells whether o is the user object of c, and c proved to be that user in person: what users may do with their own object hangs on it.
 //
 // The subject of an identity provider has no user object: the one of the same name is somebody else's. A token of the cluster may hold
 // less than its subject, and must not be the way to the rest.
-func (c Caller) is(o Object) bool {
+func (c Caller) Is(o Object) bool {
 	switch c.Method {
 	case MethodX509, MethodPassword, MethodSession:
 		return c.Name != "" && o == Object{Namespace: system, Kind: kindUsr, Name: c.Name}

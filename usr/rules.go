@@ -22,7 +22,7 @@ const (
 //
 // That needs guest on the namespace. Users may read their own.
 func CanRead(c Caller, o Object) error {
-	if c.is(o) {
+	if c.Is(o) {
 		return nil
 	}
 	need := Need{}
@@ -40,7 +40,7 @@ func CanReadKey(c Caller, o Object, key string) error {
 		// SPEC 6: "`password` is never readable". By root neither.
 		return fmt.Errorf("reading key %q of %s: %w: it can be set and never be read", key, o, ErrDenied)
 	}
-	if c.is(o) && (private(key) || key == "certificate" || key == "certificate_chain") {
+	if c.Is(o) && (private(key) || key == "certificate" || key == "certificate_chain") {
 		return nil // what they hold anyway
 	}
 	return c.mayTo(fmt.Sprintf("reading key %q of %s", key, o), needToReadKey(o, key))

@@ -110,6 +110,9 @@ func TestOwnKeyByMethod(t *testing.T) {
 		usr.MethodDaemon: no,
 	} {
 		c := usr.Caller{Name: "alice", Method: method, Grants: grants(t, "guest:ns1")}
+		if c.Is(own) != want {
+			t.Errorf("%s: Is = %v, want %v", method, !want, want)
+		}
 		decide(t, string(method), usr.CanReadKey(c, own, "private_key"), want)
 		decide(t, string(method), usr.CanRead(c, own), want)
 	}

@@ -99,6 +99,8 @@ var (
 
 		{"calls", one("ca/ca.go", "package ca\n\nimport \"log/slog\"\n\nfunc f(log *slog.Logger) { log.Info(\"x\") }\n"), nil},
 		{"calls", one("ca/ca_test.go", "package ca\n\nimport \"time\"\n\nvar _ = time.Now()\n"), nil},
+		{"calls", one("listener/l.go", "package listener\n\nimport \"net/http\"\n\nfunc f() { panic(http.ErrAbortHandler) }\n"), nil},
+		{"calls", one("listener/l.go", "package listener\n\nimport \"net/http\"\n\nfunc f() { panic(http.ErrServerClosed) }\n"), []string{"listener/l.go:5: panic"}},
 		{"calls", one("cmd/omca/main.go", "package main\n\nimport \"os\"\n\nfunc main() { os.Exit(1) }\n"), nil},
 		{"calls", one("omca.go", "package omca\n\nimport \"time\"\n\nvar _ = time.Now\n"), nil},
 		{"calls", one("internal/faults/x.go", "package faults\n\nimport \"time\"\n\nvar _ = time.Now\n"), nil},
