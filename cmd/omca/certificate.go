@@ -1,0 +1,308 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"omca/internal/client"
+	"omca/internal/hint"
+)
+
+// certificateGroup are the verbs of the certificate of an object.
+func (p *program) certificateGroup(target string) *cli.Command {
+	show := verb{name: "show", usage: "the certificate of the object as it stands", example: "omca system/usr/alice certificate show", run: showState}
+	if target == listenerPath {
+		show = verb{
+			name: "show", usage: "explain a certificate: the listener's, or one of the inventory, a file or a server",
+			args: "[SERIAL|FILE|HOST:PORT]", max: 1, run: showCertificate,
+			example: "omca certificate show\nomca certificate show node.crt\nomca certificate show www.mycorp:443",
+		}
+	}
+	g := group("certificate", "the certificate of the object", p.commands(target, []verb{
+		certificateVerb("create", "create"),
+		certificateVerb("renew", "renew"),
+		show,
+		signingRequestVerb("sr"),
+		{
+			name: "pkcs12", aliases: []string{"pkcs"}, usage: "key, certificate and chain as one PKCS#12 file on stdout; its password is asked, or read from a pipe",
+			flags:   []cli.Flag{&cli.BoolFlag{Name: "legacy", Usage: "with the old algorithms that some programs still need"}},
+			example: "omca system/usr/alice certificate pkcs12 > alice.p12", run: pkcs12,
+		},
+		{
+			name: "verify", usage: "exit 0 when the object has a valid certificate", run: verifyCertificate,
+			example: "omca system/sec/cert certificate verify",
+		},
+	})...)
+	g.Aliases = []string{"cert", "crt"}
+	return g
+}
+
+// certificateVerb is create or renew under the name given.
+func certificateVerb(which, name string) verb {
+	v := verb{
+		name: name, usage: "give the object a certificate, and a key when it has none",
+		flags:   []cli.Flag{&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "replace a valid certificate of a CA outside without asking"}},
+		example: "omca system/usr/alice certificate " + which, run: createCertificate,
+	}
+	if name == "cert" {
+		v.example = "omca system/sec/cert gen cert"
+	}
+	if which == "renew" {
+		v.usage, v.run = "give the object a new certificate", renewCertificate
+		v.flags = append(v.flags, &cli.BoolFlag{Name: "rekey", Usage: "with a new private key"})
+	}
+	return v
+}
+
+// inventoryVerbs are about certificates that no path names.
+func inventoryVerbs() []verb {
+	return []verb{
+		{
+			name: "sign", usage: "sign a request made elsewhere; prints the certificate and its chain", args: "FILE.csr|-", min: 1, max: 1,
+			flags: []cli.Flag{
+				&cli.StringFlag{Name: "profile", Usage: "what the certificate is for, `PROFILE`: usr, node or listener"},
+				&cli.StringFlag{Name: "validity", Usage: "`DURATION`: 24h, 30d, 1y"},
+				&cli.StringFlag{Name: "owner", Usage: "`PATH` of the object that it is for"},
+			},
+			example: "omca certificate sign node9.csr --profile node --validity 90d > node9.crt", run: signCertificate,
+		},
+		{
+			name: "ls", aliases: []string{"list"}, usage: "every certificate ever issued, first to expire first",
+			flags: []cli.Flag{
+				&cli.StringFlag{Name: "expiring", Usage: "only those that expire within `DURATION`: 30d"},
+				&cli.StringFlag{Name: "owner", Usage: "only those for the object `PATH`"},
+				&cli.StringFlag{Name: "issuer", Usage: "only those signed by the CA `PATH`"},
+				&cli.StringFlag{Name: "profile", Usage: "only those of `PROFILE`"},
+			},
+			example: "omca certificate ls --expiring 30d", run: listCertificates,
+		},
+	}
+}
+
+func signingRequestVerb(aliases ...string) verb {
+	return verb{
+		name: "signing-request", aliases: aliases, usage: "print a certificate request (PKCS#10, PEM) for the object's key",
+		example: "omca signing-request > node.csr", run: signingRequest,
+	}
+}
+
+// stateColumns are the columns of the certificate of an object.
+func stateColumns() []column[client.CertificateState] {
+	type state = client.CertificateState
+	return []column[state]{
+		{name: "OBJECT", text: func(s state) string { return s.Path }},
+		{name: "STATE", text: func(s state) string { return s.State }},
+		{name: "SUBJECT", text: func(s state) string { return s.Subject }},
+		{name: "NAMES", text: func(s state) string { return strings.Join(s.Names, " ") }},
+		{name: "ISSUER", text: func(s state) string { return s.Issuer }},
+		{name: "SIGNED BY", text: func(s state) string {
+			if s.SignedBy == "" && s.Serial != "" {
+				return "a CA outside"
+			}
+			return s.SignedBy
+		}},
+		{name: "SERIAL", text: func(s state) string { return s.Serial }},
+		{name: "NOT BEFORE", text: func(s state) string { return instant(s.NotBefore) }},
+		{name: "NOT AFTER", text: func(s state) string { return instant(s.NotAfter) }},
+		{name: "DAYS LEFT", text: func(s state) string {
+			if s.NotAfter.IsZero() {
+				return ""
+			}
+			return strconv.Itoa(s.DaysLeft)
+		}},
+		{name: "KEY", text: func(s state) string { return s.KeyType }},
+		{name: "SHA256", text: func(s state) string { return s.SHA256 }},
+		{name: "PENDING", text: func(s state) string { return strings.Join(s.Pending, "; ") }},
+	}
+}
+
+// recordColumns are the columns of the inventory.
+func recordColumns() []column[client.Record] {
+	type record = client.Record
+	return []column[record]{
+		{name: "SERIAL", text: func(r record) string { return r.Serial }},
+		{name: "STATE", text: func(r record) string { return r.State }},
+		{name: "NOT AFTER", text: func(r record) string { return day(r.NotAfter) }},
+		{name: "OWNER", text: func(r record) string {
+			if r.Owner == "" {
+				return r.Subject
+			}
+			return r.Owner
+		}},
+		{name: "PROFILE", text: func(r record) string { return r.Profile }, wide: true},
+		{name: "SUBJECT", text: func(r record) string { return r.Subject }, wide: true},
+		{name: "NAMES", text: func(r record) string { return strings.Join(r.Names, " ") }, wide: true},
+		{name: "ISSUER", text: func(r record) string { return r.Issuer }, wide: true},
+		{name: "SIGNED BY", text: func(r record) string { return r.IssuerPath }, wide: true},
+		{name: "NOT BEFORE", text: func(r record) string { return instant(r.NotBefore) }, wide: true},
+		{name: "NOT AFTER", text: func(r record) string { return instant(r.NotAfter) }, wide: true},
+		{name: "SHA256", text: func(r record) string { return r.SHA256 }, wide: true},
+	}
+}
+
+func createCertificate(ctx context.Context, c *call) error {
+	return c.issue(ctx, (*client.Client).CreateCertificate, client.Renewal{ReplaceExternal: c.flags.Bool("yes")})
+}
+
+func renewCertificate(ctx context.Context, c *call) error {
+	return c.issue(ctx, (*client.Client).RenewCertificate, client.Renewal{ReplaceExternal: c.flags.Bool("yes"), Rekey: c.flags.Bool("rekey")})
+}
+
+// issue gives the object a certificate. When that would replace one from outside, the operator is asked.
+func (c *call) issue(ctx context.Context, how func(*client.Client, context.Context, client.Path, client.Renewal) (client.Issued, error), r client.Renewal) error {
+	api, p, err := c.object(ctx)
+	if err != nil {
+		return err
+	}
+	issued, err := how(api, ctx, p, r)
+	var problem *client.Error
+	if errors.As(err, &problem) && problem.Status == http.StatusConflict && !r.ReplaceExternal {
+		if !isTerminal(c.stdin) {
+			return hint.With(err, "replace it with --yes")
+		}
+		if err := c.confirm(problem.Error() + "\nreplace it?"); err != nil {
+			return err
+		}
+		r.ReplaceExternal = true
+		issued, err = how(api, ctx, p, r)
+	}
+	if err != nil || c.format == "table" { // a command that did what it was told says nothing
+		return err
+	}
+	return emitOne(c.printer, issued, []column[client.Issued]{
+		{name: "OBJECT", text: func(i client.Issued) string { return i.Path }},
+		{name: "SERIAL", text: func(i client.Issued) string { return i.Serial }},
+		{name: "NOT BEFORE", text: func(i client.Issued) string { return instant(i.NotBefore) }},
+		{name: "NOT AFTER", text: func(i client.Issued) string { return instant(i.NotAfter) }},
+	})
+}
+
+func showState(ctx context.Context, c *call) error {
+	api, p, err := c.object(ctx)
+	if err != nil {
+		return err
+	}
+	state, err := api.Certificate(ctx, p)
+	if err != nil {
+		return err
+	}
+	return emitOne(c.printer, state, stateColumns())
+}
+
+func signingRequest(ctx context.Context, c *call) error {
+	api, p, err := c.object(ctx)
+	if err != nil {
+		return err
+	}
+	request, err := api.SigningRequest(ctx, p)
+	c.out.Write(request)
+	return err
+}
+
+func pkcs12(ctx context.Context, c *call) error {
+	if isTerminal(c.stdout) {
+		return hint.With(usagef("a PKCS#12 file is not for a terminal"), "redirect it: … certificate pkcs12 > FILE.p12")
+	}
+	if _, err := c.path(); err != nil {
+		return err
+	}
+	password, err := c.newPassword("password of the file")
+	if err != nil {
+		return err
+	}
+	api, p, err := c.object(ctx)
+	if err != nil {
+		return err
+	}
+	how := client.PKCS12{Password: password, Format: "modern"}
+	if c.flags.Bool("legacy") {
+		how.Format = "legacy"
+	}
+	file, err := api.PKCS12(ctx, p, how)
+	c.out.Write(file)
+	return err
+}
+
+func verifyCertificate(ctx context.Context, c *call) error {
+	api, p, err := c.object(ctx)
+	if err != nil {
+		return err
+	}
+	state, err := api.Certificate(ctx, p)
+	if err != nil {
+		return err
+	}
+	if state.State == "valid" {
+		c.print("%s: valid, %d days left\n", p, state.DaysLeft)
+		return nil
+	}
+	err = fmt.Errorf("%s: the certificate is not valid: %s", p, state.State)
+	switch {
+	case state.State == "none":
+		return hint.With(fmt.Errorf("%s has no certificate", p), "%s %s certificate create", c.name, p)
+	case len(state.Pending) > 0:
+		return fmt.Errorf("%w: %s", err, strings.Join(state.Pending, "; "))
+	case !state.NotAfter.IsZero():
+		return fmt.Errorf("%w: it ends %s", err, instant(state.NotAfter))
+	}
+	return err
+}
+
+func signCertificate(ctx context.Context, c *call) error {
+	request, err := c.readSource(ctx, c.flags.Args().First(), maxRequest)
+	if err != nil {
+		return err
+	}
+	api, err := c.api(ctx)
+	if err != nil {
+		return err
+	}
+	signed, err := api.Sign(ctx, client.SignRequest{
+		CSR:      string(request),
+		Profile:  c.flags.String("profile"),
+		Validity: c.flags.String("validity"),
+		Owner:    c.flags.String("owner"),
+	})
+	if err != nil {
+		return err
+	}
+	if c.format == "table" {
+		c.print("%s", signed.CertificateChain)
+		return nil
+	}
+	return emitOne(c.printer, signed, []column[client.Signed]{
+		{name: "SERIAL", text: func(s client.Signed) string { return s.Serial }},
+		{name: "NOT AFTER", text: func(s client.Signed) string { return instant(s.NotAfter) }},
+	})
+}
+
+func listCertificates(ctx context.Context, c *call) error {
+	api, err := c.api(ctx)
+	if err != nil {
+		return err
+	}
+	var records []client.Record
+	for record, err := range api.Certificates(ctx, client.Filter{
+		Expiring: c.flags.String("expiring"),
+		Owner:    c.flags.String("owner"),
+		Issuer:   c.flags.String("issuer"),
+		Profile:  c.flags.String("profile"),
+	}) {
+		if err != nil {
+			return err
+		}
+		records = append(records, record)
+	}
+	columns := recordColumns()
+	if c.format == "csv" { // the full time has a column of its own there
+		columns = slices.DeleteFunc(columns, func(col column[client.Record]) bool { return col.name == "NOT AFTER" && !col.wide })
+	}
+	return emit(c.printer, records, columns)
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"syscall"
+	"unicode"
+
+	"omca/internal/client"
+	"omca/internal/hint"
+)
+
+// The exit statuses.
+const (
+	statusDone        = 0
+	statusError       = 1
+	statusNotFound    = 2 // an object, a key or a certificate
+	statusRefused     = 3
+	statusUsage       = 4
+	statusInterrupted = 128 + int(syscall.SIGINT)
+	statusPipe        = 128 + int(syscall.SIGPIPE)
+)
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+// errNotFound and errRefused are for what the command finds out by itself; the API has its own statuses.
+var (
+	errNotFound = errors.New("not found")
+	errRefused  = errors.New("permission denied")
+)
+
+// report prints an error with its hint, and returns the exit status. It is the only place that does either.
+func (p *program) report(err error) int {
+	status := statusOf(err)
+	if err == nil || status == statusPipe {
+		return status
+	}
+	text := err.Error()
+	if status == statusInterrupted {
+		text = "interrupted"
+	}
+	fmt.Fprintf(p.stderr, "%s: error: %s\n", p.name, printable(text))
+	if try := hintOf(err); try != "" {
+		fmt.Fprintf(p.stderr, "%s: hint: %s\n", p.name, printable(try))
+	}
+	return status
+}
+
+// notice prints what the server has to say beside the answer.
+func (p *program) notice(text string) {
+	fmt.Fprintf(p.stderr, "%s: notice: %s\n", p.name, printable(text))
+}
+
+func statusOf(err error) int {
+	var usage *usageError
+	var problem *client.Error
+	switch {
+	case err == nil:
+		return statusDone
+	case errors.As(err, &usage):
+		return statusUsage
+	case errors.Is(err, context.Canceled):
+		return statusInterrupted
+	case errors.Is(err, syscall.EPIPE):
+		return statusPipe
+	case errors.Is(err, errNotFound):
+		return statusNotFound
+	case errors.Is(err, client.ErrCertificateRefused), errors.Is(err, errRefused):
+		return statusRefused
+	case !errors.As(err, &problem):
+		return statusError
+	}
+	switch problem.Status {
+	case http.StatusNotFound:
+		return statusNotFound
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return statusRefused
+	}
+	return statusError
+}
+
+// hintOf returns what to try next: what this side knows, else what the server said.
+func hintOf(err error) string {
+	if try := hint.Of(err); try != "" {
+		return try
+	}
+	var problem *client.Error
+	if errors.As(err, &problem) {
+		return problem.Hint
+	}
+	return ""
+}
+
+// about says which object an error is about, unless it says so itself.
+func about(path string, err error) error {
+	var usage *usageError
+	if err == nil || path == "" || errors.As(err, &usage) || strings.Contains(err.Error(), path) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+// printable replaces what a terminal would obey: text that came from a certificate or a server is not trusted with one.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// program is the world that a command runs in.
+type program struct {
+	name           string // as typed: omca or om
+	stdin          *os.File
+	stdout, stderr io.Writer
+	getenv         func(string) string
+	now            func() time.Time
+	open           opener
+}
+
+func main() {
+	os.Exit(run())
+}
+
+// run runs the command that the process was started for and returns the exit status.
+func run() int {
+	// A reader that went away is an error like another, so that what is open is closed first.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	p := &program{
+		name:   filepath.Base(os.Args[0]),
+		stdin:  os.Stdin,
+		stdout: os.Stdout,
+		stderr: os.Stderr,
+		getenv: os.Getenv,
+		now:    time.Now,
+		open:   openStore,
+	}
+	return p.report(p.run(ctx, os.Args[1:]))
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"omca/internal/client"
+	"omca/internal/hint"
+)
+
+// objectVerbs are the verbs of an object as a whole.
+func objectVerbs() []verb {
+	return []verb{
+		{
+			name: "create", usage: "create the object, or update the keywords of the one that exists",
+			flags: []cli.Flag{
+				kwFlag("keyword `EXPR`, such as cn=alice or grant+=guest:ns1; repeatable"),
+				&cli.StringFlag{Name: "config", Usage: "configuration file, `FILE`, - or URL, applied before --kw"},
+				&cli.BoolFlag{Name: "force", Usage: "recreate an object that exists from nothing"},
+			},
+			example: "omca system/usr/usr1 create --kw grant=\"admin:ns1 guest:ns2\"",
+			run:     create,
+		},
+		{
+			name: "delete", aliases: []string{"del"}, usage: "delete the objects selected, with their keys",
+			flags:   []cli.Flag{yesFlag()},
+			example: "omca system/usr/usr1 delete --yes",
+			run:     deleteObjects,
+		},
+		{name: "ls", aliases: []string{"list"}, usage: "list the objects selected", example: "omca 'system/usr/*' ls\nomca usr ls -o json", run: listObjects},
+		{name: "show", usage: "everything about the object at a glance", example: "omca system/sec/cert show", run: showObject},
+	}
+}
+
+// objectVerb is one of them.
+func objectVerb(name string) verb {
+	verbs := objectVerbs()
+	return verbs[slices.IndexFunc(verbs, func(v verb) bool { return v.name == name })]
+}
+
+func yesFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"}
+}
+
+func create(ctx context.Context, c *call) error {
+	exprs := c.flags.StringSlice("kw")
+	if err := checkExprs(exprs); err != nil {
+		return err
+	}
+	p, err := c.path()
+	if err != nil {
+		return err
+	}
+	o := client.NewObject{Keywords: exprs, Force: c.flags.Bool("force")}
+	if from := c.flags.String("config"); from != "" {
+		text, err := c.readSource(ctx, from, maxText)
+		if err != nil {
+			return err
+		}
+		o.Config = string(text)
+	}
+	api, err := c.api(ctx)
+	if err != nil {
+		return err
+	}
+	done, err := api.Create(ctx, p, o)
+	if err != nil {
+		return err
+	}
+	if !done.Created && !done.Changed {
+		c.print("unchanged\n")
+	}
+	return nil
+}
+
+func deleteObjects(ctx context.Context, c *call) error {
+	api, paths, err := c.objects(ctx)
+	if err != nil {
+		return err
+	}
+	if !c.flags.Bool("yes") && isTerminal(c.stdin) {
+		if err := c.confirm(fmt.Sprintf("delete %s?", join(paths))); err != nil {
+			return err
+		}
+	}
+	for _, p := range paths {
+		if err := api.Delete(ctx, p); err != nil {
+			return about(p.String(), err)
+		}
+	}
+	return nil
+}
+
+func join(paths []client.Path) string {
+	texts := make([]string, len(paths))
+	for i, p := range paths {
+		texts[i] = p.String()
+	}
+	return strings.Join(texts, ", ")
+}
+
+func noMatch(selector string) error {
+	return fmt.Errorf("no object matches %q: %w", selector, errNotFound)
+}
+
+func listObjects(ctx context.Context, c *call) error {
+	api, err := c.api(ctx)
+	if err != nil {
+		return err
+	}
+	objects, err := api.Objects(ctx, c.target)
+	if err != nil {
+		return err
+	}
+	// Only what was asked for by name or pattern can be missing.
+	if len(objects) == 0 && c.target != "**" && !strings.HasPrefix(c.target, "*/") {
+		return hint.With(noMatch(c.target), "\"%s ls\" lists all", c.name)
+	}
+	certificate := func(text func(client.CertificateState) string) func(client.Object) string {
+		return func(o client.Object) string {
+			if o.Certificate == nil || o.Certificate.State == "none" {
+				return ""
+			}
+			return text(*o.Certificate)
+		}
+	}
+	return emit(c.printer, objects, []column[client.Object]{
+		{name: "OBJECT", text: func(o client.Object) string { return o.Path }},
+		{name: "KEYS", text: func(o client.Object) string { return strconv.Itoa(len(o.Keys)) }},
+		{name: "CERTIFICATE", text: certificate(func(s client.CertificateState) string { return s.State })},
+		{name: "NOT AFTER", text: certificate(func(s client.CertificateState) string { return day(s.NotAfter) })},
+		{name: "SERIAL", text: certificate(func(s client.CertificateState) string { return s.Serial }), wide: true},
+		{name: "CREATED AT", text: func(o client.Object) string { return instant(o.CreatedAt) }, wide: true},
+		{name: "UPDATED AT", text: func(o client.Object) string { return instant(o.UpdatedAt) }, wide: true},
+	})
+}
+
+func showObject(ctx context.Context, c *call) error {
+	api, p, err := c.object(ctx)
+	if err != nil {
+		return err
+	}
+	o, err := api.Object(ctx, p)
+	if err != nil {
+		return err
+	}
+	if c.format != "table" {
+		return emitOne(c.printer, o, []column[client.Object]{
+			{name: "OBJECT", text: func(o client.Object) string { return o.Path }},
+			{name: "CREATED AT", text: func(o client.Object) string { return instant(o.CreatedAt) }},
+			{name: "UPDATED AT", text: func(o client.Object) string { return instant(o.UpdatedAt) }},
+		})
+	}
+	c.print("%s\n", c.paint(o.Path, true))
+	c.section("", [][2]string{{"created", instant(o.CreatedAt)}, {"updated", instant(o.UpdatedAt)}})
+	var keywords [][2]string
+	for _, name := range slices.Sorted(maps.Keys(o.Keywords)) {
+		keywords = append(keywords, [2]string{name, o.Keywords[name]})
+	}
+	c.section("keywords", keywords)
+	var keys [][2]string
+	for _, k := range o.Keys {
+		keys = append(keys, [2]string{k.Name, fmt.Sprintf("%d bytes", k.Size)})
+	}
+	c.section("keys", keys)
+	if o.Certificate != nil && o.Certificate.State != "none" {
+		rows := cells([]client.CertificateState{*o.Certificate}, stateColumns())
+		var lines [][2]string
+		for i, name := range rows[0] {
+			if rows[1][i] != "" && name != "OBJECT" {
+				lines = append(lines, [2]string{strings.ToLower(name), rows[1][i]})
+			}
+		}
+		c.section("certificate", lines)
+	}
+	return nil
+}
+
+// section holds back a titled list of names and values, nothing when it is empty.
+func (p printer) section(title string, lines [][2]string) {
+	if len(lines) == 0 {
+		return
+	}
+	indent := "  "
+	if title != "" {
+		p.print("  %s\n", p.paint(title, true))
+		indent = "    "
+	}
+	width := 0
+	for _, line := range lines {
+		width = max(width, len(line[0]))
+	}
+	for _, line := range lines {
+		p.print("%s%-*s  %s\n", indent, width, cell(line[0]), p.paint(cell(line[1]), false))
+	}
+}

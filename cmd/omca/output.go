@@ -1,0 +1,234 @@
+package main
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+	"gopkg.in/yaml.v3"
+)
+
+// printer holds what a command prints until the command has succeeded.
+type printer struct {
+	format string // table, json, yaml, csv or jsonl
+	color  bool
+	out    *bytes.Buffer
+	to     io.Writer
+}
+
+func (p *program) newPrinter(format, color string) (printer, error) {
+	formats := []string{"table", "json", "yaml", "csv", "jsonl"}
+	if !slices.Contains(formats, format) {
+		return printer{}, usagef("--output %q: not one of %s", format, strings.Join(formats, ", "))
+	}
+	pr := printer{format: format, out: &bytes.Buffer{}, to: p.stdout}
+	switch color {
+	case "yes":
+		pr.color = true
+	case "no":
+	case "auto":
+		pr.color = p.getenv("NO_COLOR") == "" && p.getenv("TERM") != "dumb" && isTerminal(p.stdout)
+	default:
+		return printer{}, usagef("--color %q: not one of yes, no, auto", color)
+	}
+	return pr, nil
+}
+
+// isTerminal tells whether what is read or written is a terminal.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// flush prints what was held back.
+func (p printer) flush() error {
+	_, err := p.out.WriteTo(p.to)
+	return err
+}
+
+// print holds back a text made for the operator.
+func (p printer) print(format string, args ...any) {
+	fmt.Fprintf(p.out, format, args...)
+}
+
+// column is one column of the table that records of type T are shown in.
+type column[T any] struct {
+	name string
+	text func(T) string
+	wide bool // only in csv, where width costs nothing
+}
+
+// emit holds back records in the format asked for.
+func emit[T any](p printer, items []T, columns []column[T]) error {
+	switch p.format {
+	case "json", "yaml":
+		if items == nil {
+			items = []T{} // an empty list, not null
+		}
+		return encode(p, items)
+	case "jsonl":
+		encoder := json.NewEncoder(p.out)
+		encoder.SetEscapeHTML(false)
+		for _, item := range items {
+			if err := encoder.Encode(item); err != nil {
+				return err
+			}
+		}
+		return nil
+	case "csv":
+		return p.csv(cells(items, columns))
+	}
+	p.table(cells(items, slices.DeleteFunc(slices.Clone(columns), func(c column[T]) bool { return c.wide })))
+	return nil
+}
+
+// emitOne holds back one record: as a list of names and values in a table.
+func emitOne[T any](p printer, item T, columns []column[T]) error {
+	switch p.format {
+	case "json", "yaml":
+		return encode(p, item)
+	case "table":
+		p.pairs(cells([]T{item}, columns))
+		return nil
+	}
+	return emit(p, []T{item}, columns)
+}
+
+// cells are the texts of a table, the names of its columns first.
+func cells[T any](items []T, columns []column[T]) [][]string {
+	rows := make([][]string, len(items)+1)
+	for _, c := range columns {
+		rows[0] = append(rows[0], c.name)
+		for i, item := range items {
+			rows[i+1] = append(rows[i+1], c.text(item))
+		}
+	}
+	return rows
+}
+
+// encode holds back a value as JSON or YAML. The YAML is made from the JSON, so that both have the same names.
+func encode[T any](p printer, value T) error {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(value); err != nil {
+		return err
+	}
+	if p.format != "yaml" {
+		_, err := text.WriteTo(p.out)
+		return err
+	}
+	var node yaml.Node // a node keeps the order of the fields
+	if err := yaml.Unmarshal(text.Bytes(), &node); err != nil {
+		return err
+	}
+	blockStyle(&node)
+	e := yaml.NewEncoder(p.out)
+	e.SetIndent(2)
+	if err := e.Encode(&node); err != nil {
+		return err
+	}
+	return e.Close()
+}
+
+// blockStyle forgets that the nodes were written as JSON. Strings stay quoted where YAML would take them for something else.
+func blockStyle(node *yaml.Node) {
+	node.Style = 0
+	for _, child := range node.Content {
+		blockStyle(child)
+	}
+}
+
+func (p printer) csv(rows [][]string) error {
+	w := csv.NewWriter(p.out)
+	for i, name := range rows[0] {
+		rows[0][i] = strings.ToLower(strings.ReplaceAll(name, " ", "_"))
+	}
+	if err := w.WriteAll(rows); err != nil {
+		return err
+	}
+	return w.Error()
+}
+
+// table holds back rows with the columns aligned.
+func (p printer) table(rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, text := range row {
+			row[i] = cell(text)
+			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+		}
+	}
+	for n, row := range rows {
+		for i, text := range row {
+			pad := ""
+			if i < len(row)-1 {
+				pad = strings.Repeat(" ", widths[i]-utf8.RuneCountInString(text)+2)
+			}
+			p.print("%s%s", p.paint(text, n == 0), pad)
+		}
+		p.print("\n")
+	}
+}
+
+// pairs holds back one row as names and values, one a line, without the empty ones.
+func (p printer) pairs(rows [][]string) {
+	width := 0
+	for _, name := range rows[0] {
+		width = max(width, utf8.RuneCountInString(name))
+	}
+	for i, name := range rows[0] {
+		value := cell(rows[1][i])
+		if value == "" || value == "-" {
+			continue
+		}
+		pad := strings.Repeat(" ", width-utf8.RuneCountInString(name)+2)
+		p.print("%s%s%s\n", p.paint(strings.ToLower(name), true), pad, p.paint(value, false))
+	}
+}
+
+// cell makes a text fit a cell: one line, nothing that a terminal obeys, and not empty.
+func cell(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return strings.NewReplacer("\n", " ", "\t", " ").Replace(printable(text))
+}
+
+// paint colours headings and the words that matter.
+func (p printer) paint(text string, heading bool) string {
+	const bold, red, green, yellow, plain = "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
+	code := map[string]string{"valid": green, "expired": red, "revoked": red, "error": red, "pending": yellow, "warning": yellow}[text]
+	if heading {
+		code = bold
+	}
+	if !p.color || code == "" {
+		return text
+	}
+	return code + text + plain
+}
+
+// day is a time as tables show it.
+func day(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.DateOnly)
+}
+
+// instant is a time to the second.
+func instant(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"omca/internal/client"
+)
+
+func TestMain(m *testing.M) {
+	command := func() { os.Exit(run()) }
+	testscript.Main(m, map[string]func(){"omca": command, "om": command})
+}
+
+// readyTime bounds how long a daemon of a script may take to serve.
+const readyTime = 20 * time.Second
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: false,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			// A unix socket's path is short, and the one of a script's directory is not.
+			home, err := os.MkdirTemp("", "omca")
+			env.Defer(func() {
+				if err := os.RemoveAll(home); err != nil {
+					t.Error(err)
+				}
+			})
+			env.Setenv("OMCA_HOME", home)
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("XDG_RUNTIME_DIR", "")
+			env.Setenv("NO_COLOR", "")
+			return err
+		},
+		Condition: condition,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"fake":   fake,
+			"daemon": startDaemon,
+			"status": exitStatus,
+		},
+	})
+}
+
+// condition tells whether a program is here. One that OMCA_TEST_REQUIRE names must be.
+func condition(name string) (bool, error) {
+	program, ok := strings.CutPrefix(name, "has:")
+	if !ok {
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	_, err := exec.LookPath(program)
+	if err != nil && slices.Contains(strings.Split(os.Getenv("OMCA_TEST_REQUIRE"), ","), program) {
+		return false, fmt.Errorf("OMCA_TEST_REQUIRE names %s: %w", program, err)
+	}
+	return err == nil, nil
+}
+
+// exitStatus is "status N COMMAND …": the command must end with status N, and with nothing on stdout when N is not 0.
+func exitStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N COMMAND …")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if err != nil {
+		// ts.Exec keeps what the process was to itself, but its error is that of os/exec.
+		exit, ok := err.(*exec.ExitError)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+	if stdout := ts.ReadFile("stdout"); want != 0 && stdout != "" {
+		ts.Fatalf("stdout of a command that failed: %q", stdout)
+	}
+}
+
+// fake is "fake ANSWERS": a server on the daemon's socket that answers as the file says, one "METHOD URI STATUS BODY" a line, and
+// writes what it is asked to the file "requests".
+func fake(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: fake ANSWERS")
+	}
+	type answer struct {
+		status int
+		body   string
+	}
+	answers := map[string]answer{"GET /healthz": {200, `{"status":"ok"}`}}
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 4)
+		if len(parts) < 3 {
+			continue
+		}
+		status, err := strconv.Atoi(parts[2])
+		ts.Check(err)
+		answers[parts[0]+" "+parts[1]] = answer{status, strings.Join(parts[3:], "")}
+	}
+	requests, err := os.Create(ts.MkAbs("requests"))
+	ts.Check(err)
+	var mu sync.Mutex
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+		if r.URL.Path != "/healthz" {
+			mu.Lock()
+			defer mu.Unlock()
+			uri, _ := url.QueryUnescape(r.URL.RequestURI())
+			fmt.Fprintf(requests, "%s %s %s\n", r.Method, uri, body)
+		}
+		a, ok := answers[r.Method+" "+r.URL.RequestURI()]
+		if !ok {
+			a = answer{404, `{"title":"Not Found","status":404,"detail":"the script has no answer"}`}
+		}
+		if text, ok := strings.CutPrefix(a.body, "NOTICE "); ok {
+			w.Header().Set("Omca-Notice", text)
+			a.body = "{}"
+		}
+		if a.status > 299 {
+			w.Header().Set("Content-Type", "application/problem+json")
+		}
+		w.WriteHeader(a.status)
+		fmt.Fprint(w, a.body)
+	})
+	listener, err := net.Listen("unix", filepath.Join(ts.Getenv("OMCA_HOME"), socketName))
+	ts.Check(err)
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	go server.Serve(listener) //nolint:errcheck // ends with the script
+	ts.Defer(func() {
+		server.Close()   //nolint:errcheck // ends with the script
+		requests.Close() //nolint:errcheck // ends with the script
+	})
+}
+
+// startDaemon is "daemon [FLAGS]": a daemon on a free port of the loopback, which it puts into $SERVER as a URL, ready to serve.
+// Its stderr goes to the file "daemon.log". It is stopped when the script ends.
+func startDaemon(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("usage: daemon [FLAGS]")
+	}
+	log, err := os.Create(ts.MkAbs("daemon.log"))
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	path, err := exec.LookPath("omca")
+	ts.Check(err)
+	cmd := exec.CommandContext(ctx, path, append([]string{"daemon", "run", "--listen", "127.0.0.1:0"}, args...)...)
+	cmd.Env = append(os.Environ(), "OMCA_HOME="+ts.Getenv("OMCA_HOME"), "HOME="+ts.Getenv("HOME"))
+	cmd.Stderr = log
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	ts.Check(cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	ts.Defer(func() {
+		cancel()
+		<-ended
+		log.Close() //nolint:errcheck // written by the daemon
+	})
+	address, err := waitReady(ctx, filepath.Join(ts.Getenv("OMCA_HOME"), socketName))
+	if err != nil {
+		cancel()
+		ts.Fatalf("%v: %s", err, ts.ReadFile("daemon.log"))
+	}
+	ts.Setenv("SERVER", "https://"+address)
+}
+
+// waitReady waits until a daemon answers on the socket and returns the address that it listens on.
+func waitReady(ctx context.Context, socket string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	cl, err := client.New(client.Config{Transport: client.Unix(socket)})
+	if err != nil {
+		return "", err
+	}
+	for {
+		status, err := cl.Status(ctx)
+		if err == nil && len(status.Addresses) > 0 {
+			return status.Addresses[0], nil
+		}
+		if pause(ctx, 10*time.Millisecond) != nil {
+			return "", fmt.Errorf("no daemon after %s: %w", readyTime, err)
+		}
+	}
+}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"omca/internal/client"
+	"omca/internal/hint"
+)
+
+// daemonGroup are the verbs of the daemon.
+func (p *program) daemonGroup() *cli.Command {
+	return group("daemon", "the daemon", p.commands("", []verb{
+		{
+			name: "run", usage: "run the daemon in the foreground; the first start makes the CA and the listener's certificate", run: runDaemon,
+			flags: []cli.Flag{
+				&cli.StringFlag{Name: "listen", Usage: "`ADDR` to listen on: :1215, 127.0.0.1:8443 (default: keywords listener.addr and listener.port)"},
+				&cli.StringFlag{Name: "cluster-name", Usage: "`NAME` of the cluster, on the first start (default: drawn)"},
+				&cli.StringFlag{Name: "node-name", Usage: "`NAME` of this node (default: the host name)"},
+				&cli.StringFlag{Name: "log-level", Value: "info", Usage: "`LEVEL`: debug, info, warn or error"},
+				&cli.StringFlag{Name: "log-format", Value: "auto", Usage: "`FORMAT`: text, json, or auto (text on a terminal)"},
+			},
+			example: "omca daemon run\nomca --home /srv/omca daemon run --listen 127.0.0.1:8443 --cluster-name prod",
+		},
+		{name: "status", usage: "how the daemon is doing", example: "omca daemon status", run: daemonStatus},
+		{name: "stop", usage: "stop the daemon, once what it is doing is done", example: "omca daemon stop", run: stopDaemon},
+	})...)
+}
+
+// daemonConfig is what "daemon run" was told.
+type daemonConfig struct {
+	place
+	listen, clusterName, nodeName string
+	log                           *slog.Logger
+}
+
+// ready is what a daemon says once it serves.
+type ready struct {
+	addresses  []string
+	socket, ca string // ca is the SHA-256 fingerprint
+	cluster    string
+}
+
+func runDaemon(ctx context.Context, c *call) error {
+	home, err := c.home()
+	if err != nil {
+		return err
+	}
+	log, err := c.logger()
+	if err != nil {
+		return err
+	}
+	config := daemonConfig{
+		place:       place{home, c.passphraseFile()},
+		listen:      c.flags.String("listen"),
+		clusterName: c.flags.String("cluster-name"),
+		nodeName:    c.flags.String("node-name"),
+		log:         log,
+	}
+	s, err := c.claim(ctx, config)
+	if err != nil {
+		return err
+	}
+	notify := func(state string) {
+		if err := notifyManager(c.getenv("NOTIFY_SOCKET"), state); err != nil {
+			log.WarnContext(ctx, "service manager not told", "state", state, "error", err)
+		}
+	}
+	go func() {
+		<-ctx.Done()
+		notify("STOPPING=1")
+	}()
+	err = s.Run(ctx, func(r ready) {
+		notify("READY=1")
+		c.announce(home, r)
+	})
+	return errors.Join(err, s.Close())
+}
+
+// claim opens the store for a daemon. A command that has it is waited for; another daemon is not.
+func (c *call) claim(ctx context.Context, config daemonConfig) (daemon, error) {
+	ctx, cancel := context.WithTimeout(ctx, lockTimeout)
+	defer cancel()
+	for {
+		s, err := openDaemon(context.WithoutCancel(ctx), config)
+		if !errors.Is(err, errLocked) {
+			return s, err
+		}
+		if r, err := c.reachDaemon(ctx, config.home); err == nil {
+			return nil, hint.With(errors.Join(fmt.Errorf("a daemon runs on %s already", config.home), r.close()), "\"%s daemon status\" tells about it", c.name)
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// announce tells the operator where the daemon listens and what to try next.
+func (c *call) announce(home string, r ready) {
+	if c.global.Bool("quiet") {
+		return
+	}
+	option := ""
+	if c.global.IsSet("home") {
+		option = " --home " + home
+	}
+	fmt.Fprintf(c.stderr, "omca: cluster %s listens on %s and %s\n", r.cluster, strings.Join(r.addresses, ", "), r.socket)
+	fmt.Fprintf(c.stderr, "omca: CA SHA-256 fingerprint %s\n", r.ca)
+	fmt.Fprintf(c.stderr, "omca: try next: %s%s system/usr/alice create --kw grant=root\n", c.name, option)
+}
+
+func (c *call) logger() (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.flags.String("log-level"))); err != nil {
+		return nil, usagef("--log-level %q: not one of debug, info, warn, error", c.flags.String("log-level"))
+	}
+	options := &slog.HandlerOptions{Level: level}
+	format := c.flags.String("log-format")
+	if format == "auto" {
+		format = "json"
+		if isTerminal(c.stderr) {
+			format = "text"
+		}
+	}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(c.stderr, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(c.stderr, options)), nil
+	}
+	return nil, usagef("--log-format %q: not one of text, json, auto", format)
+}
+
+func daemonStatus(ctx context.Context, c *call) error {
+	api, err := c.onlyDaemon(ctx)
+	if err != nil {
+		return err
+	}
+	status, err := api.Status(ctx)
+	if err != nil {
+		return err
+	}
+	type s = client.Status
+	return emitOne(c.printer, status, []column[s]{
+		{name: "NODE", text: func(s s) string { return s.Node }},
+		{name: "CLUSTER", text: func(s s) string { return s.Cluster }},
+		{name: "CLUSTER ID", text: func(s s) string { return s.ClusterID }},
+		{name: "VERSION", text: func(s s) string { return s.Version }},
+		{name: "PID", text: func(s s) string { return strconv.Itoa(s.PID) }},
+		{name: "STARTED", text: func(s s) string { return instant(s.StartedAt) }},
+		{name: "LISTENS ON", text: func(s s) string { return strings.Join(s.Addresses, " ") }},
+		{name: "CERTIFICATES", text: func(s s) string { return strconv.Itoa(s.Certificates) }},
+		{name: "CA SHA256", text: func(s s) string { return s.CASHA256 }},
+		{name: "CA NOT AFTER", text: func(s s) string { return instant(s.CANotAfter) }},
+		{name: "LISTENER SERIAL", text: func(s s) string { return s.ListenerSerial }},
+		{name: "LISTENER NOT AFTER", text: func(s s) string { return instant(s.ListenerNotAfter) }},
+	})
+}
+
+// stopDaemon asks the daemon to stop and waits until it answers no more.
+func stopDaemon(ctx context.Context, c *call) error {
+	api, err := c.onlyDaemon(ctx)
+	if err != nil {
+		return err
+	}
+	if err := api.Stop(ctx); err != nil {
+		return err
+	}
+	if c.global.String("server") != "" {
+		return nil
+	}
+	home, err := c.home()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, lockTimeout)
+	defer cancel()
+	for {
+		r, err := c.reachDaemon(ctx, home)
+		if errors.Is(err, client.ErrUnreachable) {
+			return nil
+		}
+		if err == nil {
+			err = r.close()
+		}
+		if err != nil {
+			return err
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return fmt.Errorf("the daemon on %s still answers after %s", filepath.Join(home, socketName), lockTimeout)
+		}
+	}
+}
+
+// pause waits, unless the context ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,168 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// maxAnswer bounds one answer, in bytes. A value is 1 MB at most; lists are longer.
+const maxAnswer = 64 << 20
+
+// ErrUnreachable is what a call returns, wrapped, when no answer came: refused, timed out, not verified.
+var ErrUnreachable = errors.New("no answer from the server")
+
+// ErrCertificateRefused is what a call returns, wrapped, when the server ended the TLS connection over the client certificate.
+// TLS 1.3 tells so only after the handshake, in place of the first answer.
+var ErrCertificateRefused = errors.New("the server refused the client certificate")
+
+// Config says where the API is.
+type Config struct {
+	// Transport carries the requests. Required.
+	Transport http.RoundTripper
+	// Server is the base URL, such as https://node1:1215. Empty for a transport that knows where it goes.
+	Server string
+	// Notice is called with each text that the server has for the operator beside the answer. May be nil.
+	Notice func(text string)
+}
+
+// Client calls the API. Its methods may be called at once from several goroutines.
+type Client struct {
+	http   http.Client
+	base   url.URL
+	notice func(string)
+}
+
+// New returns a client of the API at c.Server. It makes no request.
+func New(c Config) (*Client, error) {
+	if c.Transport == nil {
+		return nil, errors.New("client: no transport given")
+	}
+	server := c.Server
+	if server == "" {
+		server = "http://omca"
+	}
+	base, err := ParseServer(server)
+	if err != nil {
+		return nil, err
+	}
+	notice := c.Notice
+	if notice == nil {
+		notice = func(string) {}
+	}
+	return &Client{
+		http: http.Client{
+			Transport: c.Transport,
+			// The API redirects nothing; following would carry a POST elsewhere as a GET.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		base:   *base,
+		notice: notice,
+	}, nil
+}
+
+// ParseServer reads a base URL: http or https, a host, and nothing else.
+func ParseServer(server string) (*url.URL, error) {
+	u, err := url.Parse(server)
+	if err != nil {
+		return nil, fmt.Errorf("server %q: %w", server, err)
+	}
+	if (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" {
+		return nil, fmt.Errorf("server %q: not of the form https://HOST:1215", server)
+	}
+	if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return nil, fmt.Errorf("server %q: more than a scheme, a host and a port", server)
+	}
+	u.Path = ""
+	return u, nil
+}
+
+// request is one call before it is sent.
+type request struct {
+	method, path string // path is unescaped
+	query        url.Values
+	contentType  string
+	body         []byte
+}
+
+// send makes one request and returns the body of a 2xx answer. Any other status is an [*Error].
+func (c *Client) send(ctx context.Context, r request) ([]byte, error) {
+	u := c.base
+	u.Path, u.RawQuery = r.path, r.query.Encode()
+	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), bytes.NewReader(r.body))
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", r.method, r.path, err)
+	}
+	if r.contentType != "" {
+		req.Header.Set("Content-Type", r.contentType)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.unanswered(ctx, err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // what matters was read
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return nil, c.unanswered(ctx, err)
+	}
+	if len(body) > maxAnswer {
+		return nil, fmt.Errorf("%s %s: the answer is longer than %d bytes", r.method, r.path, maxAnswer)
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return nil, problem(resp, body)
+	}
+	for _, text := range resp.Header.Values("Omca-Notice") {
+		c.notice(text)
+	}
+	return body, nil
+}
+
+// unanswered says why no answer came.
+func (c *Client) unanswered(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err // the URL is the API's business, the server's name is added below
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "remote error" {
+		return fmt.Errorf("%s: %w: %w", c.base.Host, ErrCertificateRefused, op.Err)
+	}
+	return fmt.Errorf("%s: %w: %w", c.base.Host, ErrUnreachable, err)
+}
+
+// call sends in as JSON (nothing when nil) and reads the JSON answer into a T.
+func call[T any](ctx context.Context, c *Client, r request, in json.Marshaler) (T, error) {
+	var out T
+	if in != nil {
+		body, err := in.MarshalJSON()
+		if err != nil {
+			return out, fmt.Errorf("%s %s: %w", r.method, r.path, err)
+		}
+		r.body, r.contentType = body, "application/json"
+	}
+	body, err := c.send(ctx, r)
+	if err != nil {
+		return out, err
+	}
+	if err := json.Unmarshal(body, &out); err != nil {
+		return out, fmt.Errorf("%s %s: the answer is not the JSON expected: %w", r.method, r.path, err)
+	}
+	return out, nil
+}
+
+// asJSON marks a value as the JSON body of a request.
+func asJSON[T any](v T) json.Marshaler { return jsonBody[T]{v} }
+
+type jsonBody[T any] struct{ value T }
+
+func (b jsonBody[T]) MarshalJSON() ([]byte, error) { return json.Marshal(b.value) }

@@ -1,0 +1,41 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Status is how a daemon is doing.
+type Status struct {
+	Node             string    `json:"node"`
+	Cluster          string    `json:"cluster"`
+	ClusterID        string    `json:"cluster_id"`
+	Version          string    `json:"version"`
+	PID              int       `json:"pid"`
+	StartedAt        time.Time `json:"started_at"`
+	Addresses        []string  `json:"addresses"`
+	InProcess        bool      `json:"in_process"` // no daemon: the command serves itself
+	CASHA256         string    `json:"ca_sha256"`
+	CANotAfter       time.Time `json:"ca_not_after"`
+	ListenerSerial   string    `json:"listener_serial"`
+	ListenerNotAfter time.Time `json:"listener_not_after"`
+	Certificates     int       `json:"certificates"` // in the inventory
+}
+
+// Status returns how the daemon is doing.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return call[Status](ctx, c, request{method: http.MethodGet, path: "/api/daemon/status"}, nil)
+}
+
+// Stop asks the daemon to stop. It returns when the daemon has agreed, which is before it has stopped.
+func (c *Client) Stop(ctx context.Context) error {
+	_, err := c.send(ctx, request{method: http.MethodPost, path: "/api/daemon/action/stop"})
+	return err
+}
+
+// Health returns nil when the server answers that it is alive.
+func (c *Client) Health(ctx context.Context) error {
+	_, err := c.send(ctx, request{method: http.MethodGet, path: "/healthz"})
+	return err
+}
