@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"slices"
 	"sync/atomic"
@@ -28,7 +29,7 @@ type Issuer struct {
 	key       crypto.Signer
 	keyID     []byte
 	throwaway crypto.Signer
-	twin      *x509.Certificate // the CA as drafts see it: its name, the throwaway key
+	twin      *x509.Certificate // the CA's certificate with the throwaway key in its place, for checkConstraints
 	lints     linter
 }
 
@@ -164,11 +165,10 @@ func Period(from time.Time, lifetime time.Duration) (notBefore, notAfter time.Ti
 // A Draft is a certificate that was linted and waits for its signature. Only
 // the issuer that made it signs it, and only once.
 type Draft struct {
-	issuer    *Issuer
-	tbs       []byte            // TBSCertificate, DER
-	algorithm []byte            // signatureAlgorithm, DER
-	linted    *x509.Certificate // tbs under the throwaway signature
-	signed    *atomic.Bool
+	issuer *Issuer
+	tbs    []byte            // TBSCertificate, DER
+	linted *x509.Certificate // tbs under the throwaway signature
+	signed *atomic.Bool
 }
 
 // Serial returns the serial number that the certificate will have.
@@ -189,31 +189,28 @@ func (i *Issuer) Draft(r Request, t Terms) (Draft, error) {
 	if err != nil {
 		return Draft{}, err
 	}
-	parent := i.twin
+	parent := i.Certificate()
 	if parent == nil {
 		if !t.Profile.IsCA || !SameKey(r.key, i.key.Public()) {
 			return Draft{}, fmt.Errorf("%w: the issuer of a root signs nothing but its own CA certificate", ErrInvalid)
 		}
-		parent = &x509.Certificate{Subject: template.Subject, PublicKey: i.throwaway.Public()}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, r.key, i.throwaway)
-	if err != nil {
-		return Draft{}, fmt.Errorf("%w: %v", ErrInvalid, err)
+		parent = template
 	}
 	d := Draft{issuer: i, signed: new(atomic.Bool)}
+	if d.tbs, err = encodeTBS(template, parent, r.key, i.key.Public()); err != nil {
+		return Draft{}, err
+	}
+	der, err := signTBS(d.tbs, i.throwaway, template.SignatureAlgorithm)
+	if err != nil {
+		return Draft{}, fmt.Errorf("throwaway signature: %w", err)
+	}
 	if d.linted, err = x509.ParseCertificate(der); err != nil {
 		return Draft{}, fmt.Errorf("%w: %v", ErrInvalid, err)
-	}
-	if d.tbs, d.algorithm, err = splitCertificate(der); err != nil {
-		return Draft{}, err
 	}
 	if err := i.checkConstraints(d.linted); err != nil {
 		return Draft{}, err
 	}
-	above := i.Certificate()
-	if above == nil {
-		above = d.linted
-	}
+	above := cmp.Or(i.Certificate(), d.linted)
 	if err := refusal(i.lints.run(d.linted, above, t.Profile)); err != nil {
 		return Draft{}, err
 	}
@@ -230,14 +227,9 @@ func (i *Issuer) Sign(d Draft) (*x509.Certificate, error) {
 	if d.signed.Swap(true) {
 		return nil, fmt.Errorf("%w: the draft with serial %s was signed before", ErrInvalid, d.Serial())
 	}
-	opts := crypto.SignerOpts(hashOf(d.linted.SignatureAlgorithm))
-	signature, err := crypto.SignMessage(i.key, rand.Reader, d.tbs, opts)
+	der, err := signTBS(d.tbs, i.key, d.linted.SignatureAlgorithm)
 	if err != nil {
 		return nil, fmt.Errorf("signing serial %s: %w", d.Serial(), err)
-	}
-	der, err := joinCertificate(d.tbs, d.algorithm, signature)
-	if err != nil {
-		return nil, err
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
@@ -280,24 +272,57 @@ func keyAlgorithm(pub crypto.PublicKey) x509.PublicKeyAlgorithm {
 	}
 }
 
-// splitCertificate cuts a certificate into its TBSCertificate and the
-// algorithm of its signature, both as they stand in the DER (RFC 5280, 4.1).
-func splitCertificate(der []byte) (tbs, algorithm []byte, err error) {
-	in := cryptobyte.String(der)
-	var first, second cryptobyte.String
-	if !in.ReadASN1(&in, cryptobyte_asn1.SEQUENCE) ||
-		!in.ReadASN1Element(&first, cryptobyte_asn1.SEQUENCE) ||
-		!in.ReadASN1Element(&second, cryptobyte_asn1.SEQUENCE) {
-		return nil, nil, errors.New("the draft has no certificate's shape")
-	}
-	return first, second, nil
+// errCaptured is how a capture stops x509.CreateCertificate.
+var errCaptured = errors.New("captured")
+
+// A capture is a crypto.MessageSigner that keeps what it is asked to sign.
+// With it x509.CreateCertificate becomes the encoder of TBSCertificate that the
+// standard library does not export: no signature is made, none is verified.
+type capture struct {
+	pub crypto.PublicKey
+	tbs []byte
 }
 
-func joinCertificate(tbs, algorithm, signature []byte) ([]byte, error) {
+func (c *capture) Public() crypto.PublicKey { return c.pub }
+
+func (c *capture) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errors.New("a capture takes messages, not digests")
+}
+
+func (c *capture) SignMessage(_ io.Reader, message []byte, _ crypto.SignerOpts) ([]byte, error) {
+	c.tbs = bytes.Clone(message)
+	return nil, errCaptured
+}
+
+// encodeTBS returns the DER TBSCertificate of a template (RFC 5280, 4.1).
+func encodeTBS(template, parent *x509.Certificate, subjectKey, issuerKey crypto.PublicKey) ([]byte, error) {
+	c := capture{pub: issuerKey}
+	_, err := x509.CreateCertificate(rand.Reader, template, parent, subjectKey, &c)
+	if !errors.Is(err, errCaptured) {
+		return nil, fmt.Errorf("%w: %v", ErrInvalid, err)
+	}
+	return c.tbs, nil
+}
+
+// signTBS signs tbs with key and returns the certificate, DER.
+func signTBS(tbs []byte, key crypto.Signer, algorithm x509.SignatureAlgorithm) ([]byte, error) {
+	signature, err := crypto.SignMessage(key, rand.Reader, tbs, hashOf(algorithm))
+	if err != nil {
+		return nil, err
+	}
+	// RFC 5280, 4.1.1.2: the algorithm beside the signature is the one inside.
+	in := cryptobyte.String(tbs)
+	var identifier cryptobyte.String
+	if !in.ReadASN1(&in, cryptobyte_asn1.SEQUENCE) ||
+		!in.SkipOptionalASN1(cryptobyte_asn1.Tag(0).Constructed().ContextSpecific()) || // version
+		!in.SkipASN1(cryptobyte_asn1.INTEGER) || // serialNumber
+		!in.ReadASN1Element(&identifier, cryptobyte_asn1.SEQUENCE) {
+		return nil, errors.New("the bytes to sign are no TBSCertificate")
+	}
 	var b cryptobyte.Builder
 	b.AddASN1(cryptobyte_asn1.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddBytes(tbs)
-		b.AddBytes(algorithm)
+		b.AddBytes(identifier)
 		b.AddASN1BitString(signature)
 	})
 	return b.Bytes()
