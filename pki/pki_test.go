@@ -3,6 +3,7 @@ package pki_test
 import (
 	"crypto"
 	"crypto/x509"
+	"strconv"
 	"testing"
 	"time"
 
@@ -69,3 +70,5 @@ func root(t testing.TB, kind pki.KeyType, edit func(*pki.Terms)) *pki.Issuer {
 	cert := issue(t, self, request(t, k.Public(), "test CA"), terms)
 	return must[*pki.Issuer](t)(pki.NewIssuer([]*x509.Certificate{cert}, k))
 }
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }

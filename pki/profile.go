@@ -61,8 +61,9 @@ func (p Profile) keyUsage(algorithm x509.PublicKeyAlgorithm) x509.KeyUsage {
 	switch {
 	case p.IsCA:
 		return x509.KeyUsageCertSign | x509.KeyUsageCRLSign
-	case algorithm == x509.RSA:
-		// RFC 8017 keys alone can wrap a key; EC and Ed25519 only sign (RFC 8813, RFC 8410).
+	case algorithm == x509.RSA && p.serverAuth:
+		// Only RSA keys can wrap a key (RFC 8813, RFC 8410), and RFC 5280, 4.2.1.12
+		// has no use for that with clientAuth alone.
 		return x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment
 	default:
 		return x509.KeyUsageDigitalSignature
