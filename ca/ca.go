@@ -1,0 +1,192 @@
+package ca
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"omca/internal/hint"
+	"omca/pki"
+	"omca/usr"
+)
+
+// The errors that callers tell apart. Denials are usr.ErrDenied.
+var (
+	// ErrInvalid means that the request can never be granted as it stands.
+	ErrInvalid = errors.New("invalid")
+	// ErrNotFound means that the object or the certificate does not exist.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict means that the state of things forbids it: the same request
+	// can succeed later, or with an explicit consent.
+	ErrConflict = errors.New("conflict")
+)
+
+// Config says what an authority works with. Every field is required.
+type Config struct {
+	Store Store
+	Now   func() time.Time
+	Log   *slog.Logger // the audit trail
+}
+
+// Authority issues certificates. It is safe for concurrent use.
+type Authority struct {
+	store Store
+	now   func() time.Time
+	log   *slog.Logger
+	self  usr.Caller // who asks for the renewals that nobody asks for
+
+	mu      sync.Mutex
+	epoch   uint64             // counts Changed, so that a read that raced with it is not kept
+	issuers map[string]*issuer // by path; what Changed drops is read again
+	own     string             // path of the cluster's CA; "" after Changed
+}
+
+// New returns an authority over the store of c.
+func New(c Config) (*Authority, error) {
+	if c.Store == nil || c.Now == nil || c.Log == nil {
+		return nil, errors.New("ca: Config needs Store, Now and Log")
+	}
+	self := usr.Caller{Name: "omca", Method: usr.MethodDaemon, Grants: usr.RootGrants()}
+	return &Authority{store: c.Store, now: c.Now, log: c.Log, self: self, issuers: make(map[string]*issuer)}, nil
+}
+
+// Changed tells the authority that the object at path is not what it was. The
+// store's watch calls it, so that no issuer outlives its object.
+func (a *Authority) Changed(path string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.epoch++
+	a.own = ""
+	if path == "" {
+		clear(a.issuers)
+		return
+	}
+	delete(a.issuers, path)
+}
+
+// issuer is a CA object made ready to sign.
+type issuer struct {
+	*pki.Issuer
+	path   string
+	made   bool // its key was generated here: all it signed is in the inventory
+	policy *pki.Policy
+	set    set
+}
+
+// issuerAt returns the issuer kept by the object at path.
+func (a *Authority) issuerAt(ctx context.Context, path string) (*issuer, error) {
+	a.mu.Lock()
+	ready, epoch := a.issuers[path], a.epoch
+	a.mu.Unlock()
+	if ready != nil {
+		return ready, nil
+	}
+	h, err := a.store.Holder(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("issuer: %w", err)
+	}
+	is, err := newIssuer(h)
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.epoch == epoch {
+		a.issuers[path] = is
+	}
+	return is, nil
+}
+
+func newIssuer(h Holder) (*issuer, error) {
+	if h.Profile != ProfileCA {
+		return nil, fmt.Errorf("%w: %s is not a CA: its profile is %q, not %q", ErrInvalid, h.Path, h.Profile, ProfileCA)
+	}
+	s, err := live(h)
+	if err != nil {
+		return nil, err
+	}
+	if s.key == nil || len(s.chain) == 0 {
+		return nil, hint.With(fmt.Errorf("%w: %s holds no complete CA certificate, so it cannot sign", ErrConflict, h.Path),
+			"create it with \"omca %s certificate create\", or import its private_key and certificate_chain", h.Path)
+	}
+	signer, err := pki.NewIssuer(s.chain, s.key)
+	if err != nil {
+		return nil, fmt.Errorf("%s cannot sign: %w", h.Path, err)
+	}
+	policy, err := pki.NewPolicy(pki.PolicyRules{Allow: h.AllowNames, Deny: h.DenyNames})
+	if err != nil {
+		return nil, fmt.Errorf("%s: allow_names, deny_names: %w", h.Path, err)
+	}
+	return &issuer{Issuer: signer, path: h.Path, made: h.KeyMade, policy: policy, set: s}, nil
+}
+
+// ClusterCA returns the path of the CA that signs where no keyword names
+// another one: system/sec/ca-<cluster>, the older manuals' name, when it holds
+// a complete set, else system/sec/ca.
+func (a *Authority) ClusterCA(ctx context.Context) (string, error) {
+	a.mu.Lock()
+	own, epoch := a.own, a.epoch
+	a.mu.Unlock()
+	if own != "" {
+		return own, nil
+	}
+	c, err := a.store.Cluster(ctx)
+	if err != nil {
+		return "", err
+	}
+	if own, err = a.named(ctx, PathCA+"-"+c.Name, PathCA); err != nil {
+		return "", err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.epoch == epoch {
+		a.own = own
+	}
+	return own, nil
+}
+
+// ListenerPath returns the path of the certificate that the listener serves:
+// system/sec/cert-<cluster> when it holds a complete set, else system/sec/cert.
+func (a *Authority) ListenerPath(ctx context.Context) (string, error) {
+	c, err := a.store.Cluster(ctx)
+	if err != nil {
+		return "", err
+	}
+	return a.named(ctx, PathListener+"-"+c.Name, PathListener)
+}
+
+// named returns path if it holds a complete set, else fallback.
+func (a *Authority) named(ctx context.Context, path, fallback string) (string, error) {
+	h, err := a.store.Holder(ctx, path)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return fallback, nil
+	case err != nil:
+		return "", err
+	case h.PrivateKey == nil || h.Chain == nil:
+		return fallback, nil
+	}
+	return path, nil
+}
+
+// live parses the set that the holder serves and signs with: the stored keys
+// without what is pending. Absent parts are nil.
+func live(h Holder) (set, error) {
+	var s set
+	var err error
+	if h.PrivateKey != nil {
+		if s.key, err = pki.ParsePrivateKey(h.PrivateKey, nil); err != nil {
+			return set{}, hint.With(fmt.Errorf("%s: private_key: %w", h.Path, err),
+				"import the right key with \"omca %s key change --name private_key --from FILE\"; a key that cannot be read is never replaced silently", h.Path)
+		}
+	}
+	if h.Chain != nil {
+		if s.chain, err = pki.ParseCertificates(h.Chain); err != nil {
+			return set{}, fmt.Errorf("%s: certificate_chain: %w", h.Path, err)
+		}
+	}
+	return s, nil
+}

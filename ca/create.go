@@ -1,0 +1,219 @@
+package ca
+
+import (
+	"cmp"
+	"context"
+	"crypto"
+	"crypto/x509"
+	"fmt"
+	"net/url"
+	"slices"
+
+	"omca/internal/hint"
+	"omca/pki"
+	"omca/usr"
+)
+
+// CreateOptions says how an object gets its next certificate.
+type CreateOptions struct {
+	Rekey           bool // a new private key, instead of the one the object has
+	ReplaceExternal bool // consent to replace a valid certificate that another PKI signed
+}
+
+// Create issues the certificate that the keywords of the object at path ask
+// for and installs it there, key and chain included, in one commit. The
+// private key is made once and kept; a key that cannot be read is an error.
+//
+// Errors: ErrNotFound, ErrInvalid, usr.ErrDenied, ErrConflict (no CA can sign,
+// or the present certificate is another PKI's and still valid).
+func (a *Authority) Create(ctx context.Context, who usr.Caller, path string, opt CreateOptions) (Issued, error) {
+	h, err := a.store.Holder(ctx, path)
+	if err != nil {
+		return Issued{}, err
+	}
+	have, err := live(h)
+	if err != nil {
+		return Issued{}, err
+	}
+	if !opt.ReplaceExternal {
+		if err := a.keepExternal(ctx, h, have); err != nil {
+			return Issued{}, err
+		}
+	}
+	key, made := have.key, h.KeyMade
+	if key == nil || opt.Rekey {
+		if key, err = pki.GenerateKey(h.KeyType); err != nil {
+			return Issued{}, err
+		}
+		made = true
+	}
+	o, err := a.orderFor(ctx, who, h, key)
+	if err != nil {
+		return Issued{}, err
+	}
+	chain := func(cert *x509.Certificate) []*x509.Certificate {
+		return append([]*x509.Certificate{cert}, o.issuer.set.chain...)
+	}
+	pem, err := pki.EncodePrivateKey(key)
+	if err != nil {
+		return Issued{}, err
+	}
+	cert, err := a.walk(ctx, o, func(cert *x509.Certificate) Change {
+		c := install(h, chain(cert))
+		c.Put[KeyPrivate], c.KeyMade = pem, made
+		return c
+	})
+	if err != nil {
+		return Issued{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return Issued{Path: path, Certificate: cert, Chain: chain(cert)}, nil
+}
+
+// install is the change that makes chain the live certificate of h. Whatever
+// was pending belonged to another set and goes.
+func install(h Holder, chain []*x509.Certificate) Change {
+	c := Change{Path: h.Path, Revision: h.Revision, KeyMade: h.KeyMade, Put: map[string][]byte{
+		KeyCertificate: pki.EncodeCertificates(chain[0]),
+		KeyChain:       pki.EncodeCertificates(chain...),
+		KeySerial:      []byte(pki.SerialOf(chain[0])),
+	}}
+	for name := range h.Pending {
+		c.Remove = append(c.Remove, pendingKey(name))
+	}
+	return c
+}
+
+// keepExternal refuses to replace, unasked, a valid certificate of another PKI.
+func (a *Authority) keepExternal(ctx context.Context, h Holder, have set) error {
+	if len(have.chain) == 0 || a.now().After(have.chain[0].NotAfter) {
+		return nil
+	}
+	ours, err := a.recorded(ctx, have.chain[0])
+	if err != nil || ours {
+		return err
+	}
+	return hint.With(fmt.Errorf("%w: the certificate of %s was signed by %q, not by this cluster, and is valid until %s",
+		ErrConflict, h.Path, have.chain[0].Issuer.CommonName, have.chain[0].NotAfter.UTC().Format("2006-01-02")),
+		"repeat with --yes to replace it, or renew it where it was signed: \"omca %s certificate signing-request\"", h.Path)
+}
+
+// orderFor is the walk that gives h a certificate over key.
+func (a *Authority) orderFor(ctx context.Context, who usr.Caller, h Holder, key crypto.Signer) (order, error) {
+	o := order{who: who, validity: h.Validity, owner: h.Path}
+	var err error
+	if o.profile, err = pki.LookupProfile(h.Profile); err != nil {
+		return order{}, fmt.Errorf("%w: %s: %w", ErrInvalid, h.Path, err)
+	}
+	cluster, err := a.store.Cluster(ctx)
+	if err != nil {
+		return order{}, err
+	}
+	subject := h.Subject
+	if h.Profile == ProfileCA {
+		subject.CommonName = cmp.Or(subject.CommonName, cluster.Name+" CA")
+		o.constraints = constraints(cluster.Name, h)
+	}
+	if o.id, err = holderIdentity(cluster.Name, h); err != nil {
+		return order{}, err
+	}
+	if o.request, err = pki.NewRequest(key.Public(), subject, h.Names); err != nil {
+		return order{}, fmt.Errorf("%w: %s: %w", ErrInvalid, h.Path, err)
+	}
+	if o.issuer, err = a.issuerFor(ctx, h, key); err != nil {
+		return order{}, err
+	}
+	if !isRoot(who) {
+		self, err := a.selfOf(ctx, who)
+		if err != nil {
+			return order{}, err
+		}
+		o.mayAsk = self.MayAsk
+	}
+	return o, nil
+}
+
+// constraints are the name constraints of a CA that its keywords bound: the
+// leaves carry SPIFFE IDs, so the trust domain is always allowed.
+func constraints(cluster string, h Holder) pki.PolicyRules {
+	rules := pki.PolicyRules{Allow: h.AllowNames, Deny: h.DenyNames}
+	if len(rules.Allow) > 0 {
+		rules.Allow = append(slices.Clone(rules.Allow), "URI:"+cluster)
+	}
+	return rules
+}
+
+// holderIdentity is the SPIFFE ID of the certificate of h. Only the object of
+// a user gets the identity of that user: the subject is not enough.
+func holderIdentity(cluster string, h Holder) (*url.URL, error) {
+	user := h.Profile == ProfileUser
+	if user != (h.Path == userPrefix+h.Name) {
+		return nil, fmt.Errorf("%w: %s cannot have profile %q: certificates of users belong to %sNAME", ErrInvalid, h.Path, h.Profile, userPrefix)
+	}
+	if user && h.Subject.CommonName != h.Name {
+		return nil, fmt.Errorf("%w: %s: cn is %q, and the name of a user is its cn", ErrInvalid, h.Path, h.Subject.CommonName)
+	}
+	return identity(cluster, h.Profile, h.Name), nil
+}
+
+// issuerFor returns who signs for h: the object that its keyword ca names, the
+// cluster's CA, or, for a CA that names nobody, its own key.
+func (a *Authority) issuerFor(ctx context.Context, h Holder, key crypto.Signer) (*issuer, error) {
+	path := h.IssuerPath
+	if h.Profile == ProfileCA && path == "" {
+		root, err := pki.NewRoot(key)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, h.Path, err)
+		}
+		return &issuer{Issuer: root, path: h.Path}, nil
+	}
+	if path == h.Path {
+		return nil, fmt.Errorf("%w: %s: keyword ca names the object itself", ErrInvalid, h.Path)
+	}
+	if path == "" {
+		var err error
+		if path, err = a.ClusterCA(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return a.issuerAt(ctx, path)
+}
+
+// SigningRequest returns the PKCS #10 request, PEM, for the key and the
+// keywords of the object at path. The key is made, and kept, when there is none.
+func (a *Authority) SigningRequest(ctx context.Context, who usr.Caller, path string) ([]byte, error) {
+	h, err := a.store.Holder(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	have, err := live(h)
+	if err != nil {
+		return nil, err
+	}
+	if have.key == nil {
+		if have.key, err = a.makeKey(ctx, who, h); err != nil {
+			return nil, err
+		}
+	}
+	pem, err := pki.CreateSigningRequest(have.key, h.Subject, h.Names)
+	if err != nil {
+		return nil, hint.With(fmt.Errorf("%w: %s: %w", ErrInvalid, path, err), "set its keywords with \"omca %s config update --set cn=NAME\"", path)
+	}
+	return pem, nil
+}
+
+func (a *Authority) makeKey(ctx context.Context, who usr.Caller, h Holder) (crypto.Signer, error) {
+	key, err := pki.GenerateKey(h.KeyType)
+	if err != nil {
+		return nil, err
+	}
+	pem, err := pki.EncodePrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	c := Change{Path: h.Path, Revision: h.Revision, Put: map[string][]byte{KeyPrivate: pem}, KeyMade: true}
+	if err := a.store.Commit(ctx, c); err != nil {
+		return nil, fmt.Errorf("%s: private_key: %w", h.Path, err)
+	}
+	a.log.InfoContext(ctx, "key made", "path", h.Path, "key", pki.DescribeKey(key.Public()), "by", who.Name, "auth", who.Method, "address", who.Address)
+	return key, nil
+}

@@ -1,0 +1,147 @@
+package ca
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"omca/pki"
+)
+
+// Identity says whom a verified client certificate speaks for.
+type Identity struct {
+	User   string // name of system/usr/NAME
+	Serial pki.Serial
+}
+
+// Trust returns the certificates that client certificates may chain to: the
+// cluster's CA, and every CA that the keyword cluster.ca adds. A CA that
+// cannot be read is left out and reported: the others go on.
+func (a *Authority) Trust(ctx context.Context) ([]*x509.Certificate, error) {
+	cluster, err := a.store.Cluster(ctx)
+	if err != nil {
+		return nil, err
+	}
+	own, err := a.ClusterCA(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var trusted []*x509.Certificate
+	var missing []error
+	for i, path := range append([]string{own}, cluster.Trusted...) {
+		chain, err := a.chainOf(ctx, path)
+		switch {
+		case err != nil:
+			missing = append(missing, err)
+		case i == 0:
+			// What stands above the cluster's CA is another PKI's: it is trusted
+			// only when cluster.ca says so.
+			trusted = append(trusted, chain[0])
+		default:
+			trusted = append(trusted, chain...)
+		}
+	}
+	return trusted, errors.Join(missing...)
+}
+
+func (a *Authority) chainOf(ctx context.Context, path string) ([]*x509.Certificate, error) {
+	h, err := a.store.Holder(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("trusted CA: %w", err)
+	}
+	// Only the chain: an external CA has no key here.
+	chain, err := pki.ParseCertificates(h.Chain)
+	if err != nil {
+		return nil, fmt.Errorf("trusted CA %s: certificate_chain: %w", path, err)
+	}
+	return chain, nil
+}
+
+// Identify names the user that the verified chain (leaf first, as crypto/tls
+// verified it) speaks for, or says why it speaks for nobody. The user's object
+// is the caller's to look up.
+func (a *Authority) Identify(ctx context.Context, chain []*x509.Certificate) (Identity, error) {
+	if len(chain) < 2 {
+		return Identity{}, fmt.Errorf("%w: the client certificate is a trust anchor itself", ErrInvalid)
+	}
+	leaf := chain[0]
+	if leaf.IsCA || !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth) {
+		return Identity{}, fmt.Errorf("%w: the certificate is not for client authentication", ErrInvalid)
+	}
+	cluster, err := a.store.Cluster(ctx)
+	if err != nil {
+		return Identity{}, err
+	}
+	user, marked, err := markedUser(leaf, cluster.Name)
+	if err != nil {
+		return Identity{}, err
+	}
+	own, err := a.ownIssuer(ctx, chain[1])
+	if err != nil {
+		return Identity{}, err
+	}
+	switch {
+	case own == nil && !marked:
+		user = leaf.Subject.CommonName // an external CA knows no SPIFFE ID of ours
+	case own == nil:
+		return Identity{}, fmt.Errorf("%w: an external CA marked the certificate as one of this cluster", ErrInvalid)
+	case !marked:
+		return Identity{}, fmt.Errorf("%w: the certificate is not marked as a user's", ErrInvalid)
+	case own.made:
+		if ours, err := a.recorded(ctx, leaf); err != nil || !ours {
+			return Identity{}, errors.Join(fmt.Errorf("%w: the certificate is not in the inventory", ErrInvalid), err)
+		}
+	}
+	if user == "" || user != leaf.Subject.CommonName {
+		return Identity{}, fmt.Errorf("%w: the certificate has common name %q and is marked for user %q", ErrInvalid, leaf.Subject.CommonName, user)
+	}
+	return Identity{User: user, Serial: pki.SerialOf(leaf)}, nil
+}
+
+// ownIssuer returns the cluster's CA when cert is its certificate, else nil.
+func (a *Authority) ownIssuer(ctx context.Context, cert *x509.Certificate) (*issuer, error) {
+	path, err := a.ClusterCA(ctx)
+	if err != nil {
+		return nil, err
+	}
+	is, err := a.issuerAt(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if !pki.SameKey(is.set.chain[0].PublicKey, cert.PublicKey) {
+		return nil, nil
+	}
+	return is, nil
+}
+
+// markedUser reads the SPIFFE ID: whose user the certificate is for, if it
+// bears an ID of this cluster. An ID of a node or a listener is refused: such
+// a certificate is never taken for a user's.
+func markedUser(leaf *x509.Certificate, cluster string) (user string, marked bool, err error) {
+	for _, uri := range leaf.URIs {
+		if uri.Scheme != "spiffe" || uri.Host != cluster {
+			continue
+		}
+		name, ok := strings.CutPrefix(uri.Path, "/"+ProfileUser+"/")
+		if !ok || marked {
+			return "", false, fmt.Errorf("%w: the certificate is for %q, not for one user", ErrInvalid, uri.Path)
+		}
+		user, marked = name, true
+	}
+	return user, marked, nil
+}
+
+// recorded reports whether cert is in the inventory, byte for byte.
+func (a *Authority) recorded(ctx context.Context, cert *x509.Certificate) (bool, error) {
+	r, err := a.store.Record(ctx, pki.SerialOf(cert))
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return r.Certificate.Equal(cert), nil
+}

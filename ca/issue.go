@@ -1,0 +1,238 @@
+package ca
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"omca/internal/hint"
+	"omca/pki"
+	"omca/usr"
+)
+
+// backdate is how far notBefore lies in the past, for clocks that are behind.
+const backdate = time.Minute
+
+// Issued is a certificate on its way to the caller. It is already recorded.
+type Issued struct {
+	Path        string // object that holds it; "" when it was signed from a request made elsewhere
+	Certificate *x509.Certificate
+	Chain       []*x509.Certificate // leaf first, up to and including the issuer's own chain
+}
+
+// order is one issuance on its walk: what is asked for, by whom, of whom.
+type order struct {
+	who      usr.Caller
+	profile  pki.Profile
+	issuer   *issuer
+	request  pki.Request
+	id       *url.URL // SPIFFE ID, nil for a CA
+	validity time.Duration
+	owner    string
+	mayAsk   []string // names the caller may ask for; ignored for root
+
+	constraints pki.PolicyRules // of a CA to be made: they become name constraints
+}
+
+func isRoot(who usr.Caller) bool { return who.May(usr.Root()) == nil }
+
+// A SignRequest asks for a certificate over a key that is kept elsewhere.
+type SignRequest struct {
+	CSR      []byte // PEM, PKCS #10
+	Profile  string // "usr", "node" or "listener"; "" means "listener"
+	Validity time.Duration
+	Owner    string // path; "" means the caller's own user
+}
+
+// Sign issues a certificate for a request made elsewhere (a node's, a
+// service's). It is signed by the cluster's CA.
+//
+// Errors: ErrInvalid (the request can never be granted), usr.ErrDenied (a name
+// or a use that the caller lacks), ErrConflict (there is no CA that can sign).
+func (a *Authority) Sign(ctx context.Context, who usr.Caller, r SignRequest) (Issued, error) {
+	if r.Profile == "" {
+		r.Profile = ProfileListener
+	}
+	if r.Profile == ProfileCA {
+		return Issued{}, hint.With(fmt.Errorf("%w: a request cannot be signed with profile %q", ErrInvalid, ProfileCA),
+			"make a subordinate CA with \"omca system/sec/ca-NAME create --kw ca=%s\" and \"omca system/sec/ca-NAME certificate create\"", PathCA)
+	}
+	path, err := a.ClusterCA(ctx)
+	if err != nil {
+		return Issued{}, err
+	}
+	o := order{who: who, validity: r.Validity, owner: r.Owner}
+	if o.profile, err = pki.LookupProfile(r.Profile); err != nil {
+		return Issued{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if o.issuer, err = a.issuerAt(ctx, path); err != nil {
+		return Issued{}, err
+	}
+	if o.request, err = pki.ParseRequest(r.CSR); err != nil {
+		return Issued{}, fmt.Errorf("%w: certificate request: %w", ErrInvalid, err)
+	}
+	if o.owner == "" {
+		o.owner = userPrefix + who.Name
+	}
+	if err := a.entitle(ctx, &o); err != nil {
+		return Issued{}, err
+	}
+	cert, err := a.walk(ctx, o, nil)
+	if err != nil {
+		return Issued{}, err
+	}
+	return Issued{Certificate: cert, Chain: append([]*x509.Certificate{cert}, o.issuer.set.chain...)}, nil
+}
+
+// entitle checks whom the request of o would speak for, and reads what the
+// caller may ask for.
+func (a *Authority) entitle(ctx context.Context, o *order) error {
+	cluster, err := a.store.Cluster(ctx)
+	if err != nil {
+		return err
+	}
+	cn := o.request.Subject().CommonName
+	if cn == "" {
+		return fmt.Errorf("%w: the request has no common name, and profile %q names its certificates by it", ErrInvalid, o.profile.Name)
+	}
+	o.id = identity(cluster.Name, o.profile.Name, cn)
+	if isRoot(o.who) {
+		return nil
+	}
+	switch {
+	case o.owner != userPrefix+o.who.Name:
+		return fmt.Errorf("%w: only root names another owner than %q: the request says %q", usr.ErrDenied, userPrefix+o.who.Name, o.owner)
+	case o.profile.Name == ProfileUser && cn != o.who.Name:
+		return fmt.Errorf("%w: the request names user %q, the caller is %q", usr.ErrDenied, cn, o.who.Name)
+	case o.profile.Name == ProfileNode:
+		return fmt.Errorf("%w: certificates of nodes need the grant root", usr.ErrDenied)
+	}
+	h, err := a.selfOf(ctx, o.who)
+	if err != nil {
+		return err
+	}
+	o.mayAsk = h.MayAsk
+	return nil
+}
+
+// selfOf returns the user object of a caller who proved to be that user in
+// person. Whoever an identity provider calls by the same name is somebody else,
+// and a token that holds less than its user must not be the way to the rest.
+func (a *Authority) selfOf(ctx context.Context, who usr.Caller) (Holder, error) {
+	if !who.Is(usr.Object{Namespace: "system", Kind: "usr", Name: who.Name}) {
+		return Holder{}, fmt.Errorf("%w: %q has not proved to be a user of this cluster in person", usr.ErrDenied, who.Name)
+	}
+	h, err := a.store.Holder(ctx, userPrefix+who.Name)
+	if errors.Is(err, ErrNotFound) {
+		return Holder{}, fmt.Errorf("%w: user %q does not exist", usr.ErrDenied, who.Name)
+	}
+	return h, err
+}
+
+// walk issues one certificate: docs/issuing.md follows it step by step. The
+// change that install returns (the keys of the object that will hold the
+// certificate) is committed together with the record; nil means that none does.
+func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certificate) Change) (*x509.Certificate, error) {
+	// 3. Every name and every use is granted to the caller.
+	if err := granted(o); err != nil {
+		return nil, err
+	}
+	// 4. The draft is linted.
+	serial, err := pki.NewSerial()
+	if err != nil {
+		return nil, err
+	}
+	now := a.now()
+	terms := pki.Terms{Profile: o.profile, Serial: serial, NotBefore: now.Add(-backdate), ID: o.id, Constraints: o.constraints}
+	terms.NotAfter = now.Add(o.profile.Lifetime)
+	if o.validity > 0 {
+		terms.NotAfter = now.Add(o.validity)
+	}
+	draft, err := o.issuer.Draft(o.request, terms)
+	if err != nil {
+		return nil, fmt.Errorf("%w: draft: %w", ErrInvalid, err)
+	}
+	// 6. The real key signs, once, the bytes of the draft.
+	cert, err := o.issuer.Sign(draft)
+	if err != nil {
+		return nil, err
+	}
+	// 5 and 7. Serial and certificate are durable before anyone sees them.
+	var change Change
+	if install != nil {
+		change = install(cert)
+	}
+	change.Records = []Record{{
+		Certificate: cert, Issuer: o.issuer.path, Owner: o.owner, Profile: o.profile.Name, By: o.who.Name, IssuedAt: now.UTC(),
+	}}
+	if err := a.store.Commit(ctx, change); err != nil {
+		return nil, fmt.Errorf("recording serial %s: %w", serial, err)
+	}
+	// 8. One audit line.
+	a.audit(ctx, o, cert)
+	return cert, nil
+}
+
+// audit writes the line that says what was issued, to whom and by whom.
+func (a *Authority) audit(ctx context.Context, o order, cert *x509.Certificate) {
+	a.log.InfoContext(ctx, "issued", "serial", pki.SerialOf(cert), "profile", o.profile.Name, "subject", cert.Subject.String(),
+		"owner", o.owner, "issuer", o.issuer.path, "not_after", cert.NotAfter, "by", o.who.Name, "auth", o.who.Method, "address", o.who.Address)
+}
+
+// granted checks the names and the use that o asks for: against the policy of
+// the issuer for everyone, and against the names granted to the caller unless
+// that is root.
+func granted(o order) error {
+	subject, names := o.request.Subject(), o.request.Names()
+	if err := o.issuer.policy.Check(subject, names); err != nil {
+		return hint.With(fmt.Errorf("%w: %s may not sign this: %w", usr.ErrDenied, o.issuer.path, err),
+			"allow it with \"omca %s config update --set allow_names+=NAME\"", o.issuer.path)
+	}
+	if isRoot(o.who) || o.profile.Name == ProfileUser && names.Empty() {
+		return nil
+	}
+	if o.profile.Name == ProfileCA {
+		return fmt.Errorf("%w: making a CA needs the grant root", usr.ErrDenied)
+	}
+	return checkAsked(o, subject, names)
+}
+
+// checkAsked holds every name, the common name among them, against the keyword
+// names of the caller's user.
+func checkAsked(o order, subject pki.Subject, names pki.Names) error {
+	mine, err := pki.NewPolicy(pki.PolicyRules{Allow: o.mayAsk})
+	if err != nil {
+		return fmt.Errorf("keyword names of %q: %w", o.who.Name, err)
+	}
+	permitted := func(name string) error {
+		if len(o.mayAsk) == 0 {
+			return errors.New("the keyword names of this user is empty")
+		}
+		one, err := pki.ParseNames([]string{name})
+		if err != nil {
+			return err
+		}
+		return mine.Check(pki.Subject{}, one)
+	}
+	asked := names.Strings()
+	if subject.CommonName != "" {
+		asked = append(asked, subject.CommonName)
+	}
+	if err := usr.CanSignNames(o.who, asked, permitted); err != nil {
+		return hint.With(err, "root grants names with \"omca %s%s config update --set names+=NAME\"", userPrefix, o.who.Name)
+	}
+	return nil
+}
+
+// identity is the SPIFFE ID that marks what a certificate is for (SPIFFE ID
+// specification, section 2). A CA gets none.
+func identity(cluster, profile, name string) *url.URL {
+	kind := profile
+	if profile == ProfileCA {
+		return nil
+	}
+	return &url.URL{Scheme: "spiffe", Host: cluster, Path: "/" + kind + "/" + name}
+}

@@ -1,0 +1,67 @@
+package ca
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// DueAt is when a certificate renews itself: at two thirds of its life.
+func DueAt(notBefore, notAfter time.Time) time.Time {
+	return notBefore.Add(notAfter.Sub(notBefore) / 3 * 2)
+}
+
+// RenewDue reissues every listener and node certificate, signed by the
+// cluster's own CAs, that has come to two thirds of its life. It returns when
+// the next one is due (zero: none), and goes on past a failure: the errors are
+// joined, and what failed is due at once.
+func (a *Authority) RenewDue(ctx context.Context) (next time.Time, err error) {
+	paths, err := a.store.Holders(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	var failed []error
+	for _, path := range paths {
+		due, err := a.renewHolder(ctx, path)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("renewing %s: %w", path, err))
+		}
+		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
+			next = due
+		}
+	}
+	return next, errors.Join(failed...)
+}
+
+// renewHolder renews the certificate of one object if it is due, and returns
+// when it is due again; zero when it does not renew itself.
+func (a *Authority) renewHolder(ctx context.Context, path string) (time.Time, error) {
+	h, err := a.store.Holder(ctx, path)
+	if errors.Is(err, ErrNotFound) {
+		return time.Time{}, nil // deleted meanwhile
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	if h.Profile != ProfileListener && h.Profile != ProfileNode || h.Chain == nil {
+		return time.Time{}, nil
+	}
+	have, err := live(h)
+	if err != nil || have.key == nil || len(have.chain) == 0 {
+		return time.Time{}, err
+	}
+	leaf := have.chain[0]
+	if ours, err := a.recorded(ctx, leaf); err != nil || !ours {
+		return time.Time{}, err
+	}
+	due := DueAt(leaf.NotBefore, leaf.NotAfter)
+	if a.now().Before(due) {
+		return due, nil
+	}
+	issued, err := a.Create(ctx, a.self, path, CreateOptions{})
+	if err != nil {
+		return due, err
+	}
+	return DueAt(issued.Certificate.NotBefore, issued.Certificate.NotAfter), nil
+}

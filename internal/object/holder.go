@@ -1,0 +1,190 @@
+package object
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"omca/ca"
+	"omca/internal/store"
+	"omca/pki"
+	"omca/usr"
+)
+
+// Holder implements [ca.Store].
+func (s *Store) Holder(ctx context.Context, path string) (ca.Holder, error) {
+	p, err := ParsePath(path)
+	if err != nil {
+		return ca.Holder{}, fmt.Errorf("%w: %w", ca.ErrInvalid, err)
+	}
+	if !p.Kind.Sealed() {
+		return ca.Holder{}, fmt.Errorf("%w: %s is a %s: certificates belong to objects of kind sec and usr", ca.ErrInvalid, p, p.Kind)
+	}
+	e, err := s.entry(ctx, p)
+	if err != nil {
+		return ca.Holder{}, err
+	}
+	h, err := describeHolder(e.Config)
+	if err != nil {
+		return ca.Holder{}, fmt.Errorf("%s: %w", p, err)
+	}
+	h.Path, h.Kind, h.Name, h.Revision = p.String(), string(p.Kind), p.Name, e.rev
+	return h, s.readSet(ctx, p, e.Keys, &h)
+}
+
+// readSet fills in what the keys of the object hold of a certificate set.
+func (s *Store) readSet(ctx context.Context, p Path, keys []KeyInfo, h *ca.Holder) error {
+	for _, k := range keys {
+		part, isWaiting := ca.WaitingKey(k.Name)
+		if !isWaiting && !ca.Imports(k.Name) {
+			continue
+		}
+		value, err := s.value(ctx, p, k.Name)
+		if err != nil {
+			return err
+		}
+		switch {
+		case isWaiting:
+			if h.Pending == nil {
+				h.Pending = make(map[string][]byte)
+			}
+			h.Pending[part] = value
+		case k.Name == ca.KeyPrivate:
+			h.PrivateKey, h.KeyMade = value, k.Made
+		case k.Name == ca.KeyCertificate:
+			h.Certificate = value
+		case k.Name == ca.KeyChain:
+			h.Chain = value
+		}
+	}
+	return nil
+}
+
+// describeHolder reads from the keywords what a certificate is to be like.
+func describeHolder(c Config) (ca.Holder, error) {
+	r := reader{c: c}
+	h := ca.Holder{
+		Profile: r.text("profile"),
+		Subject: pki.Subject{
+			CommonName: r.text("cn"), Country: r.text("c"), Province: r.text("st"), Locality: r.text("l"),
+			Organization: r.text("o"), OrganizationalUnit: r.text("ou"), Email: r.text("email"),
+		},
+		IssuerPath: r.text("ca"),
+		KeyType:    pki.KeyType(r.text("key_type")),
+		Validity:   r.duration("validity"),
+	}
+	if c.Path().Kind == KindUsr {
+		h.MayAsk, h.Disabled = r.words("names"), r.flag("disabled")
+	} else {
+		h.AllowNames, h.DenyNames = r.words("allow_names"), r.words("deny_names")
+	}
+	names, err := pki.ParseNames(r.words("alt_names"))
+	h.Names = names
+	return h, errors.Join(r.err, err)
+}
+
+// reader reads keywords and keeps the first error.
+type reader struct {
+	c   Config
+	err error
+}
+
+func read[T any](r *reader, get func(string) (T, error), keyword string) T {
+	v, err := get(keyword)
+	if err != nil && r.err == nil {
+		r.err = err
+	}
+	return v
+}
+
+func (r *reader) text(k string) string            { return read(r, r.c.Eval, k) }
+func (r *reader) words(k string) []string         { return read(r, r.c.Strings, k) }
+func (r *reader) flag(k string) bool              { return read(r, r.c.Bool, k) }
+func (r *reader) duration(k string) time.Duration { return read(r, r.c.Duration, k) }
+
+// Holders implements [ca.Store].
+func (s *Store) Holders(ctx context.Context) ([]string, error) {
+	sel, err := ParseSelector("*/sec/*")
+	if err != nil {
+		return nil, err
+	}
+	paths, err := s.List(ctx, sel)
+	if err != nil {
+		return nil, err
+	}
+	var holders []string
+	for _, p := range paths {
+		e, err := s.entry(ctx, p)
+		if errors.Is(err, ca.ErrNotFound) {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		if e.has(ca.KeyChain) {
+			holders = append(holders, p.String())
+		}
+	}
+	return holders, nil
+}
+
+// Commit implements [ca.Store].
+func (s *Store) Commit(ctx context.Context, c ca.Change) error {
+	var records store.Tx
+	for _, r := range c.Records {
+		if err := putRecord(&records, r); err != nil {
+			return err
+		}
+	}
+	if c.Path == "" {
+		return s.commit(ctx, records)
+	}
+	p, err := ParsePath(c.Path)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ca.ErrInvalid, err)
+	}
+	return s.change(ctx, p, c.Revision, func(h *head, tx *store.Tx) error {
+		tx.Expect = append(tx.Expect, records.Expect...)
+		tx.Puts = append(tx.Puts, records.Puts...)
+		return s.putSet(p, h, tx, c)
+	})
+}
+
+// putSet adds the keys of a change to tx, in an order that does not depend on chance.
+func (s *Store) putSet(p Path, h *head, tx *store.Tx, c ca.Change) error {
+	for _, name := range c.Remove {
+		h.drop(name)
+		tx.Deletes = append(tx.Deletes, valueKey(p, name))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Put)) {
+		info := KeyInfo{Name: name, Made: name == ca.KeyPrivate && c.KeyMade}
+		if err := s.putKey(p, h, tx, info, c.Put[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Cluster implements [ca.Store].
+func (s *Store) Cluster(ctx context.Context) (ca.Cluster, error) {
+	e, err := s.entry(ctx, ClusterPath())
+	if err != nil {
+		return ca.Cluster{}, err
+	}
+	name, _ := e.Config.Get("cluster.name")
+	trusted, err := e.Config.Strings("cluster.ca")
+	return ca.Cluster{Name: name, Trusted: trusted}, err
+}
+
+// parseUser reads from the keywords of a usr who may call and what they may do.
+func parseUser(name string, c Config) (User, error) {
+	r := reader{c: c}
+	u := User{Name: name, Disabled: r.flag("disabled")}
+	grants, err := usr.ParseGrants(r.text("grant"))
+	u.Grants = grants
+	u.AllowedIPs = read(&r, c.Networks, "allowed_ips")
+	return u, errors.Join(r.err, err)
+}

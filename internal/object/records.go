@@ -1,0 +1,158 @@
+package object
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"omca/ca"
+	"omca/internal/store"
+	"omca/pki"
+)
+
+// Records lie in the order of their expiry: those that are issued one after
+// another end up beside each other, so the store rewrites few pages, and the
+// list of what expires next is a scan from the start.
+
+// recordHead is what a stored record has in front of the certificate.
+type recordHead struct {
+	Issuer  string    `json:"i"`
+	Owner   string    `json:"o"`
+	Profile string    `json:"p"`
+	By      string    `json:"b"`
+	At      time.Time `json:"t"`
+}
+
+// A stored record: the length of the head as a varint, the head as JSON, the
+// certificate as DER.
+func encodeRecord(r ca.Record) ([]byte, error) {
+	h, err := json.Marshal(recordHead{Issuer: r.Issuer, Owner: r.Owner, Profile: r.Profile, By: r.By, At: r.IssuedAt})
+	if err != nil {
+		return nil, err
+	}
+	b := binary.AppendUvarint(make([]byte, 0, len(h)+len(r.Certificate.Raw)+binary.MaxVarintLen32), uint64(len(h)))
+	return append(append(b, h...), r.Certificate.Raw...), nil
+}
+
+func decodeRecord(b []byte) (ca.Record, error) {
+	n, size := binary.Uvarint(b)
+	if size <= 0 || n > uint64(len(b)-size) {
+		return ca.Record{}, errors.New("record: the head is cut off")
+	}
+	b = b[size:]
+	var h recordHead
+	if err := json.Unmarshal(b[:n], &h); err != nil {
+		return ca.Record{}, fmt.Errorf("record: %w", err)
+	}
+	cert, err := x509.ParseCertificate(b[n:])
+	if err != nil {
+		return ca.Record{}, fmt.Errorf("record: %w", err)
+	}
+	return ca.Record{Certificate: cert, Issuer: h.Issuer, Owner: h.Owner, Profile: h.Profile, By: h.By, IssuedAt: h.At}, nil
+}
+
+// expiryKey orders times as text: seconds since 1970, ten hexadecimal digits.
+func expiryKey(t time.Time) string { return fmt.Sprintf("%010x", max(0, t.Unix())) }
+
+func ownerKey(owner, expiry string, serial pki.Serial) string {
+	return prefixOwner + owner + "//" + expiry + "/" + string(serial)
+}
+
+// putRecord adds to tx what one record needs: itself and its two indexes, on
+// condition that its serial is unused.
+func putRecord(tx *store.Tx, r ca.Record) error {
+	value, err := encodeRecord(r)
+	if err != nil {
+		return err
+	}
+	expiry, serial := expiryKey(r.Certificate.NotAfter), r.Serial()
+	tx.Expect = append(tx.Expect, store.Expect{Key: prefixSerial + string(serial)})
+	tx.Puts = append(tx.Puts,
+		store.Put{Key: prefixCert + expiry + "/" + string(serial), Value: value},
+		store.Put{Key: prefixSerial + string(serial), Value: []byte(expiry)},
+		store.Put{Key: ownerKey(r.Owner, expiry, serial)})
+	return nil
+}
+
+// Record implements [ca.Store].
+func (s *Store) Record(ctx context.Context, serial pki.Serial) (ca.Record, error) {
+	e, err := s.db.Get(ctx, prefixSerial+string(serial))
+	if errors.Is(err, store.ErrNotFound) {
+		return ca.Record{}, fmt.Errorf("%w: no certificate with serial %s was issued here", ca.ErrNotFound, serial)
+	}
+	if err != nil {
+		return ca.Record{}, err
+	}
+	return s.recordAt(ctx, prefixCert+string(e.Value)+"/"+string(serial))
+}
+
+func (s *Store) recordAt(ctx context.Context, key string) (ca.Record, error) {
+	e, err := s.db.Get(ctx, key)
+	if err != nil {
+		return ca.Record{}, fmt.Errorf("the index names a record that cannot be read: %w", err)
+	}
+	return decodeRecord(e.Value)
+}
+
+// Records implements [ca.Store]. The cursor of a record is "<expiry>/<serial>".
+func (s *Store) Records(ctx context.Context, q ca.Query) iter.Seq2[ca.Listed, error] {
+	return func(yield func(ca.Listed, error) bool) {
+		r := store.Range{Prefix: prefixCert}
+		if q.Owner != "" {
+			r.Prefix = prefixOwner + q.Owner + "//"
+		}
+		if q.After != "" {
+			r.After = r.Prefix + q.After
+		}
+		for {
+			page, err := s.db.Scan(ctx, r)
+			if err != nil {
+				yield(ca.Listed{}, err)
+				return
+			}
+			for _, e := range page.Entries {
+				listed, more, err := s.listed(ctx, q, r.Prefix, e)
+				if err != nil {
+					yield(ca.Listed{}, err)
+					return
+				}
+				if !more || listed.Certificate != nil && !yield(listed, nil) {
+					return
+				}
+				r.After = e.Key
+			}
+			if !page.More {
+				return
+			}
+		}
+	}
+}
+
+// listed reads the record that entry e of a scan stands for. Its certificate
+// is nil when q does not select it; more is false when the scan has come to
+// the end of what q selects.
+func (s *Store) listed(ctx context.Context, q ca.Query, prefix string, e store.Entry) (l ca.Listed, more bool, err error) {
+	cursor := strings.TrimPrefix(e.Key, prefix)
+	if !q.ExpiresBefore.IsZero() && cursor >= expiryKey(q.ExpiresBefore) {
+		return ca.Listed{}, false, nil
+	}
+	var record ca.Record
+	if q.Owner != "" {
+		record, err = s.recordAt(ctx, prefixCert+cursor)
+	} else {
+		record, err = decodeRecord(e.Value)
+	}
+	if err != nil {
+		return ca.Listed{}, false, err
+	}
+	if q.Issuer != "" && record.Issuer != q.Issuer || q.Profile != "" && record.Profile != q.Profile {
+		return ca.Listed{}, true, nil
+	}
+	return ca.Listed{Record: record, Cursor: cursor}, true, nil
+}

@@ -1,0 +1,291 @@
+package object
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"omca/ca"
+	"omca/internal/store"
+)
+
+// Where things are in the store. A path never contains more than two slashes,
+// so the name of a key is all that follows.
+const (
+	prefixObject = "obj/"    // obj/<path> → head
+	prefixKey    = "key/"    // key/<path>/<name> → value, sealed for sec and usr
+	prefixCert   = "cert/"   // cert/<expiry>/<serial> → record
+	prefixSerial = "serial/" // serial/<serial> → expiry
+	prefixOwner  = "owner/"  // owner/<path>//<expiry>/<serial> → nothing
+	keyKeyring   = "sys/keyring"
+)
+
+// ErrExists means that an object or a key is already there.
+var ErrExists = fmt.Errorf("%w: exists already", ca.ErrConflict)
+
+// Config says what a Store works with. Every field is required.
+type StoreConfig struct {
+	Store  store.Store
+	Master Master // unwraps the data keys
+	Now    func() time.Time
+	Log    *slog.Logger
+}
+
+// Store remembers objects, their keys and the inventory of certificates. It is
+// the only one that knows where they are in the store below.
+//
+// What it has read of an object is kept until the watch says that the object
+// changed. A commit returns once this process has seen its own change, so a
+// caller always reads what it wrote.
+type Store struct {
+	db   store.Store
+	keys *Keyring
+	now  func() time.Time
+	log  *slog.Logger
+
+	mu      sync.Mutex
+	epoch   uint64          // counts changes, so that a read that raced with one is not kept
+	heads   map[Path]*entry // what was read since it last changed
+	applied int64           // revision up to which the watch has been followed
+	moved   chan struct{}   // closed and replaced whenever applied grows
+	tell    []func(Path)    // who wants to know of changes
+	gone    error           // why the watch ended; nil while it goes on
+}
+
+// A head is what is kept of an object beside the values of its keys.
+type head struct {
+	Created time.Time `json:"created"`
+	Updated time.Time `json:"updated"`
+	Config  Config    `json:"config"`
+	Keys    []KeyInfo `json:"keys,omitempty"` // in the order in which they were added
+}
+
+// entry is a head as read; nil head: there is no such object.
+type entry struct {
+	*head
+	rev  int64
+	user *User // parsed when first asked for
+}
+
+// KeyInfo describes one key of an object.
+type KeyInfo struct {
+	Name string `json:"name"`
+	Size int    `json:"size"`           // of the value, in bytes
+	Made bool   `json:"made,omitempty"` // a private key that was generated here
+}
+
+// maxHeads bounds what is kept of objects: about a kilobyte each.
+const maxHeads = 8192
+
+// OpenStore reads the keyring, or makes one in an empty store. Run must be
+// running for commits to return.
+func OpenStore(ctx context.Context, c StoreConfig) (*Store, error) {
+	if c.Store == nil || c.Master == nil || c.Now == nil || c.Log == nil {
+		return nil, errors.New("object: StoreConfig needs Store, Master, Now and Log")
+	}
+	keys, err := openKeyring(ctx, c.Store, c.Master)
+	if err != nil {
+		return nil, err
+	}
+	rev, err := c.Store.Rev(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{
+		db: c.Store, keys: keys, now: c.Now, log: c.Log,
+		heads: make(map[Path]*entry), applied: rev, moved: make(chan struct{}),
+	}, nil
+}
+
+// openKeyring reads the wrapped data keys. Two processes that open an empty
+// store at once agree on the keyring of the one that was first.
+func openKeyring(ctx context.Context, db store.Store, master Master) (*Keyring, error) {
+	for {
+		e, err := db.Get(ctx, keyKeyring)
+		if err == nil {
+			return LoadKeyring(e.Value, master)
+		}
+		if !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
+		keys, err := NewKeyring(master)
+		if err != nil {
+			return nil, err
+		}
+		text, err := keys.Marshal()
+		if err != nil {
+			return nil, err
+		}
+		tx := store.Tx{Expect: []store.Expect{{Key: keyKeyring}}, Puts: []store.Put{{Key: keyKeyring, Value: text}}}
+		if _, err := db.Commit(ctx, tx); err != nil && !errors.Is(err, store.ErrConflict) {
+			return nil, err
+		}
+	}
+}
+
+// OnChange registers who is told that an object has changed; the zero Path
+// means any of them may have. It is called from one goroutine, in order, and
+// must not commit: the commits wait for it. Register before Run.
+func (s *Store) OnChange(tell func(Path)) { s.tell = append(s.tell, tell) }
+
+// Run follows the watch until ctx is done. Commits return only while it runs.
+func (s *Store) Run(ctx context.Context) error {
+	for {
+		err := s.follow(ctx)
+		if !errors.Is(err, store.ErrCompacted) {
+			s.mu.Lock()
+			s.gone = err
+			close(s.moved)
+			s.mu.Unlock()
+			return err
+		}
+		rev, err := s.db.Rev(ctx)
+		if err != nil {
+			return err
+		}
+		s.log.WarnContext(ctx, "watch fell behind", "revision", rev)
+		s.apply(rev, []Path{{}})
+	}
+}
+
+func (s *Store) follow(ctx context.Context) error {
+	s.mu.Lock()
+	after := s.applied
+	s.mu.Unlock()
+	for change, err := range s.db.Watch(ctx, prefixObject, after) {
+		if err != nil {
+			return err
+		}
+		paths := make([]Path, 0, len(change.Events))
+		for _, e := range change.Events {
+			p, err := ParsePath(e.Key[len(prefixObject):])
+			if err != nil {
+				return fmt.Errorf("watching %q: %w", e.Key, err)
+			}
+			paths = append(paths, p)
+		}
+		s.apply(change.Rev, paths)
+	}
+	return ctx.Err()
+}
+
+// apply forgets what was known of paths, tells, and lets the commits up to rev return.
+func (s *Store) apply(rev int64, paths []Path) {
+	s.mu.Lock()
+	s.epoch++
+	for _, p := range paths {
+		if p.IsZero() {
+			clear(s.heads)
+		}
+		delete(s.heads, p)
+	}
+	s.mu.Unlock()
+	for _, p := range paths {
+		for _, tell := range s.tell {
+			tell(p)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.applied = rev
+	close(s.moved)
+	s.moved = make(chan struct{})
+}
+
+// commit makes tx durable and, when it touches an object, waits until this
+// process has seen it.
+func (s *Store) commit(ctx context.Context, tx store.Tx) error {
+	rev, err := s.db.Commit(ctx, tx)
+	if err != nil {
+		return fromStore(err)
+	}
+	if !touchesObject(tx) {
+		return nil
+	}
+	for {
+		s.mu.Lock()
+		applied, moved, gone := s.applied, s.moved, s.gone
+		s.mu.Unlock()
+		if applied >= rev {
+			return nil
+		}
+		if gone != nil {
+			return fmt.Errorf("committed, but this process no longer follows the store: %w", gone)
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("committed, but not seen yet: %w", ctx.Err())
+		}
+	}
+}
+
+// touchesObject reports whether the watch will show tx. Objects are deleted
+// by their exact key, and only when they are there.
+func touchesObject(tx store.Tx) bool {
+	return slices.ContainsFunc(tx.Puts, func(p store.Put) bool { return strings.HasPrefix(p.Key, prefixObject) }) ||
+		slices.ContainsFunc(tx.Deletes, func(k string) bool { return strings.HasPrefix(k, prefixObject) })
+}
+
+// fromStore says a store's error in the words of ca, which its callers know.
+func fromStore(err error) error {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return fmt.Errorf("%w: %w", ca.ErrNotFound, err)
+	case errors.Is(err, store.ErrConflict):
+		return fmt.Errorf("%w: %w", ca.ErrConflict, err)
+	case errors.Is(err, store.ErrTooLarge), errors.Is(err, store.ErrInvalid):
+		return fmt.Errorf("%w: %w", ca.ErrInvalid, err)
+	}
+	return err
+}
+
+// entry returns what is known of the object at p; ErrNotFound when there is none.
+func (s *Store) entry(ctx context.Context, p Path) (*entry, error) {
+	s.mu.Lock()
+	known, epoch := s.heads[p], s.epoch
+	s.mu.Unlock()
+	if known == nil {
+		var err error
+		if known, err = s.read(ctx, p); err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		if s.epoch == epoch {
+			if len(s.heads) >= maxHeads {
+				clear(s.heads)
+			}
+			s.heads[p] = known
+		}
+		s.mu.Unlock()
+	}
+	if known.head == nil {
+		return nil, fmt.Errorf("%w: %s does not exist", ca.ErrNotFound, p)
+	}
+	return known, nil
+}
+
+func (s *Store) read(ctx context.Context, p Path) (*entry, error) {
+	e, err := s.db.Get(ctx, prefixObject+p.Key())
+	if errors.Is(err, store.ErrNotFound) {
+		return &entry{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return decodeEntry(p, e)
+}
+
+func decodeEntry(p Path, e store.Entry) (*entry, error) {
+	h := new(head)
+	if err := json.Unmarshal(e.Value, h); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", p, err)
+	}
+	return &entry{head: h, rev: e.Rev}, nil
+}
