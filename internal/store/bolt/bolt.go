@@ -19,9 +19,11 @@ import (
 
 // Store is a store.Store in one file. Use Open.
 type Store struct {
-	db     *bbolt.DB
-	path   string
-	recent *ring.Ring // what is published here is durable
+	db       *bbolt.DB
+	path     string
+	pageSize int64
+	recent   *ring.Ring   // what is published here is durable
+	resident atomic.Int64 // bytes of the file mapped since they were last released, about
 
 	queue   chan *request // unbuffered: what was taken from it gets an answer
 	closing chan struct{} // closed by Close
@@ -71,6 +73,7 @@ func (s *Store) Get(ctx context.Context, key string) (store.Entry, error) {
 		e, err = decode([]byte(key), stored)
 		return err
 	})
+	s.touched(2) // a leaf, and a share of what is above it
 	if err == nil && !found {
 		err = fmt.Errorf("%w: %q", store.ErrNotFound, key)
 	}
@@ -86,9 +89,9 @@ func (s *Store) Scan(ctx context.Context, r store.Range) (store.Page, error) {
 		return store.Page{}, err
 	}
 	var page store.Page
+	size := 0
 	err := s.view(ctx, func(b *bbolt.Bucket) error {
 		page.Rev = int64(b.Sequence())
-		size := 0
 		c := b.Cursor()
 		for k, v := c.Seek([]byte(r.Start())); k != nil && strings.HasPrefix(string(k), r.Prefix); k, v = c.Next() {
 			if r.Full(len(page.Entries), size) {
@@ -104,6 +107,7 @@ func (s *Store) Scan(ctx context.Context, r store.Range) (store.Page, error) {
 		}
 		return nil
 	})
+	s.touched(2 + int64(size)/s.pageSize)
 	if err != nil {
 		return store.Page{}, err
 	}

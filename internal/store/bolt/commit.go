@@ -121,9 +121,10 @@ func (s *Store) write(requests []*request) ([]verdict, error) {
 	stats := tx.Stats()
 	s.stats.groups.Add(1)
 	s.stats.syncs.Add(2)
-	s.stats.bytes.Add(stats.GetPageAlloc() + int64(s.db.Info().PageSize)) // and the meta page
+	s.stats.bytes.Add(stats.GetPageAlloc() + s.pageSize) // and the header
 	s.count(verdicts, g)
 	s.recent.Publish(g.changes...)
+	s.touched(2 * stats.GetPageCount()) // the old pages were read
 	return verdicts, nil
 }
 

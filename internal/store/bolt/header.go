@@ -16,11 +16,12 @@ const (
 )
 
 // extent returns how many bytes the file must have for its headers to be
-// true, 0 when there is no sound header to tell (bbolt says what is wrong
-// then). bbolt maps the file without asking, and a process that reads beyond
-// the end of a truncated one (a copy that ran out of room, say) is killed.
+// true, or the size of a header when there is no sound one (bbolt says what is
+// wrong then). bbolt takes an empty file for a new one, and maps others
+// without asking: a process that reads beyond the end of a truncated one (a
+// copy that ran out of room, say) is killed.
 func extent(f *os.File) (int64, error) {
-	var want int64
+	want := int64(headerAt + headerSize)
 	page := int64(os.Getpagesize())
 	for i := range int64(2) {
 		h := make([]byte, headerSize)

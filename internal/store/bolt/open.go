@@ -30,28 +30,39 @@ type Config struct {
 
 // Open opens the store at c.Path, and creates it with mode 0600 when there is
 // none. It does not wait: when another process has it open the error is
-// store.ErrLocked. A file that others than its owner may use is refused.
+// store.ErrLocked. A file that others than its owner may use, that is cut
+// short or that is not a store is refused, never replaced.
 func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	db, err := open(c.Path)
+	if err := create(c.Path); err != nil {
+		return nil, describe(c.Path, err)
+	}
+	db, err := bbolt.Open(c.Path, 0o600, options(openFile))
 	if err != nil {
 		return nil, describe(c.Path, err)
 	}
-	rev, err := prepare(db)
+	rev, err := revision(db)
+	if err == nil && rev == 0 {
+		// Nothing was ever stored: whoever created the file may have been
+		// stopped before its name was durable.
+		err = syncDir(filepath.Dir(c.Path))
+	}
 	if err != nil {
-		return nil, errors.Join(describe(c.Path, err), db.Close())
+		return nil, describe(c.Path, errors.Join(err, db.Close()))
 	}
 	s := &Store{
-		db:      db,
-		path:    c.Path,
-		recent:  ring.New(rev),
-		queue:   make(chan *request),
-		closing: make(chan struct{}),
-		done:    make(chan struct{}),
-		sync:    (*bbolt.Tx).Commit,
+		db:       db,
+		path:     c.Path,
+		pageSize: int64(db.Info().PageSize),
+		recent:   ring.New(rev),
+		queue:    make(chan *request),
+		closing:  make(chan struct{}),
+		done:     make(chan struct{}),
+		sync:     (*bbolt.Tx).Commit,
 	}
+	s.release() // after a crash bbolt has read the whole file
 	go s.run()
 	return s, nil
 }
@@ -66,40 +77,51 @@ func describe(path string, err error) error {
 	return fmt.Errorf("opening the store %s: %w", path, err)
 }
 
-func open(path string) (*bbolt.DB, error) {
-	if err := create(path); err != nil {
-		return nil, err
-	}
-	return bbolt.Open(path, 0o600, &bbolt.Options{
+// options are bbolt's. The list of free pages is kept out of the commits: it
+// grows with the file, and would be written whole by each of them.
+func options(openFile func(string, int, os.FileMode) (*os.File, error)) *bbolt.Options {
+	return &bbolt.Options{
 		Timeout:        1, // one attempt at the lock
 		NoFreelistSync: true,
 		FreelistType:   bbolt.FreelistMapType,
 		OpenFile:       openFile,
-	})
+	}
 }
 
-// create makes an empty file where there is none, and sees to it that its
-// name is durable before anything is stored in it.
-func create(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return syncName(path)
+// create makes an empty store where there is none. It is made under another
+// name and then linked, so that what stands at path is a whole store at any
+// time, on a full disk too, and of two processes one finds the other's.
+func create(path string) (err error) {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // O_EXCL, 0600
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Close(), syncName(path))
-}
-
-// syncName syncs the directory of path while the file is still empty. Another
-// process, or one that was killed, may have created it, so the file's size
-// decides and not who made it.
-func syncName(path string) error {
-	info, err := os.Stat(path)
-	if err != nil || info.Size() > 0 {
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	if err := f.Close(); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	db, err := bbolt.Open(f.Name(), 0o600, options(nil))
+	if err != nil {
+		return err
+	}
+	made := db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucket(bucketName)
+		return err
+	})
+	if err := errors.Join(made, db.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}
@@ -134,30 +156,21 @@ func checkFile(f *os.File) error {
 	case info.Mode().Perm()&0o077 != 0:
 		return fmt.Errorf("mode %#o lets others than the owner use it, expected 0600", info.Mode().Perm())
 	case info.Size() < want:
-		return fmt.Errorf("truncated: it has %d bytes, its header says %d", info.Size(), want)
+		return fmt.Errorf("truncated: it has %d bytes, at least %d expected", info.Size(), want)
 	}
 	return nil
 }
 
-// prepare makes the bucket in a new file, and returns the current revision.
-func prepare(db *bbolt.DB) (int64, error) {
-	rev := int64(-1)
-	err := db.View(func(tx *bbolt.Tx) error {
-		if b := tx.Bucket(bucketName); b != nil {
-			rev = int64(b.Sequence())
+// revision returns the current revision, and refuses a file that is not a
+// store, or one of another format.
+func revision(db *bbolt.DB) (int64, error) {
+	var rev int64
+	return rev, db.View(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(bucketName)
+		if b == nil {
+			return fmt.Errorf("not a store that this version of omca knows: it does not hold %q", bucketName)
 		}
-		return tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
-			if string(name) != string(bucketName) {
-				return fmt.Errorf("not a store of this version of omca: it holds %q, expected %q", name, bucketName)
-			}
-			return nil
-		})
-	})
-	if err != nil || rev >= 0 {
-		return rev, err
-	}
-	return 0, db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucket(bucketName)
-		return err
+		rev = int64(b.Sequence())
+		return nil
 	})
 }

@@ -1,0 +1,190 @@
+package bolt
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"omca/internal/store"
+)
+
+// txn is bbolt's.
+type txn = *bbolt.Tx
+
+func TestOpenCreates(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	info, err := os.Stat(s.path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("a new store has mode %v, %v, expected 0600", info.Mode(), err)
+	}
+	_, err = Open(t.Context(), Config{Path: filepath.Join(t.TempDir(), "no", "store")})
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a directory: %v", err)
+	}
+}
+
+// TestOpenAtOnce has many create the same store: one gets it, the others are
+// told that it is in use, and nothing else is left in the directory.
+func TestOpenAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	var opened atomic.Int64
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			s, err := Open(t.Context(), Config{Path: filepath.Join(dir, "store")})
+			if errors.Is(err, store.ErrLocked) {
+				return
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			opened.Add(1)
+			t.Cleanup(func() {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+	all.Wait()
+	if n := opened.Load(); n != 1 {
+		t.Errorf("%d have it open", n)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 1 {
+		t.Errorf("the directory holds %v, %v", left, err)
+	}
+}
+
+func TestLocked(t *testing.T) {
+	dir := t.TempDir()
+	s := openIn(t, dir)
+	_, err := Open(t.Context(), Config{Path: s.path})
+	if !errors.Is(err, store.ErrLocked) || !strings.Contains(err.Error(), s.path) {
+		t.Errorf("opened twice: %v, expected ErrLocked and the path", err)
+	}
+	mustCommit(t, s, put("a", "")) // undisturbed
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	openIn(t, dir)
+}
+
+func TestOpenRefuses(t *testing.T) {
+	made := filepath.Join(t.TempDir(), "store")
+	s, err := Open(t.Context(), Config{Path: made})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		mustCommit(t, s, store.Tx{Puts: []store.Put{{Key: string(rune('a' + i)), Value: make([]byte, 5000)}}})
+	}
+	live, err := os.ReadFile(made) // as a copy of a store in use: no list of free pages
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger := filepath.Join(t.TempDir(), "stranger")
+	db, err := bbolt.Open(stranger, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	update := db.Update(func(tx txn) error { _, err := tx.CreateBucket([]byte("other")); return err })
+	if err := errors.Join(update, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	other, err := os.ReadFile(stranger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		bytes []byte
+		mode  os.FileMode
+		want  string // "" opens
+	}{
+		{"good", good, 0o600, ""},
+		{"copy of a live one", live, 0o600, ""},
+		{"owner reads only", good, 0o400, ""}, // the test may be root
+		{"group reads", good, 0o640, "mode 0640 lets others than the owner use it, expected 0600"},
+		{"world writes", good, 0o602, "mode 0602"},
+		{"truncated", good[:len(good)/2], 0o600, "truncated: it has"},
+		{"truncated, live", live[:len(live)/2], 0o600, "truncated: it has"},
+		{"only headers", good[:8192], 0o600, "truncated: it has 8192 bytes"},
+		{"less than a header", good[:headerAt+8], 0o600, "truncated: it has 24 bytes, at least 80 expected"},
+		{"empty", nil, 0o600, "truncated: it has 0 bytes"},
+		{"text", []byte(strings.Repeat("hello\n", 100)), 0o600, "invalid database"},
+		{"zeros", make([]byte, 1<<16), 0o600, "invalid database"},
+		{"another program's", other, 0o600, `it does not hold "omca/1"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "store")
+			if err := os.WriteFile(path, c.bytes, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(path, c.mode); err != nil {
+				t.Fatal(err)
+			}
+			s, err := Open(t.Context(), Config{Path: path})
+			if err == nil {
+				defer s.Close()
+			}
+			switch {
+			case c.mode == 0o400 && errors.Is(err, fs.ErrPermission):
+			case c.want == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+				t.Errorf("%v, expected %q", err, c.want)
+			}
+		})
+	}
+	if _, err := Open(t.Context(), Config{Path: t.TempDir()}); err == nil {
+		t.Error("a directory was opened")
+	}
+}
+
+// FuzzExtent feeds the header parser: no bytes may make it panic.
+func FuzzExtent(f *testing.F) {
+	path := filepath.Join(f.TempDir(), "seed")
+	s, err := Open(f.Context(), Config{Path: path})
+	if err != nil {
+		f.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		f.Fatal(err)
+	}
+	good, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good[:2*os.Getpagesize()])
+	f.Add(good[:headerAt+headerSize])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		file, err := os.Create(filepath.Join(t.TempDir(), "f"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		if _, err := file.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := extent(file); err == nil && n < headerAt+headerSize {
+			t.Errorf("extent %d", n)
+		}
+	})
+}
