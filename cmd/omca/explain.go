@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/pem"
@@ -24,6 +25,7 @@ func showCertificate(ctx context.Context, c *call) error {
 	if what == "" {
 		return showState(ctx, c)
 	}
+	c.target = "" // it is not about an object
 	_, missing := os.Stat(what)
 	switch {
 	case what == "-" || missing == nil:
@@ -83,7 +85,7 @@ func parseSerial(text string) (string, bool) {
 	if serial == "" || len(serial) > 40 || strings.Trim(serial, "0123456789abcdef") != "" {
 		return "", false
 	}
-	return serial, true
+	return cmp.Or(strings.TrimLeft(serial, "0"), "0"), true
 }
 
 // presented returns the certificates that a server presents, PEM. They are only looked at, so nothing is verified.

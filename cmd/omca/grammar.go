@@ -66,7 +66,7 @@ func onUsageError(_ *cli.Context, err error, _ bool) error { return usagef("%s",
 // top is what may be the first word.
 func (p *program) top() []*cli.Command {
 	certificate := p.certificateGroup(listenerPath)
-	certificate.Subcommands = append(certificate.Subcommands, p.commands(listenerPath, inventoryVerbs())...)
+	certificate.Subcommands = append(certificate.Subcommands, p.commands("", inventoryVerbs())...)
 	ls := objectVerb("ls")
 	commands := []*cli.Command{
 		p.command("**", ls),

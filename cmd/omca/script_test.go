@@ -35,6 +35,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata",
 		RequireExplicitExec: false,
 		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("OMCA_TEST_UPDATE") != "",
 		Setup: func(env *testscript.Env) error {
 			// A unix socket's path is short, and the one of a script's directory is not.
 			home, err := os.MkdirTemp("", "omca")
@@ -125,7 +126,8 @@ func fake(ts *testscript.TestScript, neg bool, args []string) {
 			mu.Lock()
 			defer mu.Unlock()
 			uri, _ := url.QueryUnescape(r.URL.RequestURI())
-			fmt.Fprintf(requests, "%s %s %s\n", r.Method, uri, body)
+			asked := fmt.Sprintf("%s %s %s", r.Method, uri, strings.ReplaceAll(string(body), "\n", "%0A"))
+			fmt.Fprintln(requests, strings.TrimSpace(asked))
 		}
 		a, ok := answers[r.Method+" "+r.URL.RequestURI()]
 		if !ok {
@@ -135,6 +137,7 @@ func fake(ts *testscript.TestScript, neg bool, args []string) {
 			w.Header().Set("Omca-Notice", text)
 			a.body = "{}"
 		}
+		a.body = strings.ReplaceAll(a.body, "%0A", "\n")
 		if a.status > 299 {
 			w.Header().Set("Content-Type", "application/problem+json")
 		}

@@ -16,8 +16,8 @@ type CertificateState struct {
 	Subject   string    `json:"subject"`
 	Issuer    string    `json:"issuer"`
 	Names     []string  `json:"names"`
-	NotBefore time.Time `json:"not_before"`
-	NotAfter  time.Time `json:"not_after"`
+	NotBefore time.Time `json:"not_before,omitzero"`
+	NotAfter  time.Time `json:"not_after,omitzero"`
 	DaysLeft  int       `json:"days_left"`
 	SHA256    string    `json:"sha256"`
 	KeyType   string    `json:"key_type"`
@@ -37,8 +37,8 @@ func (c *Client) Certificate(ctx context.Context, p Path) (CertificateState, err
 type Issued struct {
 	Path             string    `json:"path"`
 	Serial           string    `json:"serial"`
-	NotBefore        time.Time `json:"not_before"`
-	NotAfter         time.Time `json:"not_after"`
+	NotBefore        time.Time `json:"not_before,omitzero"`
+	NotAfter         time.Time `json:"not_after,omitzero"`
 	Certificate      string    `json:"certificate"`
 	CertificateChain string    `json:"certificate_chain"`
 }
@@ -91,8 +91,8 @@ type Record struct {
 	Names      []string  `json:"names"`
 	Owner      string    `json:"owner"` // path of the object that it is for
 	Profile    string    `json:"profile"`
-	NotBefore  time.Time `json:"not_before"`
-	NotAfter   time.Time `json:"not_after"`
+	NotBefore  time.Time `json:"not_before,omitzero"`
+	NotAfter   time.Time `json:"not_after,omitzero"`
 	State      string    `json:"state"` // valid, expired, revoked or pending
 	SHA256     string    `json:"sha256"`
 
@@ -156,7 +156,7 @@ type SignRequest struct {
 // Signed is what was signed.
 type Signed struct {
 	Serial           string    `json:"serial"`
-	NotAfter         time.Time `json:"not_after"`
+	NotAfter         time.Time `json:"not_after,omitzero"`
 	Certificate      string    `json:"certificate"`
 	CertificateChain string    `json:"certificate_chain"` // leaf first
 }

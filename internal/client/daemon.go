@@ -13,13 +13,13 @@ type Status struct {
 	ClusterID        string    `json:"cluster_id"`
 	Version          string    `json:"version"`
 	PID              int       `json:"pid"`
-	StartedAt        time.Time `json:"started_at"`
+	StartedAt        time.Time `json:"started_at,omitzero"`
 	Addresses        []string  `json:"addresses"`
 	InProcess        bool      `json:"in_process"` // no daemon: the command serves itself
 	CASHA256         string    `json:"ca_sha256"`
-	CANotAfter       time.Time `json:"ca_not_after"`
+	CANotAfter       time.Time `json:"ca_not_after,omitzero"`
 	ListenerSerial   string    `json:"listener_serial"`
-	ListenerNotAfter time.Time `json:"listener_not_after"`
+	ListenerNotAfter time.Time `json:"listener_not_after,omitzero"`
 	Certificates     int       `json:"certificates"` // in the inventory
 }
 

@@ -10,8 +10,8 @@ import (
 // Object is everything about an object but the values of its keys.
 type Object struct {
 	Path        string            `json:"path"`
-	CreatedAt   time.Time         `json:"created_at"`
-	UpdatedAt   time.Time         `json:"updated_at"`
+	CreatedAt   time.Time         `json:"created_at,omitzero"`
+	UpdatedAt   time.Time         `json:"updated_at,omitzero"`
 	Keywords    map[string]string `json:"keywords"`
 	Keys        []Key             `json:"keys"`
 	Certificate *CertificateState `json:"certificate"` // nil when the object has none
