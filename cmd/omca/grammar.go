@@ -48,7 +48,8 @@ func (p *program) command(target string, v verb) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return c.finish(about(c.subject(), v.run(flags.Context, c)))
+			err = v.run(flags.Context, c)
+			return c.finish(about(c.subject(), err))
 		},
 	}
 }
