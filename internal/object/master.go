@@ -78,7 +78,7 @@ const (
 
 // CreateFileMaster makes a fresh master key in a new file at name, which must
 // not exist ([os.ErrExist]). The file is whole and on the disk when it returns,
-// with mode 0600; after an error there is none.
+// with mode 0600. A start that was cut short leaves the whole file or none.
 func CreateFileMaster(name string) (Master, error) {
 	var key [xaesKey]byte
 	rand.Read(key[:]) // never fails
