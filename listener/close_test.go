@@ -85,7 +85,8 @@ func TestCloseOpenConnections(t *testing.T) {
 	}
 }
 
-// TestCloseDuringTheHandshake: Verify has said yes, the order to close comes before the handshake is done.
+// TestCloseDuringTheHandshake: Verify has said yes, the order to close comes before the handshake
+// is done.
 func TestCloseDuringTheHandshake(t *testing.T) {
 	tests := map[string]struct {
 		close func(*house) int
@@ -155,7 +156,8 @@ func TestTrustRemoved(t *testing.T) {
 	}
 }
 
-// together is a connection that holds back all that is written after the first message, until flushed.
+// together is a connection that holds back all that is written after the first message, until
+// flushed.
 type together struct {
 	net.Conn
 	begun bool
@@ -171,8 +173,8 @@ func (c *together) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// TestNoRequestBeginsOnAClosedConnection: the request has come along with the end of the handshake, and is in a
-// buffer when the connection is closed.
+// TestNoRequestBeginsOnAClosedConnection: the request has come along with the end of the handshake,
+// and is in a buffer when the connection is closed.
 func TestNoRequestBeginsOnAClosedConnection(t *testing.T) {
 	var h *house
 	ready := make(chan bool)
@@ -201,12 +203,18 @@ func TestNoRequestBeginsOnAClosedConnection(t *testing.T) {
 			if _, err := held.Conn.Write(held.held); err != nil {
 				t.Fatal(err)
 			}
+			finished := make(chan bool, 1)
+			h.ports[0].server.ConnState = func(_ net.Conn, s http.ConnState) {
+				if s == http.StateClosed {
+					finished <- true
+				}
+			}
 			ready <- true
 			if got := within(t, cut(c), "the cut"); got != "" {
 				t.Errorf("the server says %q", got)
 			}
-			if err := h.Shutdown(context.Background()); err != nil {
-				t.Error(err)
+			if name == "closed" {
+				within(t, finished, "the engine")
 			}
 		})
 	}

@@ -94,6 +94,12 @@ func idleConnection(t *testing.T, h *house) <-chan string {
 
 // TestDrainFinishesHandshakes: who was accepted is served, also when the handshake was under way.
 func TestDrainFinishesHandshakes(t *testing.T) {
+	for name, http1 := range map[string]bool{"HTTP/1.1": true, "HTTP/2": false} {
+		t.Run(name, func(t *testing.T) { drainFinishesHandshake(t, http1) })
+	}
+}
+
+func drainFinishesHandshake(t *testing.T, http1 bool) {
 	verifying, goOn := make(chan bool), make(chan bool)
 	h := open(t, func(c *Config, _ *Generation) {
 		c.Verify = func(tls.ConnectionState) error {
@@ -107,7 +113,7 @@ func TestDrainFinishesHandshakes(t *testing.T) {
 	cert := h.ca.issue(t, "alice", 2)
 	answer := make(chan error, 1)
 	go func() {
-		_, _, err := get(h.client(t, clientOptions{cert: &cert}), "https://"+closing.Addr().String())
+		_, _, err := get(h.client(t, clientOptions{cert: &cert, http1: http1}), "https://"+closing.Addr().String())
 		answer <- err
 	}()
 	within(t, verifying, "the handshake")

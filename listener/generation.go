@@ -27,13 +27,13 @@ type Version int
 const (
 	// TLS13 is TLS 1.3 and nothing older: the default.
 	TLS13 Version = iota
-	// TLS12 also allows TLS 1.2, with the suites that have forward secrecy and
-	// authenticated encryption only.
+	// TLS12 also allows TLS 1.2, with the suites that have forward secrecy and authenticated
+	// encryption only.
 	TLS12
 )
 
-// suites12 are the TLS 1.2 suites that RFC 9325, section 4.2 recommends, and the ChaCha20-Poly1305 ones.
-// TLS 1.3 has only good suites and ignores the list.
+// suites12 are the TLS 1.2 suites that RFC 9325, section 4.2 recommends, and the ChaCha20-Poly1305
+// ones. TLS 1.3 has only good suites and ignores the list.
 func suites12() []uint16 {
 	return []uint16{
 		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
@@ -44,18 +44,19 @@ func suites12() []uint16 {
 
 // Generation is what handshakes get until the next [Listener.Swap].
 type Generation struct {
-	// Certificate is presented, leaf first, with its private key, and OCSPStaple if there is
-	// one. A self-signed root at the end is not sent.
+	// Certificate is presented, leaf first, with its private key, and OCSPStaple if there is one. A
+	// self-signed root at the end is not sent.
 	Certificate tls.Certificate
 	// ClientCAs are trusted for client certificates. Never nil, which would mean the system's
-	// roots; an empty pool trusts nobody. Two pools with the same certificates count as the same trust.
+	// roots; an empty pool trusts nobody. Two pools with the same certificates count as the same
+	// trust.
 	ClientCAs *x509.CertPool
 	// MinVersion is the oldest TLS version spoken.
 	MinVersion Version
 }
 
-// generation is a Generation that has proved that it works: an immutable
-// configuration, built once, so that a handshake costs a pointer load and not a clone.
+// generation is a Generation that has proved that it works: an immutable configuration, built once,
+// so that a handshake costs a pointer load and not a clone.
 type generation struct {
 	Generation
 	tls *tls.Config
@@ -63,9 +64,9 @@ type generation struct {
 	ticketKey [32]byte
 }
 
-// build checks that g can work and returns it as a configuration. What is refused is what no
-// client could ever talk to, or would trust the wrong ones. An expired certificate is not: refusing
-// it would also refuse the removal of a CA that comes with the same generation.
+// build checks that g can work and returns it as a configuration. What is refused is what no client
+// could ever talk to, or would trust the wrong ones. An expired certificate is not: refusing it
+// would also refuse the removal of a CA that comes with the same generation.
 func (l *Listener) build(g Generation) (*generation, error) {
 	leaf, err := checkPair(g.Certificate)
 	if err != nil {
@@ -128,8 +129,8 @@ func checkPair(pair tls.Certificate) (*x509.Certificate, error) {
 
 // withoutRoot drops a self-signed certificate from the end of a chain.
 //
-// RFC 8446, 4.4.2: a certificate that specifies a trust anchor MAY be omitted, provided that
-// peers have it; and those that do not have it would not trust it for being sent.
+// RFC 8446, 4.4.2: a certificate that specifies a trust anchor MAY be omitted, provided that peers
+// have it; and those that do not have it would not trust it for being sent.
 func withoutRoot(chain [][]byte) [][]byte {
 	last := len(chain) - 1
 	root, err := x509.ParseCertificate(chain[last])
@@ -139,15 +140,16 @@ func withoutRoot(chain [][]byte) [][]byte {
 	return slices.Clone(chain[:last])
 }
 
-// sameIdentity says whether a client that resumes from the other generation would see no difference.
+// sameIdentity says whether a client that resumes from the other generation would see no
+// difference.
 func (g *generation) sameIdentity(other *generation) bool {
 	return g.MinVersion == other.MinVersion &&
 		g.ClientCAs.Equal(other.ClientCAs) &&
 		slices.EqualFunc(g.Certificate.Certificate, other.Certificate.Certificate, slices.Equal)
 }
 
-// renewTickets gives the generation a ticket key of its own. Tickets sealed with another
-// one are no longer understood and lead to a full handshake.
+// renewTickets gives the generation a ticket key of its own. Tickets sealed with another one are no
+// longer understood and lead to a full handshake.
 func (g *generation) renewTickets() {
 	rand.Read(g.ticketKey[:]) // never fails
 	g.tls.SetSessionTicketKeys([][32]byte{g.ticketKey})
@@ -177,8 +179,9 @@ func (g *generation) trusts(p Peer, at time.Time) bool {
 	return false
 }
 
-// tryHandshakes lets a configuration talk to itself, in each version that it offers: a key that does not
-// sign, a chain that does not parse, a suite that does not fit show here and not in production.
+// tryHandshakes lets a configuration talk to itself, in each version that it offers: a key that
+// does not sign, a chain that does not parse, a suite that does not fit show here and not in
+// production.
 func (l *Listener) tryHandshakes(config *tls.Config) error {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		if version < config.MinVersion {
@@ -204,8 +207,8 @@ func tryHandshake(config *tls.Config, version uint16, limit time.Duration) error
 		err := server.HandshakeContext(ctx)
 		served <- errors.Join(err, server.Close())
 	}()
-	// Whom the certificate names is for real clients to judge; that its key signed this
-	// handshake is checked nevertheless.
+	// Whom the certificate names is for real clients to judge; that its key signed this handshake
+	// is checked nevertheless.
 	client := tls.Client(far, &tls.Config{
 		InsecureSkipVerify: true, MinVersion: version, MaxVersion: version, Time: config.Time,
 	})

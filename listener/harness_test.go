@@ -55,7 +55,8 @@ func newAuthority(t testing.TB, name string) *authority {
 	return a
 }
 
-// issue signs a certificate for a name, valid for a while, as server and as client; edits may change the template.
+// issue signs a certificate for a name, valid for a while, as server and as client; edits may
+// change the template.
 func (a *authority) issue(t testing.TB, name string, serial int64, edits ...func(*x509.Certificate)) tls.Certificate {
 	t.Helper()
 	template := &x509.Certificate{

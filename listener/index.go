@@ -81,9 +81,9 @@ func (s conns[K]) remove(k K, c *conn) {
 	}
 }
 
-// index knows every open connection. A connection is in it from the moment it is accepted: first
-// as a handshake under way, then, when that is done and came with a certificate, by certificate and
-// by user.
+// index knows every open connection. A connection is in it from the moment it is accepted: first as
+// a handshake under way, then, when that is done and came with a certificate, by certificate and by
+// user.
 type index struct {
 	mu            sync.Mutex
 	open          map[*conn]struct{}
@@ -107,6 +107,7 @@ type conn struct {
 	address netip.Prefix    // zero: not counted per address
 	context context.Context // of its requests, from the hook
 	closed  atomic.Bool     // set under index.mu
+	begun   atomic.Bool     // its first request; set under index.mu
 
 	// Guarded by index.mu.
 	peer   *Peer
@@ -129,6 +130,7 @@ func (x *index) admit(c *conn, limits Limits) bool {
 		return false
 	}
 	c.port.open++
+	c.port.silent++
 	if counted {
 		c.port.byAddress[c.address]++
 	}
@@ -139,8 +141,8 @@ func (x *index) admit(c *conn, limits Limits) bool {
 	return true
 }
 
-// settle ends the handshake of c, whose certificate is that of p (nil Certificate: none). It says false
-// when an order to close came in between that means p, or when c is closed already.
+// settle ends the handshake of c, whose certificate is that of p (nil Certificate: none). It says
+// false when an order to close came in between that means p, or when c is closed already.
 func (x *index) settle(c *conn, p Peer, now time.Time) bool {
 	for {
 		x.mu.Lock()
@@ -183,6 +185,7 @@ func (x *index) remove(c *conn) {
 	delete(x.open, c)
 	delete(x.underWay, c)
 	c.port.open--
+	x.beginLocked(c)
 	if c.address.IsValid() {
 		if c.port.byAddress[c.address]--; c.port.byAddress[c.address] == 0 {
 			delete(c.port.byAddress, c.address)
@@ -198,8 +201,38 @@ func (x *index) remove(c *conn) {
 	x.byUser.remove(c.peer.User, c)
 }
 
-// order tells the handshakes under way to close when they turn out to mean the peer, and returns the
-// connections of a set, read in the same instant: none is in neither.
+// begin notes the first request of a connection.
+func (x *index) begin(c *conn) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.beginLocked(c)
+}
+
+func (x *index) beginLocked(c *conn) {
+	if c.begun.Swap(true) {
+		return
+	}
+	if c.port.silent--; c.port.silent == 0 && c.port.spoken != nil {
+		close(c.port.spoken)
+	}
+}
+
+// spoken returns a channel that is closed when every connection of p had its first request, or is
+// closed. It is asked when p accepts no more.
+func (x *index) spoken(p *port) <-chan struct{} {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if p.spoken == nil {
+		p.spoken = make(chan struct{})
+		if p.silent == 0 {
+			close(p.spoken)
+		}
+	}
+	return p.spoken
+}
+
+// order tells the handshakes under way to close when they turn out to mean the peer, and returns
+// the connections of a set, read in the same instant: none is in neither.
 func (x *index) order(means func(Peer) bool, set func() map[*conn]struct{}) []*conn {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -253,7 +286,8 @@ func (x *index) closePort(p *port) {
 
 func closeConns(found []*conn) int {
 	for _, c := range found {
-		// Who is cut off has nothing to be told, and an error here means that they are gone already.
+		// Who is cut off has nothing to be told, and an error here means that they are gone
+		// already.
 		_ = c.Close()
 	}
 	return len(found)

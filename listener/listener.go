@@ -17,21 +17,22 @@ import (
 )
 
 // ConnContext runs once for each connection, after its handshake and before its first request. The
-// context that it returns, made from the one it gets, is the parent of that of every request on the connection. It
-// is shown the *tls.Conn of a TLS connection, and of a plain one what the socket accepted (*net.UnixConn: see
-// [PeerUID]). An error closes the connection, and nothing that came on it is served.
+// context that it returns, made from the one it gets, is the parent of that of every request on the
+// connection. It is shown the *tls.Conn of a TLS connection, and of a plain one what the socket
+// accepted (*net.UnixConn: see [PeerUID]). An error closes the connection, and nothing that came on
+// it is served.
 type ConnContext func(context.Context, net.Conn) (context.Context, error)
 
 // Config is what stays the same as long as the listener lives.
 type Config struct {
 	// Handler serves the TLS connections. Required.
 	Handler http.Handler
-	// Verify decides about a handshake, full or resumed, that came with a client certificate chained
-	// to the trusted pool: state.VerifiedChains is never empty. Nil accepts. It is called by many
-	// handshakes at once, before the client has proved that the key is its own. Required.
+	// Verify decides about a handshake, full or resumed, that came with a client certificate
+	// chained to the trusted pool: state.VerifiedChains is never empty. Nil accepts. It is called
+	// by many handshakes at once, before the client has proved that the key is its own. Required.
 	Verify func(state tls.ConnectionState) error
-	// Identify names the user that a client certificate belongs to, "" for nobody, so that CloseUser
-	// finds the connection. Optional.
+	// Identify names the user that a client certificate belongs to, "" for nobody, so that
+	// CloseUser finds the connection. Optional.
 	Identify func(state tls.ConnectionState) (user string)
 	// ConnContext runs for each TLS connection. Optional.
 	ConnContext ConnContext
@@ -97,12 +98,13 @@ func New(c Config, first Generation) (*Listener, error) {
 }
 
 // Swap makes a generation live: the next handshake gets it. One that cannot work is refused with
-// [ErrGeneration] and the previous one stays. It tries a handshake of the new generation with itself first, which
-// takes a few milliseconds.
+// [ErrGeneration] and the previous one stays. It tries a handshake of the new generation with
+// itself first, which takes a few milliseconds.
 //
-// Unless certificate, pool and version are all what they were (a new OCSP staple, say), the ticket key is new,
-// so that nobody resumes from what was trusted then, or goes on seeing the old certificate. Open
-// connections go on, but for those whose client certificate no longer chains to the pool.
+// Unless certificate, pool and version are all what they were (a new OCSP staple, say), the ticket
+// key is new, so that nobody resumes from what was trusted then, or goes on seeing the old
+// certificate. Open connections go on, but for those whose client certificate no longer chains to
+// the pool.
 func (l *Listener) Swap(next Generation) error {
 	g, err := l.build(next)
 	if err != nil {
@@ -139,8 +141,9 @@ func (l *Listener) configuration() *tls.Config {
 	return l.current.Load().tls
 }
 
-// RotateTickets makes every session ticket given out worthless: whoever comes back does a full handshake. It is for
-// changes of what Verify decides; Swap rotates by itself, and a key is never in use for more than 24 hours.
+// RotateTickets makes every session ticket given out worthless: whoever comes back does a full
+// handshake. It is for changes of what Verify decides; Swap rotates by itself, and a key is never
+// in use for more than 24 hours.
 func (l *Listener) RotateTickets() { l.rotateTickets(0) }
 
 // rotateTickets renews a ticket key of at least the given age.
@@ -171,15 +174,17 @@ func (l *Listener) verifyConnection(state tls.ConnectionState) error {
 	return err
 }
 
-// Serve serves TLS on a socket until Shutdown or until ln is closed, and closes ln. It may be called for any number of
-// sockets. It returns nil after Shutdown, http.ErrServerClosed when that was before, and otherwise why it ended.
+// Serve serves TLS on a socket until Shutdown or until ln is closed, and closes ln. It may be
+// called for any number of sockets. It returns nil after Shutdown, http.ErrServerClosed when that
+// was before, and otherwise why it ended.
 func (l *Listener) Serve(ln net.Listener) error {
 	return l.serve(&port{Listener: ln, secure: true, hook: l.hook}, l.handler)
 }
 
-// ServePlain is Serve without TLS, over HTTP/1.1, with the same limits and drain: for the unix socket, and for what may be
-// read in the clear. It has a handler of its own, so that no route is served there that was not meant to be. The
-// hook, which may be nil, is where the peer of a unix socket is checked.
+// ServePlain is Serve without TLS, over HTTP/1.1, with the same limits and drain: for the unix
+// socket, and for what may be read in the clear. It has a handler of its own, so that no route is
+// served there that was not meant to be. The hook, which may be nil, is where the peer of a unix
+// socket is checked.
 func (l *Listener) ServePlain(ln net.Listener, handler http.Handler, hook ConnContext) error {
 	if handler == nil {
 		return errors.Join(errors.New("listener: no handler for a plain socket"), ln.Close())
@@ -232,19 +237,20 @@ func (l *Listener) engine(p *port, handler http.Handler) *http.Server {
 	}
 }
 
-// CloseCertificate closes every connection that leans on a certificate, the client's own or that of a CA
-// above it, and returns how many. No request begins on them after that. The issuer is the DER of its name, as in x509.Certificate.RawIssuer. A handshake
-// under way is closed too, as it ends.
+// CloseCertificate closes every connection that leans on a certificate, the client's own or that of
+// a CA above it, and returns how many. No request begins on them after that. The issuer is the DER
+// of its name, as in x509.Certificate.RawIssuer. A handshake under way is closed too, as it ends.
 func (l *Listener) CloseCertificate(rawIssuer []byte, serial *big.Int) int {
 	return l.index.closeCertificate(keyOf(rawIssuer, serial))
 }
 
-// CloseUser closes every connection whose client certificate Config.Identify gave to a user, and returns how many. A
-// handshake under way is closed too, as it ends.
+// CloseUser closes every connection whose client certificate Config.Identify gave to a user, and
+// returns how many. A handshake under way is closed too, as it ends.
 func (l *Listener) CloseUser(user string) int { return l.index.closeUser(user) }
 
-// CloseConnections closes every connection that means says true of, and returns how many. It is asked about all those
-// with a client certificate, also, later, about handshakes under way; CloseCertificate and CloseUser need not ask.
+// CloseConnections closes every connection that means says true of, and returns how many. It is
+// asked about all those with a client certificate, also, later, about handshakes under way;
+// CloseCertificate and CloseUser need not ask.
 func (l *Listener) CloseConnections(means func(Peer) bool) int { return l.index.closeMatching(means) }
 
 // Counts are for metrics.
@@ -261,9 +267,10 @@ func (l *Listener) Counts() Counts {
 	return Counts{Open: len(l.index.open), Refused: l.refused.Load(), Failed: l.failed.Load()}
 }
 
-// Shutdown closes the sockets, lets handshakes and requests in flight finish (the last response on each HTTP/1.1
-// connection says "Connection: close", HTTP/2 gets GOAWAY) and closes idle connections. When ctx ends first,
-// everything left is closed and its error returned. No connection is open when it returns.
+// Shutdown closes the sockets, lets handshakes and requests in flight finish (the last response on
+// each HTTP/1.1 connection says "Connection: close", HTTP/2 gets GOAWAY) and closes idle
+// connections. When ctx ends first, everything left is closed and its error returned. No connection
+// is open when it returns.
 func (l *Listener) Shutdown(ctx context.Context) error {
 	l.mu.Lock()
 	l.draining = true

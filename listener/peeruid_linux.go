@@ -9,8 +9,8 @@ import (
 )
 
 // PeerUID returns the user id of the process that connected to a unix socket, as the kernel
-// recorded it at that moment (unix(7), SO_PEERCRED). Other connections and other systems
-// than Linux give an error.
+// recorded it at that moment (unix(7), SO_PEERCRED). Other connections and other systems than Linux
+// give an error.
 func PeerUID(c net.Conn) (uint32, error) {
 	// A TCP socket answers SO_PEERCRED as well, with an invented user.
 	socket, ok := c.(*net.UnixConn)

@@ -11,14 +11,15 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"time"
 )
 
 // errOrdered is why a handshake that went well is cut all the same.
 var errOrdered = errors.New("the client's certificate was taken back during the handshake")
 
-// port is one socket being served. It stands between the socket and the HTTP engine, to which it
-// is a net.Listener whose connections are past their handshake: no slow handshake is in the
-// engine's way, and nothing reaches a handler that is not in the index.
+// port is one socket being served. It stands between the socket and the HTTP engine, to which it is
+// a net.Listener whose connections are past their handshake: no slow handshake is in the engine's
+// way, and nothing reaches a handler that is not in the index.
 type port struct {
 	net.Listener
 	l      *Listener
@@ -33,6 +34,8 @@ type port struct {
 	// Guarded by index.mu.
 	shut      bool // admits no more
 	open      int
+	silent    int           // connections open without a request so far
+	spoken    chan struct{} // closed when there is none, once a drain asks
 	byAddress map[netip.Prefix]int
 }
 
@@ -51,7 +54,8 @@ func (p *port) Accept() (net.Conn, error) {
 	return a.conn, a.err
 }
 
-// accept feeds ready until the socket is closed and the connections accepted by then are handed over.
+// accept feeds ready until the socket is closed and the connections accepted by then are handed
+// over.
 func (p *port) accept() {
 	defer close(p.ready)
 	defer p.preparing.Wait()
@@ -94,9 +98,11 @@ func (p *port) take(raw net.Conn) {
 
 // prepare does what comes before the first request: the handshake, and the hook. The hook does not
 // run in the engine's ConnContext, which cannot refuse: a request that came along with the last
-// message of the handshake is in a buffer by then, and would be served though the connection is closed.
+// message of the handshake is in a buffer by then, and would be served though the connection is
+// closed.
 func (p *port) prepare(c *conn) (ready net.Conn, err error) {
-	// The engine would recover here, too: certificates of strangers have made crypto/x509 panic (CVE-2024-24783).
+	// The engine would recover here, too: certificates of strangers have made crypto/x509 panic
+	// (CVE-2024-24783).
 	defer func() {
 		if r := recover(); r != nil {
 			p.l.log.Error("panic before the first request", "remote", c.RemoteAddr(), "panic", r)
@@ -147,33 +153,55 @@ func (p *port) connContext(engine context.Context, nc net.Conn) context.Context 
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// gate lets no request begin on a connection that is closed: one may be left in a buffer.
+// gate lets no request begin on a connection that is closed: one may be left in a buffer. It notes
+// the first.
 func gate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if c, ok := r.Context().Value(connKey{}).(*conn); !ok || c.closed.Load() {
+		c, ok := r.Context().Value(connKey{}).(*conn)
+		if !ok || c.closed.Load() {
 			panic(http.ErrAbortHandler) // how net/http is told to answer nothing
+		}
+		if !c.begun.Load() {
+			c.index.begin(c)
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// drain stops accepting, lets the handshakes and requests under way finish, and closes what is idle; when
-// ctx ends first, it closes everything.
+// firstRequest is how long a drain waits for the first request of a connection that it accepted
+// before, as long as net/http does.
+const firstRequest = 5 * time.Second
+
+// drain stops accepting, lets the handshakes and requests under way finish, and closes what is
+// idle; when ctx ends first, it closes everything.
 func (p *port) drain(ctx context.Context) error {
 	_ = p.Close() // closed already is closed
-	var err error
-	select {
-	case <-p.gone:
-		err = p.server.Shutdown(ctx)
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
+	err := p.finish(ctx)
 	p.l.index.closePort(p) // what is left, which is nothing unless ctx has ended or a handler hijacked
 	if err != nil {
 		_ = p.server.Close() // the connections are closed, so is the socket
 		<-p.gone
 	}
 	return err
+}
+
+// finish is the patient part of drain.
+func (p *port) finish(ctx context.Context) error {
+	select {
+	case <-p.gone:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	// From Shutdown on, the engine drops the requests it reads. A client that has just connected
+	// has not sent its one yet, and sees an error where it should not even have to try again.
+	p.server.SetKeepAlivesEnabled(false)
+	wait, cancel := context.WithTimeout(ctx, firstRequest)
+	defer cancel()
+	select {
+	case <-p.l.index.spoken(p):
+	case <-wait.Done():
+	}
+	return p.server.Shutdown(ctx)
 }
 
 // handshake makes a TLS connection of c and puts it into the index.
@@ -202,7 +230,8 @@ func (l *Listener) handshake(c *conn) (*tls.Conn, error) {
 	return done, nil
 }
 
-// answerPlain tells a client that speaks plain HTTP to the TLS port what it did wrong, as net/http does.
+// answerPlain tells a client that speaks plain HTTP to the TLS port what it did wrong, as net/http
+// does.
 func answerPlain(err error) {
 	var header tls.RecordHeaderError
 	if !errors.As(err, &header) || header.Conn == nil {
