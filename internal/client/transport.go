@@ -84,7 +84,8 @@ func (c NetworkConfig) tls() (*tls.Config, error) {
 		if err != nil {
 			return nil, fmt.Errorf("client certificate %q with key %q: %w", c.CertFile, c.KeyFile, err)
 		}
-		config.Certificates = []tls.Certificate{pair}
+		// Sent whatever the server says that it trusts: being refused tells more than being nobody.
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	if c.CAFile == "" {
 		return config, nil
