@@ -1,0 +1,136 @@
+package omca
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/netip"
+	"strings"
+
+	"omca/ca"
+	"omca/internal/object"
+	"omca/usr"
+)
+
+// rootCaller is who acts with the rights of the machine's root: the socket, a
+// command in process, the first start.
+func rootCaller(method usr.Method, address string) usr.Caller {
+	return usr.Caller{Name: "root", Method: method, Grants: usr.RootGrants(), Address: address}
+}
+
+// bootstrap makes what the first start must make. Each step looks first, so a
+// start that was interrupted goes on where it stopped.
+func (s *Server) bootstrap(ctx context.Context) error {
+	if err := s.makeCluster(ctx); err != nil {
+		return err
+	}
+	if err := s.makeHolder(ctx, object.CAPath(), nil); err != nil {
+		return err
+	}
+	names, err := s.listenerNames(ctx)
+	if err != nil {
+		return err
+	}
+	return s.makeHolder(ctx, object.CertPath(), []string{"cn=" + s.config.NodeName, "alt_names=" + strings.Join(names, " ")})
+}
+
+func (s *Server) makeCluster(ctx context.Context) error {
+	name := s.config.ClusterName
+	if name == "" {
+		var err error
+		if name, err = randomName(); err != nil {
+			return err
+		}
+	}
+	err := s.create(ctx, object.ClusterPath(), []string{"cluster.name=" + name, "cluster.id=" + newUUID(), "cluster.nodes=" + s.config.NodeName})
+	if errors.Is(err, object.ErrExists) {
+		return nil
+	}
+	if err == nil {
+		s.config.Log.InfoContext(ctx, "cluster created", "name", name)
+	}
+	return err
+}
+
+// makeHolder makes the object if need be, and its certificate if it has none.
+// Whatever an import has left in it is not touched.
+func (s *Server) makeHolder(ctx context.Context, p object.Path, keywords []string) error {
+	if err := s.create(ctx, p, keywords); err != nil && !errors.Is(err, object.ErrExists) {
+		return err
+	}
+	h, err := s.objects.Holder(ctx, p.String())
+	if err != nil || h.Chain != nil || h.Pending != nil {
+		return err
+	}
+	_, err = s.authority.Create(ctx, rootCaller(usr.MethodSocket, "first start"), p.String(), ca.CreateOptions{})
+	return err
+}
+
+// create makes an object with keywords, or reports object.ErrExists.
+func (s *Server) create(ctx context.Context, p object.Path, keywords []string) error {
+	set, err := object.ParseExprs(keywords)
+	if err != nil {
+		return err
+	}
+	c, _, err := object.NewConfig(p).Apply(object.Update{Set: set})
+	if err != nil {
+		return fmt.Errorf("%s: %w", p, err)
+	}
+	return s.objects.Create(ctx, p, c)
+}
+
+// listenerNames are the names by which clients on this node, or of the
+// cluster's address, find the listener.
+func (s *Server) listenerNames(ctx context.Context) ([]string, error) {
+	names := []string{s.config.NodeName, "localhost", "127.0.0.1", "::1"}
+	cluster, err := s.objects.Get(ctx, object.ClusterPath())
+	if err != nil {
+		return nil, err
+	}
+	vip, err := cluster.Config.Strings("cluster.vip")
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range vip {
+		// "192.0.2.1/24@eth0" in OpenSVC: the address is what counts.
+		v, _, _ = strings.Cut(v, "@")
+		if prefix, err := netip.ParsePrefix(v); err == nil {
+			v = prefix.Addr().String()
+		}
+		names = append(names, v)
+	}
+	return names, nil
+}
+
+// randomName draws a name for a cluster that was not given one.
+func randomName() (string, error) {
+	adjectives := strings.Fields("able amber bold brave brisk calm clear coral crisp eager early fair fresh gentle glad golden " +
+		"green happy hardy honest jolly keen kind light lively lucky merry mild modest neat noble open plain proud quick quiet " +
+		"ready round sharp silver smart solid steady still sunny swift tidy true vivid warm wise")
+	animals := strings.Fields("badger bat bear beaver bee bison camel cat condor crab crane crow deer dingo dove duck eagle " +
+		"eel egret elk falcon ferret finch fox frog gecko goat goose hare hawk heron horse ibex jackal jay koala lark lemur lion " +
+		"llama lynx magpie mole moose newt orca otter owl panda panther pony puma quail rabbit raven robin seal shark sheep swan tiger wolf yak zebra")
+	pick := func(words []string) (string, error) {
+		n, err := rand.Int(rand.Reader, big.NewInt(int64(len(words))))
+		if err != nil {
+			return "", err
+		}
+		return words[n.Int64()], nil
+	}
+	adjective, err := pick(adjectives)
+	if err != nil {
+		return "", err
+	}
+	animal, err := pick(animals)
+	return adjective + "-" + animal, err
+}
+
+// newUUID returns a random UUID (RFC 9562, section 5.4).
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails: crypto/rand ends the program instead
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

@@ -1,0 +1,123 @@
+package omca
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"sync/atomic"
+
+	"omca/ca"
+	"omca/internal/object"
+	"omca/listener"
+	"omca/usr"
+)
+
+// Who calls is asked on every request, so that a user who was disabled or lost
+// a grant notices at the next one. Whom a certificate speaks for is a matter of
+// the certificate and its chain alone: that is asked once for a connection.
+
+// memo is what one TLS connection remembers.
+type memo struct{ identity atomic.Pointer[ca.Identity] }
+
+type (
+	memoKey  struct{} // *memo: a TLS connection
+	localKey struct{} // string: a caller with the rights of the machine's root, and how it came
+)
+
+// withMemo is the [listener.ConnContext] of TLS connections.
+func withMemo(ctx context.Context, _ net.Conn) (context.Context, error) {
+	return context.WithValue(ctx, memoKey{}, new(memo)), nil
+}
+
+// withPeer is the [listener.ConnContext] of the unix socket: it lets in root
+// and the daemon's own user.
+func withPeer(ctx context.Context, c net.Conn) (context.Context, error) {
+	uid, err := listener.PeerUID(c)
+	if err != nil {
+		return ctx, err
+	}
+	if uid != 0 && int(uid) != os.Geteuid() {
+		return ctx, fmt.Errorf("%w: uid %d on the unix socket is neither root nor the daemon's", usr.ErrDenied, uid)
+	}
+	return context.WithValue(ctx, localKey{}, fmt.Sprintf("uid %d", uid)), nil
+}
+
+// identify names the caller of a request: usr.ErrUnauthenticated when it has
+// not proved to be anybody.
+func (s *Server) identify(r *http.Request) (usr.Caller, error) {
+	ctx := r.Context()
+	if how, ok := ctx.Value(localKey{}).(string); ok {
+		return rootCaller(usr.MethodSocket, how), nil
+	}
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return usr.Caller{}, usr.ErrUnauthenticated
+	}
+	id, err := s.identity(ctx, r.TLS)
+	if err != nil {
+		return usr.Caller{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
+	}
+	u, err := s.objects.User(ctx, id.User)
+	if errors.Is(err, ca.ErrNotFound) {
+		return usr.Caller{}, fmt.Errorf("%w: user %q does not exist", usr.ErrUnauthenticated, id.User)
+	}
+	if err != nil {
+		return usr.Caller{}, err
+	}
+	if err := admit(u, r.RemoteAddr); err != nil {
+		return usr.Caller{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
+	}
+	return usr.Caller{Name: u.Name, Method: usr.MethodX509, Grants: u.Grants, Address: r.RemoteAddr}, nil
+}
+
+// admit says whether the user may call at all, from that address.
+func admit(u object.User, remote string) error {
+	if u.Disabled {
+		return fmt.Errorf("user %q is disabled", u.Name)
+	}
+	if len(u.AllowedIPs) == 0 {
+		return nil
+	}
+	address, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return fmt.Errorf("user %q may call from some addresses only, and this one is unknown: %w", u.Name, err)
+	}
+	if !slices.ContainsFunc(u.AllowedIPs, func(p netip.Prefix) bool { return p.Contains(address.Addr().Unmap()) }) {
+		return fmt.Errorf("user %q may not call from %s", u.Name, address.Addr())
+	}
+	return nil
+}
+
+// identity asks once per connection whom its certificate speaks for.
+func (s *Server) identity(ctx context.Context, state *tls.ConnectionState) (ca.Identity, error) {
+	m, remembers := ctx.Value(memoKey{}).(*memo)
+	if remembers {
+		if id := m.identity.Load(); id != nil {
+			return *id, nil
+		}
+	}
+	id, err := s.authority.Identify(ctx, state.VerifiedChains[0])
+	if err == nil && remembers {
+		m.identity.Store(&id)
+	}
+	return id, err
+}
+
+// verify is asked by the listener about each handshake with a client
+// certificate, full or resumed. A certificate that speaks for nobody is refused
+// by the routes, which can say so.
+func (s *Server) verify(state tls.ConnectionState) error { return nil }
+
+// userOf names the user of a connection, so that it ends with the user.
+func (s *Server) userOf(state tls.ConnectionState) string {
+	id, err := s.authority.Identify(s.background, state.VerifiedChains[0])
+	if err != nil {
+		return ""
+	}
+	return id.User
+}

@@ -1,0 +1,265 @@
+package omca
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"omca/ca"
+	"omca/internal/api"
+	"omca/internal/hint"
+	"omca/internal/object"
+	"omca/internal/store"
+	"omca/internal/store/bolt"
+	"omca/listener"
+)
+
+// ErrLocked means that another process has the home open: a daemon, which
+// answers on the socket, or a command that is about to end.
+var ErrLocked = store.ErrLocked
+
+// Config says where an authority lives. Home is required.
+type Config struct {
+	Home           string // directory of everything, 0700; made when missing
+	PassphraseFile string // file with the passphrase of the master key; "" uses the file seal.key in Home
+	Listen         string // address of the TLS listener; "" takes the keywords listener.addr and listener.port
+	ClusterName    string // for the first start; "" draws one
+	NodeName       string // "" is the name of the host
+	Version        string // of the program, for its status
+
+	Now func() time.Time // nil is time.Now
+	Log *slog.Logger     // audit trail and events; nil discards them
+}
+
+// Server is an open authority. It is safe for concurrent use.
+type Server struct {
+	config    Config
+	started   time.Time
+	db        *bolt.Store
+	objects   *object.Store
+	authority *ca.Authority
+	handler   http.Handler
+
+	listener atomic.Pointer[listener.Listener] // nil until Run
+	served   sync.Map                          // path → *atomic.Pointer[tls.Certificate], for TLSConfig
+	address  atomic.Pointer[[]string]          // where Run listens
+	stop     atomic.Pointer[context.CancelFunc]
+	wake     chan struct{} // a certificate changed: look again at what is due
+
+	background context.Context // ends with Close
+	end        context.CancelFunc
+	work       sync.WaitGroup
+	renewing   sync.Once
+}
+
+// Open opens the authority in c.Home. What is missing is made: the home, the
+// store, the seal key, the cluster's name and id, the internal CA and the
+// certificate of the listener, each in one transaction.
+func Open(ctx context.Context, c Config) (*Server, error) {
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	if err := makeHome(c.Home); err != nil {
+		return nil, err
+	}
+	db, err := bolt.Open(ctx, bolt.Config{Path: filepath.Join(c.Home, "omca.db")})
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1)}
+	s.background, s.end = context.WithCancel(context.WithoutCancel(ctx))
+	if err := s.compose(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// complete fills in what has an honest default.
+func (c *Config) complete() error {
+	if c.Home == "" {
+		return errors.New("omca: Config needs Home")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.NodeName == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("name of the node: %w", err)
+		}
+		c.NodeName = host
+	}
+	return nil
+}
+
+// makeHome makes the directory, or checks that nobody else can look into it.
+func makeHome(home string) error {
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		return fmt.Errorf("home: %w", err)
+	}
+	info, err := os.Stat(home)
+	if err != nil {
+		return fmt.Errorf("home: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return hint.With(fmt.Errorf("home %s: mode %04o lets others in, expected 0700", home, mode), "chmod 700 %s", home)
+	}
+	return nil
+}
+
+// compose builds the parts upon the store and makes what is missing.
+func (s *Server) compose(ctx context.Context) error {
+	c := s.config
+	master, err := s.openMaster(ctx)
+	if err != nil {
+		return err
+	}
+	if s.objects, err = object.OpenStore(ctx, object.StoreConfig{Store: s.db, Master: master, Now: c.Now, Log: c.Log}); err != nil {
+		return err
+	}
+	if s.authority, err = ca.New(ca.Config{Store: s.objects, Now: c.Now, Log: c.Log}); err != nil {
+		return err
+	}
+	s.objects.OnChange(s.changed)
+	s.work.Go(func() {
+		if err := s.objects.Run(s.background); !errors.Is(err, context.Canceled) {
+			c.Log.ErrorContext(s.background, "watch ended", "error", err)
+		}
+	})
+	if err := s.bootstrap(ctx); err != nil {
+		return fmt.Errorf("first start: %w", err)
+	}
+	s.handler, err = api.New(api.Config{
+		Authority: s.authority, Objects: s.objects, Identify: s.identify,
+		Log: c.Log, Now: c.Now, Version: c.Version,
+		Status: s.status, Stop: s.requestStop, Ready: s.ready, Full: full, Down: down,
+	})
+	return err
+}
+
+// openMaster returns the master key that the configuration names. A seal key is
+// made only for an empty store: no other key would open what is in a full one.
+func (s *Server) openMaster(ctx context.Context) (object.Master, error) {
+	if s.config.PassphraseFile != "" {
+		passphrase, err := readPassphrase(s.config.PassphraseFile)
+		if err != nil {
+			return nil, err
+		}
+		return object.NewPassphraseMaster(passphrase)
+	}
+	file := filepath.Join(s.config.Home, "seal.key")
+	master, err := object.OpenFileMaster(file)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return master, err
+	}
+	page, scanErr := s.db.Scan(ctx, store.Range{Limit: 1})
+	if scanErr != nil {
+		return nil, scanErr
+	}
+	if len(page.Entries) > 0 {
+		return nil, hint.With(err, "the store is sealed with this key: bring it back from the backup, or name the passphrase file if it was sealed by one")
+	}
+	return object.CreateFileMaster(file)
+}
+
+// readPassphrase reads the first line of a file that only its owner can read.
+func readPassphrase(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, fmt.Errorf("passphrase: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return nil, hint.With(fmt.Errorf("passphrase file %s: mode %04o lets others read it, expected 0600", name, mode), "chmod 600 %s", name)
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("passphrase: %w", err)
+	}
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	return bytes.TrimRight(line, "\r"), nil
+}
+
+// full reports whether an error means that the disk has no room left.
+func full(err error) bool { return errors.Is(err, store.ErrFull) }
+
+// down reports whether an error means that the store takes no more work.
+func down(err error) bool { return errors.Is(err, store.ErrBroken) || errors.Is(err, store.ErrClosed) }
+
+// Close ends everything that Open began. Run must have returned.
+func (s *Server) Close() error {
+	s.end()
+	err := s.db.Close()
+	s.work.Wait()
+	return err
+}
+
+// changed follows the store: whatever was read of the object is forgotten, and
+// what is served of it is replaced before the commit returns.
+func (s *Server) changed(p object.Path) {
+	ctx := s.background
+	switch {
+	case p.IsZero():
+		s.authority.Changed("")
+	case p.Kind == object.KindUsr:
+		s.userChanged(ctx, p)
+		return
+	case p.Kind == object.KindCfg:
+		return
+	case p == object.ClusterPath():
+		s.authority.Changed("")
+	default:
+		s.authority.Changed(p.String())
+	}
+	s.reload(ctx, p)
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// userChanged closes the connections of a user who may not call any more.
+func (s *Server) userChanged(ctx context.Context, p object.Path) {
+	l := s.listener.Load()
+	if l == nil {
+		return
+	}
+	if u, err := s.objects.User(ctx, p.Name); err != nil || u.Disabled {
+		if n := l.CloseUser(p.Name); n > 0 {
+			s.config.Log.InfoContext(ctx, "connections closed", "user", p.Name, "count", n)
+		}
+	}
+}
+
+// reload replaces what is served, after a change of the object at p (or of any).
+func (s *Server) reload(ctx context.Context, p object.Path) {
+	if l := s.listener.Load(); l != nil {
+		g, err := s.generation(ctx)
+		if err == nil {
+			err = l.Swap(g)
+		}
+		if err != nil {
+			s.config.Log.ErrorContext(ctx, "listener keeps its certificate", "changed", p.String(), "error", err)
+		}
+	}
+	s.served.Range(func(path, current any) bool {
+		if p.IsZero() || path == p.String() {
+			if err := s.present(ctx, path.(string), current.(*atomic.Pointer[tls.Certificate])); err != nil {
+				s.config.Log.ErrorContext(ctx, "server keeps its certificate", "path", path, "error", err)
+			}
+		}
+		return true
+	})
+}

@@ -1,0 +1,94 @@
+package omca
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"omca/internal/object"
+)
+
+// Bounds of the pause between two looks at what is due.
+const (
+	retryRenewal = time.Minute
+	longestPause = 24 * time.Hour // clocks are set, machines sleep
+)
+
+// renew starts, once, the loop that renews certificates when they are due.
+func (s *Server) renew() {
+	s.renewing.Do(func() { s.work.Go(func() { s.renewals(s.background) }) })
+}
+
+func (s *Server) renewals(ctx context.Context) {
+	for {
+		next, err := s.authority.RenewDue(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		pause := longestPause
+		if !next.IsZero() {
+			pause = min(pause, next.Sub(s.config.Now()))
+		}
+		if err != nil {
+			s.config.Log.ErrorContext(ctx, "renewal failed", "error", err, "again_in", retryRenewal)
+			pause = retryRenewal
+		}
+		timer := time.NewTimer(max(pause, time.Millisecond))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-s.wake:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// TLSConfig returns what a TLS server of this program needs to present the
+// certificate of the object at path (system/sec/NAME): signed by the internal
+// CA, renewed by itself, swapped without a restart. The object is made when it
+// is missing, with the given names (DNS names, IP addresses).
+func (s *Server) TLSConfig(ctx context.Context, path string, names ...string) (*tls.Config, error) {
+	p, err := object.ParsePath(path)
+	if err != nil {
+		return nil, err
+	}
+	var keywords []string
+	for i, name := range names {
+		if i == 0 {
+			keywords = append(keywords, "cn="+name)
+		}
+		keywords = append(keywords, "alt_names+="+name)
+	}
+	if err := s.makeHolder(ctx, p, keywords); err != nil {
+		return nil, err
+	}
+	fresh := new(atomic.Pointer[tls.Certificate])
+	kept, _ := s.served.LoadOrStore(p.String(), fresh)
+	current, ok := kept.(*atomic.Pointer[tls.Certificate])
+	if !ok {
+		return nil, errors.New("omca: internal: unexpected entry among the served certificates")
+	}
+	if err := s.present(ctx, p.String(), current); err != nil {
+		return nil, err
+	}
+	s.renew()
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS13,
+		Time:           s.config.Now,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return current.Load(), nil },
+	}, nil
+}
+
+// present puts the live certificate of the object where handshakes find it.
+func (s *Server) present(ctx context.Context, path string, current *atomic.Pointer[tls.Certificate]) error {
+	pair, err := s.pair(ctx, path)
+	if err != nil {
+		return err
+	}
+	current.Store(&pair)
+	return nil
+}

@@ -1,0 +1,89 @@
+package omca
+
+import (
+	"context"
+	"crypto/x509"
+	"os"
+	"time"
+
+	"omca/internal/api"
+	"omca/internal/object"
+	"omca/pki"
+)
+
+// status answers /api/daemon/status.
+func (s *Server) status(ctx context.Context) (api.Status, error) {
+	cluster, err := s.objects.Get(ctx, object.ClusterPath())
+	if err != nil {
+		return api.Status{}, err
+	}
+	st := api.Status{
+		Node: s.config.NodeName, Version: s.config.Version, PID: os.Getpid(), StartedAt: s.started.UTC(),
+		Addresses: []string{}, InProcess: s.listener.Load() == nil,
+	}
+	st.Cluster, _ = cluster.Config.Get("cluster.name")
+	st.ClusterID, _ = cluster.Config.Get("cluster.id")
+	if addresses := s.address.Load(); addresses != nil {
+		st.Addresses = *addresses
+	}
+	if cert, err := s.leaf(ctx, s.authority.ClusterCA); err == nil {
+		st.CASHA256, st.CANotAfter = pki.Fingerprint(cert), cert.NotAfter.UTC()
+	}
+	if cert, err := s.leaf(ctx, s.authority.ListenerPath); err == nil {
+		st.ListenerSerial, st.ListenerNotAfter = string(pki.SerialOf(cert)), cert.NotAfter.UTC()
+	}
+	st.Certificates, err = s.objects.CountRecords(ctx)
+	return st, err
+}
+
+// leaf returns the live certificate of the object that where names.
+func (s *Server) leaf(ctx context.Context, where func(context.Context) (string, error)) (*x509.Certificate, error) {
+	path, err := where(ctx)
+	if err != nil {
+		return nil, err
+	}
+	chain, _, err := s.authority.Serving(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	return chain[0], nil
+}
+
+// ready answers /readyz: the store answers, and there is a CA to sign with.
+func (s *Server) ready(ctx context.Context) error {
+	if _, err := s.db.Rev(ctx); err != nil {
+		return err
+	}
+	_, err := s.leaf(ctx, s.authority.ClusterCA)
+	return err
+}
+
+// requestStop ends Run, which then drains.
+func (s *Server) requestStop() {
+	if stop := s.stop.Load(); stop != nil {
+		(*stop)()
+	}
+}
+
+// Explanation is the readable view of one certificate, and of how long it lives.
+type Explanation struct {
+	pki.CertificateInfo
+	DaysLeft int  `json:"days_left"` // negative when it has expired
+	Valid    bool `json:"valid"`     // within its validity period; nothing else was checked
+}
+
+// Explain describes every certificate in PEM text, at the given time.
+func Explain(text []byte, now time.Time) ([]Explanation, error) {
+	certs, err := pki.ParseCertificates(text)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Explanation, len(certs))
+	for i, cert := range certs {
+		all[i] = Explanation{
+			CertificateInfo: pki.Info(cert), DaysLeft: pki.DaysLeft(cert, now),
+			Valid: !now.Before(cert.NotBefore) && !now.After(cert.NotAfter),
+		}
+	}
+	return all, nil
+}
