@@ -39,7 +39,7 @@ func samples() map[string]struct{ good, bad []string } {
 
 		"cluster.name":                {list("calm-otter", "clu.mycorp"), list("Clu", "a b", "-a", strings.Repeat("a", 64))},
 		"cluster.id":                  {list("0b5d8a1e-3f0c-4f7e-9a55-7d1c2f3e4b6a"), list("0b5d8a1e", "0b5d8a1e3f0c4f7e9a557d1c2f3e4b6a", "gb5d8a1e-3f0c-4f7e-9a55-7d1c2f3e4b6a")},
-		"cluster.nodes":               {list("node1 node2", "n1.mycorp"), list("node_1", "a..b", "-a")},
+		"cluster.nodes":               {list("node1 node2", "n1.mycorp"), list("node_1", "a..b", "-a", "a-.b", strings.Repeat("a.", 126)+"aa")},
 		"cluster.vip":                 {list("vip.clu.mycorp", "192.0.2.10 2001:db8::10"), list("192.0.2.10/24@eth0", "192.0.2", "300.1.1.1")},
 		"cluster.ca":                  {list("system/sec/ca-external", "sec/a sec/b"), list("system/usr/a", "http://ca")},
 		"cluster.crl":                 {list("http://crl.mycorp", "https://a/b.crl /etc/ca.crl system/sec/ca"), list("ftp://a/b", "crl.pem", "http://", "http://u:p@h/", "system/usr/a")},

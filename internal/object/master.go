@@ -146,7 +146,7 @@ func OpenFileMaster(name string) (Master, error) {
 	if !ok {
 		return nil, bad
 	}
-	key, err := base64.StdEncoding.Strict().DecodeString(string(encoded))
+	key, err := base64.StdEncoding.DecodeString(string(encoded))
 	if err != nil || len(key) != xaesKey {
 		return nil, bad
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -73,6 +74,11 @@ func TestOpenTampered(t *testing.T) {
 	}
 	if _, err := k.Open(testKey, append(sealed, 0)); !errors.Is(err, ErrSeal) {
 		t.Errorf("a byte more: %v", err)
+	}
+	other := keyID{1}
+	k.keys[other] = k.keys[k.current]
+	if _, err := k.Open(testKey, slices.Replace(bytes.Clone(sealed), 1, sealHeader, other[:]...)); !errors.Is(err, ErrSeal) {
+		t.Errorf("the same key under another name: %v", err)
 	}
 	if _, err := testKeyring(t).Open(testKey, sealed); !errors.Is(err, ErrDataKey) {
 		t.Errorf("under another keyring: %v", err)
@@ -149,12 +155,15 @@ func TestLoadKeyringRefuses(t *testing.T) {
 	}
 	master := testMaster(t, 1)
 	for want, data := range map[string][]byte{
-		"not JSON":                good[1:],
-		"version 0":               []byte(`{}`),
-		"version 2":               edit(func(j *keyringJSON) { j.Version = 2 }),
-		"wrong master key":        edit(func(j *keyringJSON) { j.Master = "file:other" }),
-		"did not wrap this":       edit(func(j *keyringJSON) { j.Wrapped[5] ^= 1 }),
-		"the data keys: sealed":   edit(func(j *keyringJSON) { j.Keys[5] ^= 1 }),
+		"not JSON":              good[1:],
+		"version 0":             []byte(`{}`),
+		"version 2":             edit(func(j *keyringJSON) { j.Version = 2 }),
+		"wrong master key":      edit(func(j *keyringJSON) { j.Master = "file:other" }),
+		"did not wrap this":     edit(func(j *keyringJSON) { j.Wrapped[5] ^= 1 }),
+		"the data keys: sealed": edit(func(j *keyringJSON) { j.Keys[5] ^= 1 }),
+		"data keys: sealed value": edit(func(j *keyringJSON) {
+			j.Wrapped = must[[]byte](t)(master.Wrap(must[[]byte](t)(master.Unwrap(j.Wrapped))))
+		}),
 		"gave a key of 5 bytes":   edit(func(j *keyringJSON) { j.Wrapped = must[[]byte](t)(master.Wrap([]byte("short"))) }),
 		"bytes, at most 1048576":  bytes.Repeat([]byte(" "), maxKeyring+1),
 		"keys: sealed value does": edit(func(j *keyringJSON) { j.Wrapped = must[[]byte](t)(master.Wrap(make([]byte, xaesKey))) }),
