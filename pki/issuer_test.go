@@ -38,16 +38,16 @@ func TestLeafHasWhatTheSpecSays(t *testing.T) {
 	cert := issue(t, ca, r, terms)
 
 	type view struct {
-		Subject, Serial          string
-		DNS, Email, CRL, OCSP    []string
-		IPs, URIs                int
-		KU                       x509.KeyUsage
-		EKU                      []x509.ExtKeyUsage
-		CA, Basic                bool
-		SKI, AKI                 []byte
-		NotBefore, NotAfter      time.Time
-		Algorithm                x509.SignatureAlgorithm
-		BasicCritical, KUCrtical bool
+		Subject, Serial           string
+		DNS, Email, CRL, OCSP     []string
+		IPs, URIs                 int
+		KU                        x509.KeyUsage
+		EKU                       []x509.ExtKeyUsage
+		CA, Basic                 bool
+		SKI, AKI                  []byte
+		NotBefore, NotAfter       time.Time
+		Algorithm                 x509.SignatureAlgorithm
+		BasicCritical, KUCritical bool
 	}
 	got := view{
 		Subject: cert.Subject.String(), Serial: string(pki.SerialOf(cert)),
@@ -61,7 +61,7 @@ func TestLeafHasWhatTheSpecSays(t *testing.T) {
 		case "2.5.29.19":
 			got.BasicCritical = e.Critical
 		case "2.5.29.15":
-			got.KUCrtical = e.Critical
+			got.KUCritical = e.Critical
 		}
 	}
 	want := view{
@@ -71,7 +71,7 @@ func TestLeafHasWhatTheSpecSays(t *testing.T) {
 		EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, Basic: true,
 		SKI: must[[]byte](t)(pki.SubjectKeyID(r.PublicKey())), AKI: ca.Certificate().SubjectKeyId,
 		NotBefore: epoch, NotAfter: epoch.Add(30*day - time.Second), Algorithm: x509.ECDSAWithSHA256,
-		BasicCritical: true, KUCrtical: true,
+		BasicCritical: true, KUCritical: true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("leaf (-want +got):\n%s", diff)

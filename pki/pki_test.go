@@ -3,6 +3,7 @@ package pki_test
 import (
 	"crypto"
 	"crypto/x509"
+	"net/url"
 	"strconv"
 	"testing"
 	"time"
@@ -72,3 +73,8 @@ func root(t testing.TB, kind pki.KeyType, edit func(*pki.Terms)) *pki.Issuer {
 }
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+func uris(t testing.TB, uri string) []*url.URL {
+	t.Helper()
+	return []*url.URL{must[*url.URL](t)(url.Parse(uri))}
+}
