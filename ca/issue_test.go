@@ -189,7 +189,7 @@ func TestCrashBetweenSteps(t *testing.T) {
 
 // crashAt runs a bootstrap and two issuances with a fault at the n-th commit,
 // then looks at what a restart finds. It reports whether the fault was met.
-func crashAt(t *testing.T, n int, fault storetest.Fault) (met bool) {
+func crashAt(t testing.TB, n int, fault storetest.Fault) (met bool) {
 	t.Helper()
 	inner, home := mem.New(), t.TempDir()
 	failing := storetest.Failing(inner, n, fault)
@@ -226,7 +226,7 @@ func crashAt(t *testing.T, n int, fault storetest.Fault) (met bool) {
 
 // issueUntilItFails does what a first start does, and returns the serials of
 // the certificates that it was given before the store failed it.
-func issueUntilItFails(t *testing.T, db store.Store, home string) (returned []pki.Serial) {
+func issueUntilItFails(t testing.TB, db store.Store, home string) (returned []pki.Serial) {
 	t.Helper()
 	w, err := openWorld(t, db, home)
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 // world is an authority over real objects in a store in memory.
 type world struct {
 	*ca.Authority
-	t       *testing.T
+	t       testing.TB
 	objects *object.Store
 	log     *bytes.Buffer
 	now     time.Time
@@ -32,7 +32,7 @@ type world struct {
 // start is when every world begins.
 func start() time.Time { return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w, err := openWorld(t, mem.New(), t.TempDir())
 	if err != nil {
@@ -42,7 +42,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // openWorld opens an authority on db, which may hold an earlier one's things.
-func openWorld(t *testing.T, db store.Store, home string) (*world, error) {
+func openWorld(t testing.TB, db store.Store, home string) (*world, error) {
 	t.Helper()
 	w := &world{t: t, log: new(bytes.Buffer), now: start()}
 	key := filepath.Join(home, "seal.key")
@@ -80,7 +80,7 @@ func openWorld(t *testing.T, db store.Store, home string) (*world, error) {
 }
 
 // bootstrapped is a world with a cluster, a CA and a listener's certificate.
-func bootstrapped(t *testing.T) *world {
+func bootstrapped(t testing.TB) *world {
 	t.Helper()
 	w := newWorld(t)
 	w.bootstrap()
@@ -181,7 +181,7 @@ func (w *world) records(q ca.Query) []ca.Listed {
 	return all
 }
 
-func caller(t *testing.T, name, grants string) usr.Caller {
+func caller(t testing.TB, name, grants string) usr.Caller {
 	t.Helper()
 	g, err := usr.ParseGrants(grants)
 	if err != nil {
@@ -190,7 +190,7 @@ func caller(t *testing.T, name, grants string) usr.Caller {
 	return usr.Caller{Name: name, Method: usr.MethodX509, Grants: g, Address: "192.0.2.1:5"}
 }
 
-func newKey(t *testing.T) crypto.Signer {
+func newKey(t testing.TB) crypto.Signer {
 	t.Helper()
 	key, err := pki.GenerateKey(pki.ECP256)
 	if err != nil {
@@ -200,7 +200,7 @@ func newKey(t *testing.T) crypto.Signer {
 }
 
 // csr makes a request for a common name and alternative names.
-func csr(t *testing.T, cn string, names ...string) []byte {
+func csr(t testing.TB, cn string, names ...string) []byte {
 	t.Helper()
 	parsed, err := pki.ParseNames(names)
 	if err != nil {

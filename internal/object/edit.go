@@ -355,18 +355,11 @@ func (s *Store) User(ctx context.Context, name string) (User, error) {
 	if err != nil {
 		return User{}, err
 	}
-	s.mu.Lock()
-	known := e.user
-	s.mu.Unlock()
-	if known != nil {
-		return *known, nil
-	}
-	u, err := parseUser(name, e.Config)
-	if err != nil {
-		return User{}, fmt.Errorf("%s: %w", p, err)
-	}
-	s.mu.Lock()
-	e.user = &u
-	s.mu.Unlock()
-	return u, nil
+	return once(s, &e.user, func() (User, error) {
+		u, err := parseUser(name, e.Config)
+		if err != nil {
+			return User{}, fmt.Errorf("%s: %w", p, err)
+		}
+		return u, nil
+	})
 }

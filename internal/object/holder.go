@@ -174,9 +174,30 @@ func (s *Store) Cluster(ctx context.Context) (ca.Cluster, error) {
 	if err != nil {
 		return ca.Cluster{}, err
 	}
-	name, _ := e.Config.Get("cluster.name")
-	trusted, err := e.Config.Strings("cluster.ca")
-	return ca.Cluster{Name: name, Trusted: trusted}, err
+	return once(s, &e.cluster, func() (ca.Cluster, error) {
+		name, _ := e.Config.Get("cluster.name")
+		trusted, err := e.Config.Strings("cluster.ca")
+		return ca.Cluster{Name: name, Trusted: trusted}, err
+	})
+}
+
+// once returns what is kept, or else parses it and keeps it. Every request
+// asks, and keywords are text.
+func once[T any](s *Store, kept **T, parse func() (T, error)) (T, error) {
+	s.mu.Lock()
+	known := *kept
+	s.mu.Unlock()
+	if known != nil {
+		return *known, nil
+	}
+	v, err := parse()
+	if err != nil {
+		return v, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*kept = &v
+	return v, nil
 }
 
 // parseUser reads from the keywords of a usr who may call and what they may do.

@@ -69,8 +69,10 @@ type head struct {
 // entry is a head as read; nil head: there is no such object.
 type entry struct {
 	*head
-	rev  int64
-	user *User // parsed when first asked for
+	rev int64
+
+	user    *User       // of a usr, parsed when first asked for
+	cluster *ca.Cluster // of the cluster, likewise
 }
 
 // KeyInfo describes one key of an object.
