@@ -1,0 +1,37 @@
+# Each recipe is a line that can be typed without just.
+
+# list the recipes
+default:
+    @just --list --unsorted
+
+# run the daemon, with its home in ./bin/home
+run *FLAGS:
+    go run ./cmd/omca --home bin/home daemon run {{FLAGS}}
+
+# build the one binary
+build:
+    CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/omca
+
+# the tests, in seconds
+test *FLAGS:
+    go test {{FLAGS}} ./...
+
+# all that has to pass before a change is merged
+check:
+    .ci/run
+
+# vet, staticcheck and the rules of the house
+lint:
+    go vet ./... && go tool staticcheck ./... && go test ./internal/house
+
+# one script of the command line: just script wire_key
+script NAME:
+    go test ./cmd/omca -run '^TestScripts$/^{{NAME}}$' -v
+
+# the benchmarks of one package: just bench ./pki
+bench PACKAGE="./...":
+    go test -run '^$' -bench . -benchmem {{PACKAGE}}
+
+# look for what breaks a parser: just fuzz ./pki FuzzParsePrivateKey 5m
+fuzz PACKAGE NAME TIME="30s":
+    go test -run '^$' -fuzz '^{{NAME}}$' -fuzztime {{TIME}} {{PACKAGE}}
