@@ -1,8 +1,11 @@
 package bolt
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,25 +81,13 @@ func TestLocked(t *testing.T) {
 	openIn(t, dir)
 }
 
-func TestOpenRefuses(t *testing.T) {
-	made := filepath.Join(t.TempDir(), "store")
-	s, err := Open(t.Context(), Config{Path: made})
-	if err != nil {
-		t.Fatal(err)
-	}
+// samples returns the bytes of a store that was closed, of one that is in use
+// (its list of free pages is not in the file), and of another program's file.
+func samples(t *testing.T) (closed, live, other []byte) {
+	t.Helper()
+	s := openIn(t, t.TempDir())
 	for i := range 50 {
-		mustCommit(t, s, store.Tx{Puts: []store.Put{{Key: string(rune('a' + i)), Value: make([]byte, 5000)}}})
-	}
-	live, err := os.ReadFile(made) // as a copy of a store in use: no list of free pages
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	good, err := os.ReadFile(made)
-	if err != nil {
-		t.Fatal(err)
+		mustCommit(t, s, put(fmt.Sprint(i), strings.Repeat("x", 5000)))
 	}
 	stranger := filepath.Join(t.TempDir(), "stranger")
 	db, err := bbolt.Open(stranger, 0o600, nil)
@@ -104,13 +95,35 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	update := db.Update(func(tx txn) error { _, err := tx.CreateBucket([]byte("other")); return err })
-	if err := errors.Join(update, db.Close()); err != nil {
+	live, err1 := os.ReadFile(s.path)
+	err2 := errors.Join(update, db.Close(), s.Close())
+	closed, err3 := os.ReadFile(s.path)
+	other, err4 := os.ReadFile(stranger)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		t.Fatal(err)
 	}
-	other, err := os.ReadFile(stranger)
-	if err != nil {
-		t.Fatal(err)
+	return closed, live, other
+}
+
+// TestFreePages checks where the list of free pages is, which decides whether
+// Open reads the whole file.
+func TestFreePages(t *testing.T) {
+	listed := func(b []byte) bool {
+		newest := b[headerAt:]
+		second := b[os.Getpagesize()+headerAt:]
+		if binary.NativeEndian.Uint64(second[48:]) > binary.NativeEndian.Uint64(newest[48:]) {
+			newest = second
+		}
+		return binary.NativeEndian.Uint64(newest[32:]) != math.MaxUint64
 	}
+	closed, live, _ := samples(t)
+	if !listed(closed) || listed(live) {
+		t.Errorf("the list is in a closed store: %t, and in one that commits: %t", listed(closed), listed(live))
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	good, live, other := samples(t)
 	for _, c := range []struct {
 		name  string
 		bytes []byte
