@@ -1,0 +1,107 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"omca/ca"
+	"omca/internal/object"
+	"omca/usr"
+)
+
+// Config says what the door leads to. Every field is required, unless it says otherwise.
+type Config struct {
+	Authority *ca.Authority
+	Objects   *object.Store
+
+	// Identify says who makes a request, or usr.ErrUnauthenticated when nobody
+	// proved a name. Any other error is a failure to find out: it is a 500.
+	// It is not asked for public routes.
+	Identify func(*http.Request) (usr.Caller, error)
+
+	Log     *slog.Logger // the audit trail, and what went wrong inside
+	Now     func() time.Time
+	Version string // of the program
+
+	Status func(context.Context) (Status, error)
+	Ready  func(context.Context) error // nil when requests can be served
+
+	// Stop asks the daemon to drain and end; it returns at once. Nil: this is no daemon.
+	Stop func()
+
+	// Full and Down say whether an error of the store means that there is no
+	// room left, or that it takes no more work. Nil: no error means that.
+	Full, Down func(error) bool
+
+	// Collectors are more metrics to serve. May be nil.
+	Collectors []prometheus.Collector
+}
+
+// Status is how a daemon is doing, as it says itself.
+type Status struct {
+	Node             string    `json:"node"`
+	Cluster          string    `json:"cluster"`
+	ClusterID        string    `json:"cluster_id"`
+	Version          string    `json:"version"`
+	PID              int       `json:"pid"`
+	StartedAt        time.Time `json:"started_at"`
+	Addresses        []string  `json:"addresses"`
+	InProcess        bool      `json:"in_process"` // no daemon: the command serves itself
+	CASHA256         string    `json:"ca_sha256"`
+	CANotAfter       time.Time `json:"ca_not_after"`
+	ListenerSerial   string    `json:"listener_serial"`
+	ListenerNotAfter time.Time `json:"listener_not_after"`
+	Certificates     int       `json:"certificates"` // in the inventory
+}
+
+// door is what the handlers share.
+type door struct {
+	Config
+	metrics *metrics
+	openapi []byte // the OpenAPI document
+	docs    []byte // the page made from it
+
+	// claiming is held while a namespace is found absent and its first object
+	// made, so that two squatters do not both become its admin.
+	claiming sync.Mutex
+}
+
+// New returns the handler of the API. It refuses a Config that lacks something
+// and a table of routes that says of one of them not who may call it.
+func New(c Config) (http.Handler, error) {
+	if c.Authority == nil || c.Objects == nil || c.Identify == nil || c.Log == nil || c.Now == nil || c.Status == nil || c.Ready == nil {
+		return nil, errors.New("api: Config needs Authority, Objects, Identify, Log, Now, Status and Ready")
+	}
+	if c.Full == nil {
+		c.Full = never
+	}
+	if c.Down == nil {
+		c.Down = never
+	}
+	d := &door{Config: c}
+	routes := d.routes()
+	var err error
+	if d.metrics, err = newMetrics(c); err != nil {
+		return nil, fmt.Errorf("api: metrics: %w", err)
+	}
+	if d.openapi, err = openAPI(routes, c.Version); err != nil {
+		return nil, fmt.Errorf("api: OpenAPI document: %w", err)
+	}
+	if d.docs, err = docsPage(routes, c.Version); err != nil {
+		return nil, fmt.Errorf("api: documentation: %w", err)
+	}
+	router, err := d.router(routes)
+	if err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	return d.outside(router), nil
+}
+
+func never(error) bool { return false }

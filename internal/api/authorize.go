@@ -1,0 +1,232 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+
+	"omca/ca"
+	"omca/internal/hint"
+	"omca/internal/object"
+	"omca/usr"
+)
+
+// A rule says who may take a route. The zero rule is no rule, and no route
+// with it gets into the router.
+type rule struct {
+	says   string // completes "who may: …" in the documentation
+	public bool   // nobody is asked who they are
+	check  func(context.Context, *call) error
+}
+
+func public() rule { return rule{says: "anyone", public: true} }
+
+func needs(says string, need usr.Need) rule {
+	return rule{says: says, check: func(_ context.Context, c *call) error { return c.who.May(need) }}
+}
+
+func authenticated() rule { return needs("any user", usr.Authenticated()) }
+
+func root() rule { return needs("root", usr.Root()) }
+
+// reads is for what an object shows of itself.
+func reads() rule {
+	return rule{says: "guest on the namespace, or the user itself", check: func(_ context.Context, c *call) error {
+		return usr.CanRead(c.who, c.target())
+	}}
+}
+
+// readsValues is for the values of the keys that the query names.
+func readsValues() rule {
+	return rule{says: "admin on the namespace (guest for a cfg); root for private keys and for system/sec", check: func(_ context.Context, c *call) error {
+		for _, name := range c.list("name") {
+			if err := usr.CanReadKey(c.who, c.target(), name); err != nil {
+				return err
+			}
+		}
+		if len(c.list("name")) == 0 {
+			return usr.CanRead(c.who, c.target())
+		}
+		return nil
+	}}
+}
+
+// readsPrivateKey is for what has the private key in it.
+func readsPrivateKey() rule {
+	return rule{says: "root, or the user itself", check: func(_ context.Context, c *call) error {
+		return usr.CanReadKey(c.who, c.target(), ca.KeyPrivate)
+	}}
+}
+
+// changes is for whatever alters an object.
+func (d *door) changes() rule {
+	return rule{says: "admin on the namespace; root for system/sec and the cluster; for a usr also every grant that it holds",
+		check: func(ctx context.Context, c *call) error { return d.mayChange(ctx, c.who, c.path) }}
+}
+
+// creates is for making an object, or updating the one that is there.
+func (d *door) creates() rule {
+	return rule{says: "as for a change; squatter where the namespace does not exist yet", check: func(ctx context.Context, c *call) error {
+		_, err := d.mayCreate(ctx, c.who, c.path)
+		return err
+	}}
+}
+
+// looksAround is for facts about the daemon: whoever is somebody somewhere.
+func looksAround() rule {
+	return rule{says: "guest on any namespace", check: func(_ context.Context, c *call) error { return guestSomewhere(c.who) }}
+}
+
+// measures is for the metrics: SPEC 8, "`/metrics` needs `guest` or a loopback caller".
+func (d *door) measures() rule {
+	return rule{says: "guest on any namespace, or a caller on this machine", public: true, check: func(_ context.Context, c *call) error {
+		if onLoopback(c.request) {
+			return nil
+		}
+		var err error
+		if c.who, err = d.Identify(c.request); err != nil {
+			return err
+		}
+		return guestSomewhere(c.who)
+	}}
+}
+
+func guestSomewhere(who usr.Caller) error {
+	if err := who.May(usr.Authenticated()); err != nil {
+		return err
+	}
+	held := who.Grants.Map()
+	for _, role := range []usr.Role{usr.RoleRoot, usr.RoleAdmin, usr.RoleOperator, usr.RoleGuest} {
+		if _, ok := held[string(role)]; ok {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: needs guest on any namespace", usr.ErrDenied)
+}
+
+func onLoopback(r *http.Request) bool {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && from.Addr().Unmap().IsLoopback()
+}
+
+// mayChange decides whether who may change the object at p, or make it in a
+// namespace that exists.
+func (d *door) mayChange(ctx context.Context, who usr.Caller, p object.Path) error {
+	if p.Kind != object.KindUsr {
+		return usr.CanWrite(who, target(p))
+	}
+	theirs, err := d.grantsOf(ctx, p)
+	if err != nil {
+		return err
+	}
+	return usr.CanChangeUser(who, target(p), theirs)
+}
+
+// grantsOf returns what the usr at p holds; nothing when there is no such user.
+func (d *door) grantsOf(ctx context.Context, p object.Path) (usr.Grants, error) {
+	o, err := d.Objects.Get(ctx, p)
+	if errors.Is(err, ca.ErrNotFound) {
+		return usr.Grants{}, nil
+	}
+	if err != nil {
+		return usr.Grants{}, err
+	}
+	grants, err := configGrants(o.Config)
+	if err != nil {
+		return usr.RootGrants(), nil // damaged: only root puts it right
+	}
+	return grants, nil
+}
+
+func configGrants(c object.Config) (usr.Grants, error) {
+	text, _ := c.Get("grant")
+	return usr.ParseGrants(text)
+}
+
+// mayCreate decides whether who may create the object at p, or update the one
+// that is there. claims: its namespace does not exist yet, and becomes theirs.
+//
+// Whoever may not learns nothing of the namespace: both denials read the same.
+func (d *door) mayCreate(ctx context.Context, who usr.Caller, p object.Path) (claims bool, err error) {
+	denied := d.mayChange(ctx, who, p)
+	if denied != nil && !errors.Is(denied, usr.ErrDenied) {
+		return false, denied
+	}
+	exists, err := d.Objects.HasNamespace(ctx, p.Namespace)
+	if err != nil {
+		return false, err
+	}
+	if exists || who.May(usr.Root()) == nil {
+		return false, denied
+	}
+	if err := usr.CanCreateNamespace(who, p.Namespace); err != nil {
+		if denied != nil {
+			return false, denied
+		}
+		return false, err
+	}
+	// The rights on a namespace are kept in the user's own object: whoever has
+	// none, such as the subject of an identity provider, could not keep them.
+	self, err := object.UserPath(who.Name)
+	if err != nil {
+		return false, err
+	}
+	if _, err := d.Objects.Get(ctx, self); errors.Is(err, ca.ErrNotFound) {
+		return false, fmt.Errorf("creating namespace %q: %w: %q has no object to keep the grant %s:%s in",
+			p.Namespace, usr.ErrDenied, who.Name, usr.RoleAdmin, p.Namespace)
+	} else if err != nil {
+		return false, err
+	}
+	if p.Kind == object.KindUsr || p.Kind == object.KindCcfg {
+		return true, denied
+	}
+	return true, nil
+}
+
+// maySet decides whether who, who may change the object, may also change these
+// keywords of it to what they are in next.
+func (d *door) maySet(ctx context.Context, who usr.Caller, next object.Config, changed []string) error {
+	for _, keyword := range changed {
+		var err error
+		switch keyword {
+		case "grant":
+			var want usr.Grants
+			if want, err = configGrants(next); err == nil {
+				err = usr.CanGrant(who, want)
+			}
+		case "cluster.name":
+			err = d.mayRename(ctx)
+		default:
+			err = usr.CanSetKeyword(who, keyword)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mayRename refuses another name for a cluster whose users have certificates:
+// each names the cluster as its trust domain, and would speak for nobody.
+func (d *door) mayRename(ctx context.Context) error {
+	cluster, err := d.Objects.Cluster(ctx)
+	if errors.Is(err, ca.ErrNotFound) || err == nil && cluster.Name == "" {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for r, err := range d.Authority.Records(ctx, ca.Query{Profile: ca.ProfileUser}) {
+		if err != nil {
+			return err
+		}
+		if r.Certificate.NotAfter.Before(d.Now()) {
+			continue
+		}
+		return hint.With(fmt.Errorf("%w: cluster.name: the certificates of users, such as %s, name the cluster %q and would no longer be accepted",
+			ca.ErrConflict, r.Owner, cluster.Name), "choose the name before users are created: \"omca daemon run --cluster-name NAME\" on the first start")
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"omca/ca"
+	"omca/internal/hint"
+	"omca/internal/object"
+	"omca/pki"
+	"omca/usr"
+)
+
+// CertificateState is the certificate of an object as it stands. Where there
+// is none, everything but path, state and pending is empty.
+type CertificateState struct {
+	Path      string    `json:"path"`
+	State     string    `json:"state"` // "none", "valid", "not_yet_valid", "expired" or "pending"
+	Serial    string    `json:"serial"`
+	Subject   string    `json:"subject"`
+	Issuer    string    `json:"issuer"`
+	Names     []string  `json:"names"`
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	DaysLeft  int       `json:"days_left"`
+	SHA256    string    `json:"sha256"`
+	KeyType   string    `json:"key_type"`
+	SignedBy  string    `json:"signed_by"` // path of the CA; "" for one outside
+	Pending   []string  `json:"pending"`   // what was imported and does not fit yet, in words
+
+	// PEM, for who may read these keys of the object; else "".
+	Certificate      string `json:"certificate"`
+	CertificateChain string `json:"certificate_chain"`
+}
+
+// Renewal says what a new certificate may replace.
+type Renewal struct {
+	Rekey           bool `json:"rekey,omitempty"`            // the private key too
+	ReplaceExternal bool `json:"replace_external,omitempty"` // a valid certificate of a CA outside
+}
+
+// Creation says what a first certificate may replace.
+type Creation struct {
+	ReplaceExternal bool `json:"replace_external,omitempty"`
+}
+
+// Issued is a certificate that an object just got.
+type Issued struct {
+	Path             string    `json:"path"`
+	Serial           string    `json:"serial"`
+	Certificate      string    `json:"certificate"`       // PEM
+	CertificateChain string    `json:"certificate_chain"` // PEM, leaf first
+	NotBefore        time.Time `json:"not_before"`
+	NotAfter         time.Time `json:"not_after"`
+}
+
+// PKCS12Request says how a PKCS #12 file is to be.
+type PKCS12Request struct {
+	Password string `json:"password"`
+	Format   string `json:"format,omitempty"` // "modern", which is the default, or "legacy"
+}
+
+func (d *door) getCertificate(ctx context.Context, c *call) (response, error) {
+	state, err := d.certificateState(ctx, c.who, c.path)
+	if err != nil {
+		return response{}, err
+	}
+	return reply(http.StatusOK, state)
+}
+
+// certificateState describes the certificate of the object at p to who.
+func (d *door) certificateState(ctx context.Context, who usr.Caller, p object.Path) (CertificateState, error) {
+	held, err := d.Authority.Held(ctx, p.String())
+	if err != nil {
+		return CertificateState{}, err
+	}
+	s := CertificateState{
+		Path: p.String(), State: string(held.State), SignedBy: held.SignedBy,
+		Names: []string{}, Pending: append([]string{}, held.Pending...),
+	}
+	if len(held.Chain) == 0 {
+		return s, nil
+	}
+	leaf := held.Chain[0]
+	s.Serial, s.Subject, s.Issuer = string(pki.SerialOf(leaf)), leaf.Subject.String(), leaf.Issuer.String()
+	s.Names = append(s.Names, pki.NamesOf(leaf).Strings()...)
+	s.NotBefore, s.NotAfter, s.DaysLeft = leaf.NotBefore.UTC(), leaf.NotAfter.UTC(), pki.DaysLeft(leaf, d.Now())
+	s.SHA256, s.KeyType = pki.Fingerprint(leaf), pki.DescribeKey(leaf.PublicKey)
+	if usr.CanReadKey(who, target(p), ca.KeyChain) == nil {
+		s.Certificate = string(pki.EncodeCertificates(leaf))
+		s.CertificateChain = string(pki.EncodeCertificates(held.Chain...))
+	}
+	return s, nil
+}
+
+func (d *door) createCertificate(ctx context.Context, c *call) (response, error) {
+	want, err := decode[Creation](c)
+	if err != nil {
+		return response{}, err
+	}
+	return d.answerIssued(ctx, c, ca.CreateOptions{ReplaceExternal: want.ReplaceExternal})
+}
+
+func (d *door) renewCertificate(ctx context.Context, c *call) (response, error) {
+	want, err := decode[Renewal](c)
+	if err != nil {
+		return response{}, err
+	}
+	held, err := d.Authority.Held(ctx, c.path.String())
+	if err != nil {
+		return response{}, err
+	}
+	if len(held.Chain) == 0 {
+		return response{}, hint.With(fmt.Errorf("%w: %s has no certificate to renew", ca.ErrConflict, c.path), "\"omca %s certificate create\" makes the first one", c.path)
+	}
+	return d.answerIssued(ctx, c, ca.CreateOptions{Rekey: want.Rekey, ReplaceExternal: want.ReplaceExternal})
+}
+
+func (d *door) answerIssued(ctx context.Context, c *call, opt ca.CreateOptions) (response, error) {
+	issued, err := d.issue(ctx, c, opt)
+	if err != nil {
+		return response{}, err
+	}
+	return reply(http.StatusOK, Issued{
+		Path: c.path.String(), Serial: string(pki.SerialOf(issued.Certificate)),
+		Certificate:      string(pki.EncodeCertificates(issued.Certificate)),
+		CertificateChain: string(pki.EncodeCertificates(issued.Chain...)),
+		NotBefore:        issued.Certificate.NotBefore.UTC(), NotAfter: issued.Certificate.NotAfter.UTC(),
+	})
+}
+
+// issue gives the object of the call a certificate, and counts it.
+func (d *door) issue(ctx context.Context, c *call, opt ca.CreateOptions) (ca.Issued, error) {
+	issued, err := d.Authority.Create(ctx, c.who, c.path.String(), opt)
+	if err != nil {
+		return ca.Issued{}, err
+	}
+	profile := ca.ProfileUser
+	if c.path.Kind != object.KindUsr {
+		o, err := d.Objects.Get(ctx, c.path)
+		if err != nil {
+			return ca.Issued{}, err
+		}
+		if profile, err = o.Config.Eval("profile"); err != nil {
+			return ca.Issued{}, err
+		}
+	}
+	d.metrics.issued.WithLabelValues(profile).Inc()
+	return issued, nil
+}
+
+func (d *door) signingRequest(ctx context.Context, c *call) (response, error) {
+	text, err := d.Authority.SigningRequest(ctx, c.who, c.path.String())
+	if err != nil {
+		return response{}, err
+	}
+	return response{status: http.StatusOK, media: mediaText, body: text}, nil
+}
+
+func (d *door) pkcs12(ctx context.Context, c *call) (response, error) {
+	want, err := decode[PKCS12Request](c)
+	if err != nil {
+		return response{}, err
+	}
+	if want.Format == "" {
+		want.Format = string(pki.PKCS12Modern)
+	}
+	chain, key, err := d.Authority.Serving(ctx, c.path.String())
+	if err != nil {
+		return response{}, err
+	}
+	file, err := pki.EncodePKCS12(key, chain, want.Password, pki.PKCS12Format(want.Format))
+	if err != nil {
+		return response{}, err
+	}
+	return response{status: http.StatusOK, media: mediaP12, body: file}, nil
+}
+
+// Authority is the certificate of the cluster's CA.
+type Authority struct {
+	Path             string    `json:"path"`
+	Subject          string    `json:"subject"`
+	SHA256           string    `json:"sha256"`
+	NotBefore        time.Time `json:"not_before"`
+	NotAfter         time.Time `json:"not_after"`
+	CertificateChain string    `json:"certificate_chain"` // PEM, the CA's own first
+}
+
+// clusterCA reads the certificate of the cluster's CA; ErrNotFound when there is none.
+func (d *door) clusterCA(ctx context.Context) (ca.Held, error) {
+	none := fmt.Errorf("%w: the cluster has no CA certificate yet", ca.ErrNotFound)
+	path, err := d.Authority.ClusterCA(ctx)
+	if errors.Is(err, ca.ErrNotFound) {
+		return ca.Held{}, none
+	}
+	if err != nil {
+		return ca.Held{}, err
+	}
+	held, err := d.Authority.Held(ctx, path)
+	if errors.Is(err, ca.ErrNotFound) || err == nil && len(held.Chain) == 0 {
+		return ca.Held{}, none
+	}
+	return held, err
+}
+
+func (d *door) getCA(ctx context.Context, _ *call) (response, error) {
+	held, err := d.clusterCA(ctx)
+	if err != nil {
+		return response{}, err
+	}
+	cert := held.Chain[0]
+	return reply(http.StatusOK, Authority{
+		Path: held.Path, Subject: cert.Subject.String(), SHA256: pki.Fingerprint(cert),
+		NotBefore: cert.NotBefore.UTC(), NotAfter: cert.NotAfter.UTC(), CertificateChain: string(pki.EncodeCertificates(held.Chain...)),
+	})
+}
+
+func (d *door) getCAPEM(ctx context.Context, _ *call) (response, error) {
+	held, err := d.clusterCA(ctx)
+	if err != nil {
+		return response{}, err
+	}
+	return response{status: http.StatusOK, media: mediaPEM, body: pki.EncodeCertificates(held.Chain...)}, nil
+}

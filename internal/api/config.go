@@ -1,0 +1,243 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"omca/ca"
+	"omca/internal/hint"
+	"omca/internal/object"
+)
+
+// KeywordList is the values of keywords.
+type KeywordList struct {
+	Kind  string         `json:"kind"` // "KeywordList"
+	Items []KeywordValue `json:"items"`
+}
+
+// KeywordValue is the value of one keyword of one object.
+type KeywordValue struct {
+	Object      string `json:"object"`
+	Keyword     string `json:"keyword"`
+	Value       string `json:"value"`        // "" when it is not set
+	Node        string `json:"node"`         // always "": a value is the same on every node
+	EvaluatedAs string `json:"evaluated_as"` // always "", for the same reason
+}
+
+// Changed says whether a change made a difference.
+type Changed struct {
+	IsChanged bool `json:"is_changed"`
+}
+
+// Findings is what is wrong with a config.
+type Findings struct {
+	Items []Finding `json:"items"`
+}
+
+// Finding is one thing that is wrong with a config.
+type Finding struct {
+	Level   string `json:"level"` // "error" or "warning"
+	Keyword string `json:"keyword"`
+	Comment string `json:"comment"`
+}
+
+// KeywordDocs explains keywords.
+type KeywordDocs struct {
+	Items []KeywordDoc `json:"items"`
+}
+
+// KeywordDoc explains one keyword.
+type KeywordDoc struct {
+	Keyword string   `json:"keyword"`
+	Type    string   `json:"type"`
+	Default string   `json:"default"`
+	Doc     string   `json:"doc"`
+	Example string   `json:"example"`
+	Aliases []string `json:"aliases"`
+}
+
+func (d *door) getConfig(ctx context.Context, c *call) (response, error) {
+	o, err := d.Objects.Get(ctx, c.path)
+	if err != nil {
+		return response{}, err
+	}
+	evaluate := false
+	if text := c.query.Get("evaluate"); text != "" {
+		if evaluate, err = strconv.ParseBool(text); err != nil {
+			return response{}, fmt.Errorf("%w: evaluate is %.32q, not true or false", errBadRequest, text)
+		}
+	}
+	names := c.list("kw")
+	if len(names) == 0 {
+		for _, s := range o.Config.Settings() {
+			names = append(names, s.Keyword)
+		}
+	}
+	list := KeywordList{Kind: "KeywordList", Items: []KeywordValue{}}
+	for _, name := range names {
+		// Eval is also what knows whether the object can have the keyword.
+		value, err := o.Config.Eval(name)
+		if err != nil {
+			return response{}, err
+		}
+		if !evaluate {
+			value, _ = o.Config.Get(name)
+		}
+		list.Items = append(list.Items, KeywordValue{Object: c.path.String(), Keyword: name, Value: value})
+	}
+	return reply(http.StatusOK, list)
+}
+
+func (d *door) patchConfig(ctx context.Context, c *call) (response, error) {
+	exprs, err := object.ParseExprs(c.list("set"))
+	if err != nil {
+		return response{}, err
+	}
+	u := object.Update{Delete: c.list("delete"), Unset: c.list("unset"), Set: exprs}
+	if len(u.Delete)+len(u.Unset)+len(u.Set) == 0 {
+		return response{}, fmt.Errorf("%w: nothing to change: give set, unset or delete", errBadRequest)
+	}
+	changed, err := d.configure(ctx, c, func(old object.Config) (object.Config, []string, error) { return old.Apply(u) })
+	if err != nil {
+		return response{}, err
+	}
+	return reply(http.StatusOK, Changed{IsChanged: changed})
+}
+
+// configure changes the config of the object of the call, if the caller may
+// set what differs then. When somebody else was faster, the change is made
+// again to what they left, and decided again.
+func (d *door) configure(ctx context.Context, c *call, change func(object.Config) (object.Config, []string, error)) (changed bool, err error) {
+	var names []string
+	err = d.attempt(ctx, c.path, func(o object.Object) (object.Config, error) {
+		next, differ, err := change(o.Config)
+		if names = differ; err != nil {
+			return o.Config, err
+		}
+		if err := d.mayChange(ctx, c.who, c.path); err != nil {
+			return o.Config, err
+		}
+		return next, d.maySet(ctx, c.who, next, differ)
+	})
+	if err != nil {
+		return false, err
+	}
+	c.note(slog.String("keywords", strings.Join(names, " ")))
+	return len(names) > 0, nil
+}
+
+// attempt stores what change makes of the object's config, as often as it
+// takes, within reason. An equal config is not stored.
+func (d *door) attempt(ctx context.Context, p object.Path, change func(object.Object) (object.Config, error)) error {
+	const most = 5
+	for i := 1; ; i++ {
+		o, err := d.Objects.Get(ctx, p)
+		if err != nil {
+			return err
+		}
+		next, err := change(o)
+		if err != nil {
+			return err
+		}
+		if next.Equal(o.Config) {
+			return nil
+		}
+		err = d.Objects.Configure(ctx, p, o.Revision, next)
+		if err == nil || !errors.Is(err, ca.ErrConflict) || i == most {
+			return err
+		}
+	}
+}
+
+func (d *door) getConfigFile(ctx context.Context, c *call) (response, error) {
+	o, err := d.Objects.Get(ctx, c.path)
+	if err != nil {
+		return response{}, err
+	}
+	return response{
+		status: http.StatusOK, media: mediaText, body: o.Config.INI(),
+		header: http.Header{"Om-Last-Modified": {o.Updated.UTC().Format("2006-01-02T15:04:05.000000Z07:00")}},
+	}, nil
+}
+
+func (d *door) putConfigFile(ctx context.Context, c *call) (response, error) {
+	next, err := object.ParseINI(c.path, c.body)
+	if err != nil {
+		return response{}, err
+	}
+	_, err = d.configure(ctx, c, func(old object.Config) (object.Config, []string, error) {
+		changed, err := old.Replace(next)
+		return next, changed, err
+	})
+	if err != nil {
+		return response{}, err
+	}
+	return noContent()
+}
+
+func (d *door) postConfigFile(ctx context.Context, c *call) (response, error) {
+	_, err := d.Objects.Get(ctx, c.path)
+	if err == nil {
+		return response{}, hint.With(fmt.Errorf("%w: %s", object.ErrExists, c.path), "replace the config with PUT")
+	}
+	if !errors.Is(err, ca.ErrNotFound) {
+		return response{}, err
+	}
+	config, err := object.ParseINI(c.path, c.body)
+	if err != nil {
+		return response{}, err
+	}
+	if err := d.makeObject(ctx, c, config, false); err != nil {
+		return response{}, err
+	}
+	return noContent()
+}
+
+func (d *door) validateConfig(ctx context.Context, c *call) (response, error) {
+	o, err := d.Objects.Get(ctx, c.path)
+	if err != nil {
+		return response{}, err
+	}
+	findings := Findings{Items: []Finding{}}
+	for _, p := range o.Config.Validate() {
+		comment := p.Err.Error()
+		if tip := hint.Of(p.Err); tip != "" {
+			comment += "; " + tip
+		}
+		findings.Items = append(findings.Items, Finding{Level: "error", Keyword: p.Keyword, Comment: comment})
+	}
+	return reply(http.StatusOK, findings)
+}
+
+func (d *door) listKeywords(_ context.Context, c *call) (response, error) {
+	kind := object.Kind(c.query.Get("kind"))
+	if kind == "cluster" {
+		kind = object.KindCcfg
+	}
+	if !slices.Contains(object.Kinds(), kind) {
+		return response{}, fmt.Errorf("%w: kind is %.32q, not sec, usr, cfg or cluster", errBadRequest, string(kind))
+	}
+	rows := object.Keywords(kind)
+	if name := c.query.Get("kw"); name != "" {
+		k, err := object.LookupKeyword(kind, name)
+		if err != nil {
+			return response{}, err
+		}
+		rows = []object.Keyword{k}
+	}
+	docs := KeywordDocs{Items: []KeywordDoc{}}
+	for _, k := range rows {
+		doc := KeywordDoc{Keyword: k.Name, Type: string(k.Type), Default: k.Default, Doc: k.Doc, Example: k.Example, Aliases: []string{}}
+		if k.Alias != "" {
+			doc.Aliases = append(doc.Aliases, k.Alias)
+		}
+		docs.Items = append(docs.Items, doc)
+	}
+	return reply(http.StatusOK, docs)
+}

@@ -1,0 +1,85 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"omca/ca"
+)
+
+// errNotReady means that the service cannot do its work at the moment.
+var errNotReady = errors.New("not ready")
+
+// Health says that the process is alive, or ready.
+type Health struct {
+	Status string `json:"status"` // "ok"
+}
+
+// AuthInfo says how callers can prove who they are.
+type AuthInfo struct {
+	Methods []string `json:"methods"`
+}
+
+// Whoami is the caller as the server sees them.
+type Whoami struct {
+	Auth      string              `json:"auth"`
+	Grant     map[string][]string `json:"grant"` // by role; null for a role without a scope
+	Name      string              `json:"name"`
+	Namespace string              `json:"namespace"` // of the users
+	RawGrant  string              `json:"raw_grant"`
+}
+
+func (d *door) whoami(_ context.Context, c *call) (response, error) {
+	return reply(http.StatusOK, Whoami{
+		Auth: string(c.who.Method), Grant: c.who.Grants.Map(), Name: c.who.Name, Namespace: "system", RawGrant: c.who.Grants.String(),
+	})
+}
+
+func (d *door) authInfo(context.Context, *call) (response, error) {
+	return reply(http.StatusOK, AuthInfo{Methods: []string{"x509"}})
+}
+
+func (d *door) healthz(context.Context, *call) (response, error) {
+	return reply(http.StatusOK, Health{"ok"})
+}
+
+func (d *door) readyz(ctx context.Context, _ *call) (response, error) {
+	if err := d.Ready(ctx); err != nil {
+		return response{}, fmt.Errorf("%w: %w", errNotReady, err)
+	}
+	return reply(http.StatusOK, Health{"ok"})
+}
+
+func (d *door) status(ctx context.Context, _ *call) (response, error) {
+	s, err := d.Status(ctx)
+	if err != nil {
+		return response{}, err
+	}
+	s.Addresses = append([]string{}, s.Addresses...)
+	return reply(http.StatusOK, s)
+}
+
+func (d *door) stop(context.Context, *call) (response, error) {
+	if d.Stop == nil {
+		return response{}, fmt.Errorf("%w: no daemon is running here", ca.ErrConflict)
+	}
+	d.Stop()
+	return response{status: http.StatusAccepted}, nil
+}
+
+func (d *door) serveMetrics(context.Context, *call) (response, error) {
+	return response{stream: d.metrics.page}, nil
+}
+
+func (d *door) serveOpenAPI(context.Context, *call) (response, error) {
+	return response{status: http.StatusOK, media: mediaJSON, body: d.openapi}, nil
+}
+
+func (d *door) serveDocs(context.Context, *call) (response, error) {
+	return response{
+		status: http.StatusOK, media: mediaHTML, body: d.docs,
+		header: http.Header{"Content-Security-Policy": {docsPolicy()}},
+	}, nil
+}

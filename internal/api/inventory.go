@@ -1,0 +1,199 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"omca/ca"
+	"omca/internal/object"
+	"omca/pki"
+	"omca/usr"
+)
+
+const (
+	defaultPage = 1000   // records in one answer
+	maxScan     = 20_000 // records looked at for one answer
+)
+
+// Record is one certificate of the inventory.
+type Record struct {
+	Serial     string    `json:"serial"`
+	Issuer     string    `json:"issuer"`      // common name
+	IssuerPath string    `json:"issuer_path"` // of the CA
+	Subject    string    `json:"subject"`
+	Names      []string  `json:"names"`
+	Owner      string    `json:"owner"` // path of the object that it is for
+	Profile    string    `json:"profile"`
+	NotBefore  time.Time `json:"not_before"`
+	NotAfter   time.Time `json:"not_after"`
+	State      string    `json:"state"` // "valid", "not_yet_valid" or "expired"
+	SHA256     string    `json:"sha256"`
+}
+
+// FullRecord is a record with its certificate.
+type FullRecord struct {
+	Record
+	Certificate string `json:"certificate"` // PEM
+}
+
+// CertificateList is a page of the inventory, soonest expiry first.
+type CertificateList struct {
+	Kind  string   `json:"kind"` // "CertificateList"
+	Items []Record `json:"items"`
+	Next  string   `json:"next"` // the parameter after of the next page; "" on the last one
+}
+
+// SignRequest asks for the signature of a request made elsewhere.
+type SignRequest struct {
+	CSR      string `json:"csr"`                // PEM
+	Profile  string `json:"profile,omitempty"`  // "usr", "node" or "listener"
+	Validity string `json:"validity,omitempty"` // "24h", "30d"
+	Owner    string `json:"owner,omitempty"`    // path
+}
+
+// Signed is what was signed.
+type Signed struct {
+	Serial           string    `json:"serial"`
+	Certificate      string    `json:"certificate"`       // PEM
+	CertificateChain string    `json:"certificate_chain"` // PEM, leaf first
+	NotAfter         time.Time `json:"not_after"`
+}
+
+func (d *door) signCertificate(ctx context.Context, c *call) (response, error) {
+	want, err := decode[SignRequest](c)
+	if err != nil {
+		return response{}, err
+	}
+	r := ca.SignRequest{CSR: []byte(want.CSR), Profile: want.Profile}
+	if want.Validity != "" {
+		if r.Validity, err = object.ParseDuration(want.Validity); err != nil {
+			return response{}, fmt.Errorf("%w: validity: %w", errBadRequest, err)
+		}
+		if r.Validity <= 0 {
+			return response{}, fmt.Errorf("%w: validity %.32q is not positive", errBadRequest, want.Validity)
+		}
+	}
+	if want.Owner != "" {
+		owner, err := object.ParsePath(want.Owner)
+		if err != nil {
+			return response{}, fmt.Errorf("owner: %w", err)
+		}
+		r.Owner = owner.String()
+	}
+	issued, err := d.Authority.Sign(ctx, c.who, r)
+	if err != nil {
+		return response{}, err
+	}
+	profile := r.Profile
+	if profile == "" {
+		profile = ca.ProfileListener
+	}
+	d.metrics.issued.WithLabelValues(profile).Inc()
+	return reply(http.StatusCreated, Signed{
+		Serial: string(pki.SerialOf(issued.Certificate)), NotAfter: issued.Certificate.NotAfter.UTC(),
+		Certificate:      string(pki.EncodeCertificates(issued.Certificate)),
+		CertificateChain: string(pki.EncodeCertificates(issued.Chain...)),
+	})
+}
+
+// selection reads the parameters of a list of certificates.
+func (d *door) selection(c *call) (q ca.Query, limit int, err error) {
+	limit = defaultPage
+	for name, into := range map[string]*string{"owner": &q.Owner, "issuer": &q.Issuer} {
+		text := c.query.Get(name)
+		if text == "" {
+			continue
+		}
+		p, err := object.ParsePath(text)
+		if err != nil {
+			return q, 0, fmt.Errorf("%s: %w", name, err)
+		}
+		*into = p.String()
+	}
+	if q.Profile = c.query.Get("profile"); q.Profile != "" {
+		if _, err := pki.LookupProfile(q.Profile); err != nil {
+			return q, 0, err
+		}
+	}
+	if text := c.query.Get("expiring"); text != "" {
+		within, err := object.ParseDuration(text)
+		if err != nil {
+			return q, 0, fmt.Errorf("%w: expiring: %w", errBadRequest, err)
+		}
+		q.ExpiresBefore = d.Now().Add(within)
+	}
+	if text := c.query.Get("limit"); text != "" {
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > defaultPage {
+			return q, 0, fmt.Errorf("%w: limit is %.32q, not 1 to %d", errBadRequest, text, defaultPage)
+		}
+	}
+	const mostCursor = 128
+	if q.After = c.query.Get("after"); len(q.After) > mostCursor {
+		return q, 0, fmt.Errorf("%w: after is no cursor of a list", errBadRequest)
+	}
+	return q, limit, nil
+}
+
+// listCertificates gives a page of what the caller may see. A page may have
+// fewer records than the limit, or none, and still not be the last: a caller
+// who may see little does not make the server read everything at once.
+func (d *door) listCertificates(ctx context.Context, c *call) (response, error) {
+	q, limit, err := d.selection(c)
+	if err != nil {
+		return response{}, err
+	}
+	list := CertificateList{Kind: "CertificateList", Items: []Record{}}
+	now, looked, cursor := d.Now(), 0, ""
+	for r, err := range d.Authority.Records(ctx, q) {
+		if err != nil {
+			return response{}, err
+		}
+		if len(list.Items) == limit || looked == maxScan {
+			list.Next = cursor
+			break
+		}
+		looked, cursor = looked+1, r.Cursor
+		// What has expired is no longer expiring.
+		if !q.ExpiresBefore.IsZero() && now.After(r.Certificate.NotAfter) || !mayReadOwner(c.who, r.Owner) {
+			continue
+		}
+		list.Items = append(list.Items, recordOf(r.Record, now))
+	}
+	return reply(http.StatusOK, list)
+}
+
+func (d *door) getRecord(ctx context.Context, c *call) (response, error) {
+	serial, err := pki.ParseSerial(c.vars["serial"])
+	if err != nil {
+		return response{}, err
+	}
+	c.note(slog.String("serial", string(serial)))
+	r, err := d.Authority.Record(ctx, serial)
+	if err != nil {
+		return response{}, err
+	}
+	if !mayReadOwner(c.who, r.Owner) {
+		// As if it were not there: serial numbers are not for guessing.
+		return response{}, fmt.Errorf("%w: no certificate with serial %s was issued here", ca.ErrNotFound, serial)
+	}
+	return reply(http.StatusOK, FullRecord{recordOf(r, d.Now()), string(pki.EncodeCertificates(r.Certificate))})
+}
+
+// mayReadOwner reports whether who may read the object that a certificate was issued for.
+func mayReadOwner(who usr.Caller, owner string) bool {
+	p, err := object.ParsePath(owner)
+	return err == nil && usr.CanRead(who, target(p)) == nil
+}
+
+func recordOf(r ca.Record, now time.Time) Record {
+	cert := r.Certificate
+	return Record{
+		Serial: string(r.Serial()), Issuer: cert.Issuer.CommonName, IssuerPath: r.Issuer, Subject: cert.Subject.String(),
+		Names: append([]string{}, pki.NamesOf(cert).Strings()...), Owner: r.Owner, Profile: r.Profile,
+		NotBefore: cert.NotBefore.UTC(), NotAfter: cert.NotAfter.UTC(), State: string(ca.StateAt(cert, now)), SHA256: pki.Fingerprint(cert),
+	}
+}

@@ -1,0 +1,298 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"omca/ca"
+	"omca/internal/hint"
+	"omca/internal/object"
+	"omca/usr"
+)
+
+// maxValues bounds the values of one answer together, in bytes.
+const maxValues = 16 << 20
+
+// keyPassword is the key of a usr that holds its password.
+const keyPassword = "password"
+
+// KeyValue is a key with its value.
+type KeyValue struct {
+	Name  string `json:"name"`
+	Bytes []byte `json:"bytes"`
+}
+
+// DataKeyList is the keys of an object.
+type DataKeyList struct {
+	Kind  string    `json:"kind"` // "DataKeyList"
+	Items []DataKey `json:"items"`
+}
+
+// DataKey is a key without its value.
+type DataKey struct {
+	Object string `json:"object"`
+	Node   string `json:"node"` // always ""
+	Name   string `json:"name"`
+	Size   int    `json:"size"` // of the value, in bytes
+}
+
+// KeyEdit is one step of a change of keys.
+type KeyEdit struct {
+	Action string  `json:"action"` // "add", "change", "remove" or "rename"
+	Name   string  `json:"name"`
+	Bytes  []byte  `json:"bytes,omitempty"`  // for add and change
+	String *string `json:"string,omitempty"` // the same as text
+	To     string  `json:"to,omitempty"`     // for rename
+}
+
+func (e KeyEdit) value() ([]byte, error) {
+	if e.String == nil {
+		return e.Bytes, nil
+	}
+	if e.Bytes != nil {
+		return nil, fmt.Errorf("%w: key %.64q has both bytes and a string", errBadRequest, e.Name)
+	}
+	return []byte(*e.String), nil
+}
+
+// keyName is the parameter name, which has to be there.
+func keyName(c *call) (string, error) {
+	name := c.query.Get("name")
+	if name == "" {
+		return "", fmt.Errorf("%w: parameter name is missing", errBadRequest)
+	}
+	c.note(slog.String("key", name))
+	return name, nil
+}
+
+func (d *door) listKeys(ctx context.Context, c *call) (response, error) {
+	o, err := d.Objects.Get(ctx, c.path)
+	if err != nil {
+		return response{}, err
+	}
+	list := DataKeyList{Kind: "DataKeyList", Items: []DataKey{}}
+	for _, k := range o.Keys {
+		list.Items = append(list.Items, DataKey{Object: c.path.String(), Name: k.Name, Size: k.Size})
+	}
+	return reply(http.StatusOK, list)
+}
+
+// getData gives the values of the keys named, or of all that the caller may read.
+func (d *door) getData(ctx context.Context, c *call) (response, error) {
+	names := c.list("name")
+	if len(names) == 0 {
+		o, err := d.Objects.Get(ctx, c.path)
+		if err != nil {
+			return response{}, err
+		}
+		for _, k := range o.Keys {
+			if usr.CanReadKey(c.who, c.target(), k.Name) == nil {
+				names = append(names, k.Name)
+			}
+		}
+	}
+	c.note(slog.String("keys", strings.Join(names, " ")))
+	values := []KeyValue{}
+	size := 0
+	for _, name := range names {
+		v, err := d.value(ctx, c, name)
+		if err != nil {
+			return response{}, err
+		}
+		if size += len(v); size > maxValues {
+			return response{}, fmt.Errorf("%w: the values have more than %d bytes: name fewer keys", errBadRequest, maxValues)
+		}
+		values = append(values, KeyValue{Name: name, Bytes: append([]byte{}, v...)})
+	}
+	return reply(http.StatusOK, values)
+}
+
+func (d *door) getKey(ctx context.Context, c *call) (response, error) {
+	name, err := keyName(c)
+	if err != nil {
+		return response{}, err
+	}
+	v, err := d.value(ctx, c, name)
+	if err != nil {
+		return response{}, err
+	}
+	media := mediaAny
+	if utf8.Valid(v) {
+		media = mediaText
+	}
+	return response{status: http.StatusOK, media: media, body: v}, nil
+}
+
+// value reads one key that the rule of the route said the caller may read.
+func (d *door) value(ctx context.Context, c *call, name string) ([]byte, error) {
+	switch {
+	case c.path.Kind.Sealed() && name == ca.KeyRequest:
+		return d.requestFor(ctx, c)
+	case c.path.Kind.Sealed() && name == ca.KeyFullPEM:
+		key, err := d.Objects.Value(ctx, c.path, ca.KeyPrivate)
+		if err != nil {
+			return nil, err
+		}
+		chain, err := d.Objects.Value(ctx, c.path, ca.KeyChain)
+		if err != nil {
+			return nil, err
+		}
+		return append(append([]byte{}, key...), chain...), nil
+	}
+	return d.Objects.Value(ctx, c.path, name)
+}
+
+// requestFor computes the signing request. Where there is no private key yet
+// one is made, and that is a change.
+func (d *door) requestFor(ctx context.Context, c *call) ([]byte, error) {
+	o, err := d.Objects.Get(ctx, c.path)
+	if err != nil {
+		return nil, err
+	}
+	has := false
+	for _, k := range o.Keys {
+		has = has || k.Name == ca.KeyPrivate
+	}
+	if !has {
+		if err := d.mayChange(ctx, c.who, c.path); err != nil {
+			return nil, err
+		}
+	}
+	return d.Authority.SigningRequest(ctx, c.who, c.path.String())
+}
+
+func (d *door) addKey(ctx context.Context, c *call) (response, error) {
+	return d.writeKey(ctx, c, object.Add)
+}
+
+func (d *door) changeKey(ctx context.Context, c *call) (response, error) {
+	return d.writeKey(ctx, c, object.Change)
+}
+
+func (d *door) writeKey(ctx context.Context, c *call, action object.Action) (response, error) {
+	name, err := keyName(c)
+	if err != nil {
+		return response{}, err
+	}
+	edit := object.Edit{Action: action, Name: name, Value: c.body}
+	if err := d.edit(ctx, c, []object.Edit{edit}); err != nil {
+		return response{}, err
+	}
+	return noContent()
+}
+
+func (d *door) removeKey(ctx context.Context, c *call) (response, error) {
+	name, err := keyName(c)
+	if err != nil {
+		return response{}, err
+	}
+	if err := d.edit(ctx, c, []object.Edit{{Action: object.Remove, Name: name}}); err != nil {
+		return response{}, err
+	}
+	return noContent()
+}
+
+func (d *door) patchData(ctx context.Context, c *call) (response, error) {
+	steps, err := decode[[]KeyEdit](c)
+	if err != nil {
+		return response{}, err
+	}
+	if len(steps) == 0 {
+		return response{}, fmt.Errorf("%w: no step to take", errBadRequest)
+	}
+	var edits []object.Edit
+	var names []string
+	for _, s := range steps {
+		value, err := s.value()
+		if err != nil {
+			return response{}, err
+		}
+		edits = append(edits, object.Edit{Action: object.Action(s.Action), Name: s.Name, Value: value, To: s.To})
+		names = append(names, s.Name)
+	}
+	c.note(slog.String("keys", strings.Join(names, " ")))
+	if err := d.edit(ctx, c, edits); err != nil {
+		return response{}, err
+	}
+	return noContent()
+}
+
+// edit changes keys, all or none. A part of a certificate set goes to ca, which
+// looks whether it fits; it comes alone.
+func (d *door) edit(ctx context.Context, c *call, edits []object.Edit) error {
+	for _, e := range edits {
+		if err := d.mayEdit(c, e); err != nil {
+			return err
+		}
+	}
+	first := edits[0]
+	if slices.ContainsFunc(edits, func(e object.Edit) bool { return importing(c.path, e) }) {
+		if len(edits) > 1 {
+			return fmt.Errorf("%w: private_key, certificate and certificate_chain are imported one at a time, in any order", errBadRequest)
+		}
+		if len(first.Value) > object.MaxKeySize {
+			return fmt.Errorf("%w: %s: %d bytes, at most %d", errTooLarge, first.Name, len(first.Value), object.MaxKeySize)
+		}
+		imported, err := d.Authority.Import(ctx, c.who, c.path.String(), first.Name, first.Value)
+		if err == nil && !imported.Live {
+			c.notice("%s: %s is pending: %s", c.path, first.Name, strings.Join(imported.Pending, "; "))
+		}
+		return err
+	}
+	return d.Objects.Edit(ctx, c.path, edits)
+}
+
+// importing reports whether the step brings a part of a certificate set.
+func importing(p object.Path, e object.Edit) bool {
+	return p.Kind.Sealed() && ca.Imports(e.Name) && (e.Action == object.Add || e.Action == object.Change)
+}
+
+// mayEdit refuses the steps that are not for hands, and those that would give
+// away what the caller may not read.
+func (d *door) mayEdit(c *call, e object.Edit) error {
+	switch e.Action {
+	case object.Add, object.Change, object.Remove, object.Rename:
+	default:
+		return fmt.Errorf("%w: action %.32q is none of add, change, remove and rename", errBadRequest, string(e.Action))
+	}
+	if !c.path.Kind.Sealed() {
+		return nil
+	}
+	if e.Action == object.Rename {
+		if err := usr.CanReadKey(c.who, c.target(), e.Name); err != nil {
+			return err
+		}
+		for _, name := range []string{e.Name, e.To} {
+			if ca.Imports(name) {
+				return fmt.Errorf("%w: key %q is part of a certificate set and cannot be renamed", errBadRequest, name)
+			}
+		}
+		if err := writable(c.path, e.To); err != nil {
+			return err
+		}
+	}
+	if e.Action != object.Remove {
+		return writable(c.path, e.Name)
+	}
+	return nil
+}
+
+// writable refuses the keys that are computed, and passwords.
+func writable(p object.Path, name string) error {
+	switch {
+	case name == ca.KeyRequest, name == ca.KeyFullPEM:
+		return fmt.Errorf("%w: key %q is computed and cannot be written", errBadRequest, name)
+	case name == ca.KeySerial:
+		return hint.With(fmt.Errorf("%w: key %q belongs to the certificate and cannot be written", errBadRequest, name),
+			"\"omca %s certificate create\" makes a new one", p)
+	case name == keyPassword && p.Kind == object.KindUsr:
+		// SPEC 5: it is hashed when it is set. Kept as it comes it would be readable.
+		return hint.With(fmt.Errorf("%w: passwords are not supported by this version", errBadRequest), "users call with their certificate")
+	}
+	return nil
+}

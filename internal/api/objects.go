@@ -1,0 +1,362 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"omca/ca"
+	"omca/internal/hint"
+	"omca/internal/object"
+	"omca/usr"
+)
+
+// ObjectItem is an object: everything but the values of its keys.
+type ObjectItem struct {
+	Kind string     `json:"kind"` // "ObjectItem"
+	Meta ObjectMeta `json:"meta"`
+	Data ObjectData `json:"data"`
+}
+
+// ObjectMeta says which object it is.
+type ObjectMeta struct {
+	Object string `json:"object"` // path
+}
+
+// ObjectData is what an object holds.
+type ObjectData struct {
+	CreatedAt   time.Time         `json:"created_at"`
+	UpdatedAt   time.Time         `json:"updated_at"`
+	Keywords    map[string]string `json:"keywords"`
+	Keys        []KeyInfo         `json:"keys"`
+	Certificate *CertificateState `json:"certificate"` // null where there is none
+}
+
+// KeyInfo is a key without its value.
+type KeyInfo struct {
+	Name string `json:"name"`
+	Size int    `json:"size"` // of the value, in bytes
+}
+
+// ObjectList is a list of objects, by path.
+type ObjectList struct {
+	Kind  string       `json:"kind"` // "ObjectList"
+	Items []ObjectItem `json:"items"`
+}
+
+// CreateRequest says what an object starts with.
+type CreateRequest struct {
+	Keywords []string `json:"keywords,omitempty"` // expressions: "cn=x", "grant+=guest"
+	Config   string   `json:"config,omitempty"`   // INI, under the keywords
+	Force    bool     `json:"force,omitempty"`    // an object that is there goes first
+}
+
+// Created says what creating did.
+type Created struct {
+	Object    string `json:"object"`
+	Created   bool   `json:"created"`    // it was not there
+	IsChanged bool   `json:"is_changed"` // it is not what it was
+}
+
+// Orchestration names a change that OpenSVC's client may wait for. Here it is done already.
+type Orchestration struct {
+	OrchestrationID string `json:"orchestration_id"` // UUID
+}
+
+// visible lists the objects that the parameter path selects and the caller may read.
+func (d *door) visible(ctx context.Context, c *call) ([]object.Path, error) {
+	text := c.query.Get("path")
+	if text == "" {
+		text = "**"
+	}
+	sel, err := object.ParseSelector(text)
+	if err != nil {
+		return nil, err
+	}
+	all, err := d.Objects.List(ctx, sel)
+	if err != nil {
+		return nil, err
+	}
+	paths := []object.Path{}
+	for _, p := range all {
+		if usr.CanRead(c.who, target(p)) == nil {
+			paths = append(paths, p)
+		}
+	}
+	return paths, nil
+}
+
+func (d *door) listPaths(ctx context.Context, c *call) (response, error) {
+	paths, err := d.visible(ctx, c)
+	if err != nil {
+		return response{}, err
+	}
+	return reply(http.StatusOK, paths)
+}
+
+func (d *door) listObjects(ctx context.Context, c *call) (response, error) {
+	paths, err := d.visible(ctx, c)
+	if err != nil {
+		return response{}, err
+	}
+	list := ObjectList{Kind: "ObjectList", Items: []ObjectItem{}}
+	for _, p := range paths {
+		item, err := d.item(ctx, c.who, p)
+		if errors.Is(err, ca.ErrNotFound) {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			return response{}, err
+		}
+		list.Items = append(list.Items, item)
+	}
+	return reply(http.StatusOK, list)
+}
+
+func (d *door) getObject(ctx context.Context, c *call) (response, error) {
+	item, err := d.item(ctx, c.who, c.path)
+	if err != nil {
+		return response{}, err
+	}
+	return reply(http.StatusOK, item)
+}
+
+// item reads one object. A certificate that cannot be read is left out and
+// logged: the rest of the object is what helps to put it right.
+func (d *door) item(ctx context.Context, who usr.Caller, p object.Path) (ObjectItem, error) {
+	o, err := d.Objects.Get(ctx, p)
+	if err != nil {
+		return ObjectItem{}, err
+	}
+	data := ObjectData{CreatedAt: o.Created, UpdatedAt: o.Updated, Keywords: make(map[string]string), Keys: keyInfos(o)}
+	for _, s := range o.Config.Settings() {
+		data.Keywords[s.Keyword] = s.Value
+	}
+	if p.Kind.Sealed() {
+		state, err := d.certificateState(ctx, who, p)
+		switch {
+		case err != nil:
+			d.Log.ErrorContext(ctx, "certificate not readable", "path", p.String(), "error", err.Error())
+		case state.State != string(ca.StateNone):
+			data.Certificate = &state
+		}
+	}
+	return ObjectItem{Kind: "ObjectItem", Meta: ObjectMeta{p.String()}, Data: data}, nil
+}
+
+func keyInfos(o object.Object) []KeyInfo {
+	keys := make([]KeyInfo, 0, len(o.Keys))
+	for _, k := range o.Keys {
+		keys = append(keys, KeyInfo{Name: k.Name, Size: k.Size})
+	}
+	return keys
+}
+
+// createObject is SPEC 10: what is not there is made, what is there gets the
+// keywords, and force begins from nothing.
+func (d *door) createObject(ctx context.Context, c *call) (response, error) {
+	want, err := decode[CreateRequest](c)
+	if err != nil {
+		return response{}, err
+	}
+	exprs, err := object.ParseExprs(want.Keywords)
+	if err != nil {
+		return response{}, err
+	}
+	_, err = d.Objects.Get(ctx, c.path)
+	exists := err == nil
+	switch {
+	case err != nil && !errors.Is(err, ca.ErrNotFound):
+		return response{}, err
+	case exists && want.Config != "" && !want.Force:
+		return response{}, hint.With(fmt.Errorf("%w: %s", object.ErrExists, c.path), "replace its config with \"omca %s config edit\", or all of it with --force", c.path)
+	case exists && !want.Force:
+		return d.updateObject(ctx, c, exprs)
+	}
+	config := object.NewConfig(c.path)
+	if want.Config != "" {
+		if config, err = object.ParseINI(c.path, []byte(want.Config)); err != nil {
+			return response{}, err
+		}
+	}
+	if config, _, err = config.Apply(object.Update{Set: exprs}); err != nil {
+		return response{}, err
+	}
+	if err := d.makeObject(ctx, c, config, exists); err != nil {
+		return response{}, err
+	}
+	return reply(http.StatusCreated, Created{Object: c.path.String(), Created: true, IsChanged: true})
+}
+
+// updateObject gives the keywords to an object that is there. A user whose
+// creation was cut short gets its certificate now.
+func (d *door) updateObject(ctx context.Context, c *call, exprs []object.Expr) (response, error) {
+	changed, err := d.configure(ctx, c, func(old object.Config) (object.Config, []string, error) {
+		return old.Apply(object.Update{Set: exprs})
+	})
+	if err != nil {
+		return response{}, err
+	}
+	issued, err := d.firstCertificate(ctx, c)
+	if err != nil {
+		return response{}, err
+	}
+	return reply(http.StatusOK, Created{Object: c.path.String(), IsChanged: changed || issued})
+}
+
+// makeObject makes the object of the call, with all that a new one gets, or
+// nothing. replace: the one that is there goes first.
+func (d *door) makeObject(ctx context.Context, c *call, config object.Config, replace bool) error {
+	changed := object.NewConfig(c.path).Changed(config)
+	if err := d.maySet(ctx, c.who, config, changed); err != nil {
+		return err
+	}
+	if replace {
+		if err := d.deletable(c.path); err != nil {
+			return err
+		}
+		if err := d.Objects.Delete(ctx, c.path); err != nil {
+			return err
+		}
+	}
+	if err := d.settle(ctx, c, config); err != nil {
+		return err
+	}
+	c.note(slog.String("keywords", strings.Join(changed, " ")))
+	if _, err := d.firstCertificate(ctx, c); err != nil {
+		return d.undo(ctx, c.path, fmt.Errorf("%w; %s was not created", err, c.path), hint.Of(err))
+	}
+	return nil
+}
+
+// undo deletes the object that was just made, since the rest of its making
+// failed with err. It does so even when the caller has gone.
+func (d *door) undo(ctx context.Context, p object.Path, err error, tip string) error {
+	if undone := d.Objects.Delete(context.WithoutCancel(ctx), p); undone != nil {
+		d.Log.ErrorContext(ctx, "half made", "path", p.String(), "error", undone.Error())
+	}
+	if tip == "" {
+		return err
+	}
+	return hint.With(err, "%s", tip)
+}
+
+// settle stores the new object and, where its namespace is new too, gives the
+// caller admin on it.
+func (d *door) settle(ctx context.Context, c *call, config object.Config) error {
+	exists, err := d.Objects.HasNamespace(ctx, c.path.Namespace)
+	if err != nil {
+		return err
+	}
+	if exists {
+		return d.Objects.Create(ctx, c.path, config)
+	}
+	d.claiming.Lock()
+	defer d.claiming.Unlock()
+	claims, err := d.mayCreate(ctx, c.who, c.path)
+	if err != nil {
+		return err
+	}
+	if err := d.Objects.Create(ctx, c.path, config); err != nil || !claims {
+		return err
+	}
+	if err := d.claim(ctx, c); err != nil {
+		return d.undo(ctx, c.path, fmt.Errorf("granting %s:%s to %q: %w", usr.RoleAdmin, c.path.Namespace, c.who.Name, err), "")
+	}
+	c.note(slog.String("claimed", c.path.Namespace))
+	return nil
+}
+
+// claim gives the caller admin on the namespace of the call. SPEC 6: "`squatter`
+// may create objects in a namespace that does not exist yet and then gets
+// `admin:<ns>`". What the caller's object holds counts, not what the caller
+// came with: a token may hold less.
+func (d *door) claim(ctx context.Context, c *call) error {
+	self, err := object.UserPath(c.who.Name)
+	if err != nil {
+		return err
+	}
+	return d.attempt(ctx, self, func(o object.Object) (object.Config, error) {
+		held, err := configGrants(o.Config)
+		if err != nil {
+			return o.Config, err
+		}
+		if held, err = held.With(usr.RoleAdmin, c.path.Namespace); err != nil {
+			return o.Config, err
+		}
+		next, _, err := o.Config.Apply(object.Update{Set: []object.Expr{{Keyword: "grant", Op: object.OpSet, Value: held.String()}}})
+		return next, err
+	})
+}
+
+// firstCertificate gives a user its certificate and key: SPEC 10, "at once".
+func (d *door) firstCertificate(ctx context.Context, c *call) (issued bool, err error) {
+	if c.path.Kind != object.KindUsr {
+		return false, nil
+	}
+	if self, err := object.UserPath(c.path.Name); err != nil || self != c.path {
+		c.notice("%s gets no certificate: the users who can call are system/usr/NAME", c.path)
+		return false, nil //nolint:nilerr // a name that is no user's
+	}
+	held, err := d.Authority.Held(ctx, c.path.String())
+	if err != nil || held.State != ca.StateNone {
+		return false, err
+	}
+	ready, err := d.caReady(ctx)
+	if err != nil {
+		return false, err
+	}
+	if !ready {
+		c.notice("%s has no certificate yet: the cluster has no CA that can sign; \"omca %s certificate create\" when it has", c.path, c.path)
+		return false, nil
+	}
+	_, err = d.issue(ctx, c, ca.CreateOptions{})
+	return err == nil, err
+}
+
+// caReady reports whether the cluster's CA exists and is complete.
+func (d *door) caReady(ctx context.Context) (bool, error) {
+	path, err := d.Authority.ClusterCA(ctx)
+	if errors.Is(err, ca.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	held, err := d.Authority.Held(ctx, path)
+	if errors.Is(err, ca.ErrNotFound) {
+		return false, nil
+	}
+	return held.Chain != nil, err
+}
+
+// deletable refuses to delete what the daemon cannot be without.
+func (d *door) deletable(p object.Path) error {
+	if p == object.ClusterPath() {
+		return fmt.Errorf("%w: the cluster object cannot be deleted", ca.ErrInvalid)
+	}
+	return nil
+}
+
+func (d *door) deleteObject(ctx context.Context, c *call) (response, error) {
+	if err := d.deletable(c.path); err != nil {
+		return response{}, err
+	}
+	if err := d.Objects.Delete(ctx, c.path); err != nil {
+		return response{}, err
+	}
+	return reply(http.StatusOK, Orchestration{OrchestrationID: newUUID()})
+}
+
+// newUUID returns a random UUID (RFC 9562, section 5.4).
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:]) //nolint:errcheck // crypto/rand never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

@@ -1,0 +1,150 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// The parts of an OpenAPI 3.1 document that this API needs.
+type (
+	document struct {
+		OpenAPI    string                          `json:"openapi"`
+		Info       info                            `json:"info"`
+		Paths      map[string]map[string]operation `json:"paths"`
+		Components components                      `json:"components"`
+	}
+	info struct {
+		Title       string `json:"title"`
+		Version     string `json:"version"`
+		Description string `json:"description"`
+	}
+	components struct {
+		Schemas         schemas               `json:"schemas"`
+		SecuritySchemes map[string]authScheme `json:"securitySchemes"`
+	}
+	authScheme struct {
+		Type        string `json:"type"`
+		Description string `json:"description"`
+	}
+	operation struct {
+		OperationID string                `json:"operationId"`
+		Summary     string                `json:"summary"`
+		Description string                `json:"description"`
+		Parameters  []parameter           `json:"parameters,omitempty"`
+		RequestBody *requestBody          `json:"requestBody,omitempty"`
+		Responses   map[string]answerDoc  `json:"responses"`
+		Security    []map[string][]string `json:"security"`
+	}
+	parameter struct {
+		Name        string `json:"name"`
+		In          string `json:"in"`
+		Description string `json:"description,omitempty"`
+		Required    bool   `json:"required,omitempty"`
+		Schema      schema `json:"schema"`
+	}
+	requestBody struct {
+		Required bool               `json:"required"`
+		Content  map[string]content `json:"content"`
+	}
+	answerDoc struct {
+		Description string             `json:"description"`
+		Content     map[string]content `json:"content,omitempty"`
+	}
+	content struct {
+		Schema schema `json:"schema"`
+	}
+)
+
+// openAPI writes the document of the table.
+func openAPI(routes []route, version string) ([]byte, error) {
+	doc := document{
+		OpenAPI: "3.1.0",
+		Info: info{Title: "omca", Version: version,
+			Description: "Certificates, users and secrets. Errors are problems (RFC 9457). What an operation needs of its caller is in its description."},
+		Paths: make(map[string]map[string]operation),
+		Components: components{
+			Schemas: make(schemas),
+			SecuritySchemes: map[string]authScheme{
+				"x509": {Type: "mutualTLS", Description: "A client certificate of the internal CA, or of a CA that the keyword cluster.ca names."},
+			},
+		},
+	}
+	for _, r := range routes {
+		op, err := r.operation(doc.Components.Schemas)
+		if err != nil {
+			return nil, err
+		}
+		if doc.Paths[r.path] == nil {
+			doc.Paths[r.path] = make(map[string]operation)
+		}
+		doc.Paths[r.path][strings.ToLower(r.method)] = op
+	}
+	return json.MarshalIndent(doc, "", "  ")
+}
+
+func (r route) operation(s schemas) (operation, error) {
+	op := operation{
+		OperationID: r.id, Summary: r.about, Description: "Who may: " + r.rule.says + ".",
+		Parameters: r.parameters(), Responses: make(map[string]answerDoc), Security: []map[string][]string{},
+	}
+	if !r.rule.public {
+		op.Security = append(op.Security, map[string][]string{"x509": {}})
+	}
+	if r.body.media != "" {
+		c, err := contentOf(s, r.body.media, r.body.schema)
+		if err != nil {
+			return operation{}, err
+		}
+		op.RequestBody = &requestBody{Required: !r.body.optional, Content: c}
+	}
+	for _, status := range []int{r.answer.status, r.answer.another} {
+		if status == 0 {
+			continue
+		}
+		c, err := contentOf(s, r.answer.media, r.answer.schema)
+		if err != nil {
+			return operation{}, err
+		}
+		op.Responses[strconv.Itoa(status)] = answerDoc{Description: http.StatusText(status), Content: c}
+	}
+	problem, err := contentOf(s, mediaProblem, reflect.TypeFor[Problem]())
+	op.Responses["default"] = answerDoc{Description: "A problem.", Content: problem}
+	return op, err
+}
+
+// contentOf says what a body is; without a schema it is text or bytes.
+func contentOf(s schemas, media string, t reflect.Type) (map[string]content, error) {
+	if media == "" {
+		return nil, nil
+	}
+	media, _, _ = strings.Cut(media, ";")
+	if t == nil {
+		c := content{}
+		if media != mediaJSON {
+			c.Schema.Type = "string"
+		}
+		return map[string]content{media: c}, nil
+	}
+	made, err := s.of(t)
+	return map[string]content{media: {Schema: made}}, err
+}
+
+// parameters are those of the path and those of the query.
+func (r route) parameters() []parameter {
+	var params []parameter
+	for _, name := range regexp.MustCompile(`{(\w+)}`).FindAllStringSubmatch(r.path, -1) {
+		params = append(params, parameter{Name: name[1], In: "path", Required: true, Schema: schema{Type: "string"}})
+	}
+	for _, p := range r.params {
+		made := parameter{Name: p.name, In: "query", Description: p.about, Schema: schema{Type: "string"}}
+		if p.list {
+			made.Schema = schema{Type: "array", Items: &schema{Type: "string"}}
+		}
+		params = append(params, made)
+	}
+	return params
+}

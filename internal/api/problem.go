@@ -1,0 +1,104 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"omca/ca"
+	"omca/internal/hint"
+	"omca/internal/object"
+	"omca/pki"
+	"omca/usr"
+)
+
+// Problem is an error as RFC 9457 has it.
+type Problem struct {
+	Type      string `json:"type"` // "about:blank": the status says it all (RFC 9457, section 4.2.1)
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail"`
+	Hint      string `json:"hint,omitempty"` // what to try next
+	RequestID string `json:"request_id"`     // as in the log
+}
+
+const mediaProblem = "application/problem+json"
+
+// kinds of errors and what they are in HTTP, the first that fits.
+//
+// What is missing here is nobody's business: see problemOf.
+func (d *door) statusOf(err error) int {
+	switch {
+	case errors.Is(err, usr.ErrUnauthenticated):
+		return http.StatusUnauthorized
+	case errors.Is(err, usr.ErrDenied), errors.Is(err, pki.ErrNotAllowed):
+		return http.StatusForbidden
+	case errors.Is(err, errMethod):
+		return http.StatusMethodNotAllowed
+	case errors.Is(err, errMediaType):
+		return http.StatusUnsupportedMediaType
+	case errors.Is(err, errTooLarge), errors.Is(err, object.ErrKeyTooLarge):
+		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, ca.ErrNotFound), errors.Is(err, errNoRoute):
+		return http.StatusNotFound
+	case errors.Is(err, ca.ErrConflict): // object.ErrExists is one
+		return http.StatusConflict
+	case errors.Is(err, errBadRequest), errors.Is(err, ca.ErrInvalid),
+		errors.Is(err, pki.ErrInvalid), errors.Is(err, usr.ErrInvalid):
+		return http.StatusBadRequest
+	case d.Full(err):
+		return http.StatusInsufficientStorage
+	case d.Down(err), errors.Is(err, errNotReady), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// problemOf says an error to the caller. Only the errors that statusOf knows
+// speak for themselves: they were written for operators. The text of any other
+// one, and of the store, may tell what it must not, and stays in the log.
+func (d *door) problemOf(err error, requestID string) Problem {
+	status := d.statusOf(err)
+	p := Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, RequestID: requestID}
+	switch status {
+	case http.StatusUnauthorized:
+		p.Detail = "not authenticated" // SPEC 6: "a body that does not say why"
+	case http.StatusInternalServerError:
+		p.Detail = "something went wrong inside; the log has it under this request id"
+	case http.StatusInsufficientStorage:
+		p.Detail = "the store is full: nothing was changed"
+	case http.StatusServiceUnavailable:
+		p.Detail = "the service cannot do its work at the moment"
+	default:
+		p.Detail, p.Hint = err.Error(), hint.Of(err)
+	}
+	return p
+}
+
+// refuse answers with the problem that err is. It is the only one who does.
+func (d *door) refuse(w http.ResponseWriter, err error) {
+	p := d.problemOf(err, requestID(w))
+	if p.Status >= http.StatusInternalServerError {
+		d.Log.LogAttrs(context.Background(), slog.LevelError, "failed",
+			slog.Int("status", p.Status), slog.String("request_id", p.RequestID), slog.String("error", err.Error()))
+	}
+	h := w.Header()
+	switch p.Status {
+	case http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", `x509 realm="omca"`)
+	case http.StatusServiceUnavailable:
+		h.Set("Retry-After", "5")
+	}
+	body, err := json.Marshal(p)
+	if err != nil { // cannot be: it is strings and a number
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	h.Set("Content-Type", mediaProblem)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(body) // whoever asked is gone when this fails
+}
