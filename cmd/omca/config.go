@@ -20,46 +20,43 @@ func kwFlag(usage string) cli.Flag {
 
 // configGroup are the verbs of the keywords of an object.
 func (p *program) configGroup(target string) *cli.Command {
-	name := target
-	if target == listenerPath {
-		name = "system/sec/cert"
+	prefix := "omca " + listenerPath + " config "
+	keyword, change := "cn", "--set cn=vip.mycorp --set alt_names+=node1.mycorp --unset email"
+	if target == clusterWord {
+		prefix, keyword, change = "omca cluster config ", "cluster.name", "--set cluster.crl=http://crl.mycorp"
 	}
 	return group("config", "the keywords of the object", p.commands(target, []verb{
-		configVerb("get", "get", name),
-		configVerb("update", "update", name),
-		{name: "show", usage: "print the configuration as a file", example: "omca " + name + " config show", run: showConfig},
-		{name: "edit", aliases: []string{"ed"}, usage: "edit the configuration in $EDITOR", example: "EDITOR=nano omca " + name + " config edit", run: editConfig},
-		{name: "validate", usage: "say what is wrong with the configuration; nothing when all is well", example: "omca " + name + " config validate", run: validateConfig},
-		{
-			name: "doc", usage: "explain the keywords, or one of them", args: "[KEYWORD]", max: 1,
-			example: "omca " + name + " config doc cn", run: documentConfig,
-		},
+		getVerb(prefix + "get --kw " + keyword),
+		updateVerb(prefix + "update " + change),
+		{name: "show", usage: "print the configuration as a file", example: prefix + "show", run: showConfig},
+		{name: "edit", aliases: []string{"ed"}, usage: "edit the configuration in $EDITOR", example: "EDITOR=nano " + prefix + "edit", run: editConfig},
+		{name: "validate", usage: "say what is wrong with the configuration; nothing when all is well", example: prefix + "validate", run: validateConfig},
+		{name: "doc", usage: "explain the keywords, or one of them", args: "[KEYWORD]", max: 1, example: prefix + "doc " + keyword, run: documentConfig},
 	})...)
 }
 
-// configVerb is get or update under the name given.
-func configVerb(which, name, target string) verb {
-	if which == "get" {
-		return verb{
-			name: name, usage: "print the value of keywords; of all that are set without --kw",
-			flags:   []cli.Flag{kwFlag("`KEYWORD`; repeatable")},
-			example: fmt.Sprintf("omca %s config get --kw cn", target), run: getConfig,
-		}
-	}
+func getVerb(example string) verb {
 	return verb{
-		name: name, usage: "change keywords, all or nothing; prints committed or unchanged",
+		name: "get", usage: "print the value of keywords; of all that are set without --kw",
+		flags: []cli.Flag{kwFlag("`KEYWORD`; repeatable")}, example: example, run: getConfig,
+	}
+}
+
+func updateVerb(example string) verb {
+	return verb{
+		name: "update", usage: "change keywords, all or nothing; prints committed or unchanged",
 		flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "set", KeepSpace: true, Usage: "`EXPR`: K=V, K+=WORD (append unless present), K-=WORD, K|=WORD; repeatable"},
 			&cli.StringSliceFlag{Name: "unset", Usage: "`KEYWORD`; repeatable"},
 			&cli.StringSliceFlag{Name: "delete", Usage: "`SECTION`; repeatable"},
 		},
-		example: fmt.Sprintf("omca %s config update --set cn=vip.mycorp --set alt_names+=node1.mycorp --unset email", target), run: updateConfig,
+		example: example, run: updateConfig,
 	}
 }
 
 // olderConfigVerbs are set, unset and get, as earlier manuals have them.
 func olderConfigVerbs() []verb {
-	get := configVerb("get", "get", "PATH")
+	get := getVerb("omca system/usr/usr1 get --kw grant")
 	get.older = true
 	return []verb{
 		get,

@@ -13,6 +13,9 @@ import (
 // listenerPath is what the certificate, signing-request, key and config verbs mean when no path is given.
 const listenerPath = "system/sec/cert"
 
+// clusterWord is the cluster object, as typed.
+const clusterWord = "cluster"
+
 // verb is a command that does something, as opposed to a group of commands.
 type verb struct {
 	name    string
@@ -104,9 +107,8 @@ func (p *program) onObject(target string) []*cli.Command {
 
 // clusterGroup is the cluster object by its own name.
 func (p *program) clusterGroup() *cli.Command {
-	const path = "cluster"
-	commands := []*cli.Command{p.configGroup(path), p.command(path, objectVerb("show"))}
-	return group("cluster", "the cluster object", append(commands, p.commands(path, olderConfigVerbs())...)...)
+	commands := []*cli.Command{p.configGroup(clusterWord), p.command(clusterWord, objectVerb("show"))}
+	return group(clusterWord, "the cluster object", append(commands, p.commands(clusterWord, olderConfigVerbs())...)...)
 }
 
 // line is a command line that was understood.

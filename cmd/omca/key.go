@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path"
 	"strconv"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -70,6 +71,7 @@ func olderKeyVerbs() []verb {
 	verbs := keyVerbs()
 	for i := range verbs {
 		verbs[i].older, verbs[i].aliases = true, nil
+		verbs[i].example = strings.NewReplacer(" key list", " keys", " key ", " ", " --name ", " --key ").Replace(verbs[i].example)
 		if verbs[i].name == "list" {
 			verbs[i].name = "keys"
 		}
