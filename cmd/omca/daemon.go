@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
+
+	"omca"
 )
 
 // daemon is an open authority that can be served.
@@ -11,8 +14,39 @@ type daemon interface {
 	Close() error
 }
 
-var errNone = errors.New("not built in")
+// openStore opens the authority for one command.
+func openStore(ctx context.Context, p place) (store, error) {
+	s, err := omca.Open(ctx, omca.Config{Home: p.home, PassphraseFile: p.passphraseFile, Version: version(), Now: time.Now})
+	if err != nil {
+		return nil, locked(err)
+	}
+	return s, nil
+}
 
-func openStore(context.Context, place) (store, error) { return nil, errNone }
+// openDaemon opens the authority to be served.
+func openDaemon(ctx context.Context, c daemonConfig) (daemon, error) {
+	s, err := omca.Open(ctx, omca.Config{
+		Home: c.home, PassphraseFile: c.passphraseFile, Version: version(), Now: time.Now,
+		Listen: c.listen, ClusterName: c.clusterName, NodeName: c.nodeName, Log: c.log,
+	})
+	if err != nil {
+		return nil, locked(err)
+	}
+	return served{s}, nil
+}
 
-func openDaemon(context.Context, daemonConfig) (daemon, error) { return nil, errNone }
+// locked says in this package's word that another process has the store.
+func locked(err error) error {
+	if errors.Is(err, omca.ErrLocked) {
+		return errors.Join(errLocked, err)
+	}
+	return err
+}
+
+type served struct{ *omca.Server }
+
+func (s served) Run(ctx context.Context, announce func(ready)) error {
+	return s.Server.Run(ctx, func(r omca.Ready) {
+		announce(ready{addresses: r.Addresses, socket: r.Socket, ca: r.Fingerprint, cluster: r.Cluster})
+	})
+}
