@@ -167,7 +167,7 @@ func (c *call) issue(ctx context.Context, how func(*client.Client, context.Conte
 		if !isTerminal(c.stdin) {
 			return hint.With(err, "replace it with --yes")
 		}
-		if err := c.confirm(problem.Error() + "\nreplace it?"); err != nil {
+		if err := c.confirm(ctx, problem.Error()+"\nreplace it?"); err != nil {
 			return err
 		}
 		r.ReplaceExternal = true
@@ -213,7 +213,7 @@ func pkcs12(ctx context.Context, c *call) error {
 	if _, err := c.path(); err != nil {
 		return err
 	}
-	password, err := c.newPassword("password of the file")
+	password, err := c.newPassword(ctx, "password of the file")
 	if err != nil {
 		return err
 	}

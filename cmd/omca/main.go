@@ -30,6 +30,7 @@ func run() int {
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // who asks twice does not want to wait
 	p := &program{
 		name:   filepath.Base(os.Args[0]),
 		stdin:  os.Stdin,

@@ -85,7 +85,7 @@ func deleteObjects(ctx context.Context, c *call) error {
 		return err
 	}
 	if !c.flags.Bool("yes") && isTerminal(c.stdin) {
-		if err := c.confirm(fmt.Sprintf("delete %s?", join(paths))); err != nil {
+		if err := c.confirm(ctx, fmt.Sprintf("delete %s?", join(paths))); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -105,6 +106,25 @@ func TestTheDaemonThatComesUpIsUsed(t *testing.T) {
 	defer func() { server.Close() }()
 	if err := p.run(t.Context(), []string{"usr", "ls", "-o", "json"}); err != nil || stdout.String() != "[]\n" {
 		t.Errorf("stdout %q, %v", stdout, err)
+	}
+}
+
+func TestInterruptedWhileReading(t *testing.T) {
+	stdin, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	defer stdin.Close()
+	p, stdout, stderr := testProgram(t.TempDir(), func(context.Context, place) (store, error) { return &opened{}, nil })
+	p.stdin = stdin
+	for _, line := range []string{"sec/a key add --name k --from -", "sec/a certificate pkcs12", "certificate sign -"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, cancel)
+		if status := p.report(p.run(ctx, strings.Fields(line))); status != statusInterrupted || stdout.Len() > 0 || stderr.String() != "omca: error: interrupted\n" {
+			t.Errorf("%s: status %d, stdout %q, stderr %q", line, status, stdout, stderr)
+		}
+		stderr.Reset()
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,6 +45,7 @@ func TestScripts(t *testing.T) {
 					t.Error(err)
 				}
 			})
+			env.Values[running{}] = &running{}
 			env.Setenv("OMCA_HOME", home)
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_RUNTIME_DIR", "")
@@ -52,9 +54,10 @@ func TestScripts(t *testing.T) {
 		},
 		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"fake":   fake,
-			"daemon": startDaemon,
-			"status": exitStatus,
+			"fake":      fake,
+			"daemon":    startDaemon,
+			"status":    exitStatus,
+			"terminate": terminate,
 		},
 	})
 }
@@ -160,47 +163,76 @@ func startDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("usage: daemon [FLAGS]")
 	}
+	home := ts.Getenv("OMCA_HOME")
 	log, err := os.Create(ts.MkAbs("daemon.log"))
 	ts.Check(err)
-	ctx, cancel := context.WithCancel(context.Background())
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(home, fmt.Sprintf("notify.%d", time.Now().UnixNano())), Net: "unixgram"})
+	ts.Check(err)
 	path, err := exec.LookPath("omca")
 	ts.Check(err)
-	cmd := exec.CommandContext(ctx, path, append([]string{"daemon", "run", "--listen", "127.0.0.1:0"}, args...)...)
-	cmd.Env = append(os.Environ(), "OMCA_HOME="+ts.Getenv("OMCA_HOME"), "HOME="+ts.Getenv("HOME"))
+	cmd := exec.Command(path, append([]string{"daemon", "run", "--listen", "127.0.0.1:0"}, args...)...)
+	cmd.Env = append(os.Environ(), "OMCA_HOME="+home, "HOME="+ts.Getenv("HOME"), "NOTIFY_SOCKET="+manager.LocalAddr().String())
 	cmd.Stderr = log
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
 	ts.Check(cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		cmd.Wait() //nolint:errcheck // its status is in cmd.ProcessState
+	}()
+	*ts.Value(running{}).(*running) = running{cmd, manager, ended}
 	ts.Defer(func() {
-		cancel()
+		cmd.Process.Kill() //nolint:errcheck // it may have ended
 		<-ended
-		log.Close() //nolint:errcheck // written by the daemon
+		manager.Close() //nolint:errcheck // nothing was written
+		log.Close()     //nolint:errcheck // written by the daemon
 	})
-	address, err := waitReady(ctx, filepath.Join(ts.Getenv("OMCA_HOME"), socketName))
-	if err != nil {
-		cancel()
-		ts.Fatalf("%v: %s", err, ts.ReadFile("daemon.log"))
+	if got := notified(manager); got != "READY=1" {
+		ts.Fatalf("the service manager was told %q, want READY=1: %s", got, ts.ReadFile("daemon.log"))
 	}
-	ts.Setenv("SERVER", "https://"+address)
+	cl, err := client.New(client.Config{Transport: client.Unix(filepath.Join(home, socketName))})
+	ts.Check(err)
+	status, err := cl.Status(context.Background())
+	ts.Check(err)
+	ts.Setenv("SERVER", "https://"+status.Addresses[0])
 }
 
-// waitReady waits until a daemon answers on the socket and returns the address that it listens on.
-func waitReady(ctx context.Context, socket string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, readyTime)
-	defer cancel()
-	cl, err := client.New(client.Config{Transport: client.Unix(socket)})
-	if err != nil {
-		return "", err
+// notified is what a service manager was told next.
+func notified(manager *net.UnixConn) string {
+	text := make([]byte, 100)
+	if err := manager.SetReadDeadline(time.Now().Add(readyTime)); err != nil {
+		return err.Error()
 	}
-	for {
-		status, err := cl.Status(ctx)
-		if err == nil && len(status.Addresses) > 0 {
-			return status.Addresses[0], nil
-		}
-		if pause(ctx, 10*time.Millisecond) != nil {
-			return "", fmt.Errorf("no daemon after %s: %w", readyTime, err)
-		}
+	n, err := manager.Read(text)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[:n])
+}
+
+// running is the daemon of a script.
+type running struct {
+	cmd     *exec.Cmd
+	manager *net.UnixConn // that it tells about itself
+	ended   <-chan struct{}
+}
+
+// terminate is "terminate TERM|INT": the daemon is sent the signal, and must end with status 0.
+func terminate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: terminate TERM|INT")
+	}
+	daemon := ts.Value(running{}).(*running)
+	signal := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": os.Interrupt}[args[0]]
+	ts.Check(daemon.cmd.Process.Signal(signal))
+	if got := notified(daemon.manager); got != "STOPPING=1" {
+		ts.Fatalf("the service manager was told %q, want STOPPING=1", got)
+	}
+	select {
+	case <-daemon.ended:
+	case <-time.After(readyTime):
+		ts.Fatalf("the daemon runs on %s after SIG%s", readyTime, args[0])
+	}
+	if status := daemon.cmd.ProcessState.ExitCode(); status != 0 {
+		ts.Fatalf("the daemon ended with status %d: %s", status, ts.ReadFile("daemon.log"))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -74,14 +75,14 @@ func runDaemon(ctx context.Context, c *call) error {
 			log.WarnContext(ctx, "service manager not told", "state", state, "error", err)
 		}
 	}
-	go func() {
-		<-ctx.Done()
-		notify("STOPPING=1")
-	}()
+	stopping := sync.OnceFunc(func() { notify("STOPPING=1") })
+	forget := context.AfterFunc(ctx, stopping)
 	err = s.Run(ctx, func(r ready) {
-		notify("READY=1")
 		c.announce(home, r)
+		notify("READY=1")
 	})
+	forget()
+	stopping()
 	return errors.Join(err, s.Close())
 }
 

@@ -49,7 +49,7 @@ func baseName(from string) string {
 func (p *program) readSource(ctx context.Context, from string, limit int64) ([]byte, error) {
 	switch {
 	case isStdin(from):
-		return readAll(p.stdin, "standard input", limit)
+		return patient(ctx, func() ([]byte, error) { return readAll(p.stdin, "standard input", limit) })
 	case isURL(from):
 		return readURL(ctx, from, limit)
 	}

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 
@@ -16,9 +16,9 @@ import (
 )
 
 // confirm asks a question on the terminal, and returns an error unless the answer is yes.
-func (p *program) confirm(question string) error {
+func (p *program) confirm(ctx context.Context, question string) error {
 	fmt.Fprintf(p.stderr, "%s [y/N] ", printable(question))
-	answer, err := p.readLine()
+	answer, err := patient(ctx, p.readLine)
 	if err != nil {
 		return err
 	}
@@ -27,6 +27,27 @@ func (p *program) confirm(question string) error {
 		return nil
 	}
 	return errors.New("not confirmed: nothing was changed")
+}
+
+// patient runs what waits for the operator, and stops waiting when the context ends. What was run is left behind: the program is
+// about to end, and with it the read.
+func patient[T any](ctx context.Context, wait func() (T, error)) (T, error) {
+	type outcome struct {
+		value T
+		err   error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		value, err := wait()
+		done <- outcome{value, err}
+	}()
+	select {
+	case o := <-done:
+		return o.value, o.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
 }
 
 // readLine reads one line byte by byte: what follows it is somebody else's.
@@ -47,32 +68,45 @@ func (p *program) readLine() (string, error) {
 }
 
 // newPassword reads a password: asked for twice on a terminal, else all of standard input less the newline at its end.
-func (p *program) newPassword(what string) (string, error) {
+func (p *program) newPassword(ctx context.Context, what string) (string, error) {
 	if !isTerminal(p.stdin) {
-		text, err := readAll(p.stdin, "the password on standard input", 1024)
+		text, err := p.readSource(ctx, "-", 1024)
 		password := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
 		if err == nil && password == "" {
 			err = hint.With(errors.New("the password on standard input is empty"), "pipe one in: printf %%s \"$PASSWORD\" | %s …", p.name)
 		}
 		return password, err
 	}
-	var typed [2][]byte
-	for i, prompt := range []string{what, "again"} {
-		fmt.Fprintf(p.stderr, "%s: ", prompt)
-		var err error
-		typed[i], err = term.ReadPassword(int(p.stdin.Fd()))
-		fmt.Fprintln(p.stderr)
-		if err != nil {
-			return "", fmt.Errorf("reading the password: %w", err)
-		}
+	first, err := p.askPassword(ctx, what)
+	if err != nil {
+		return "", err
 	}
+	second, err := p.askPassword(ctx, "again")
 	switch {
-	case len(typed[0]) == 0:
+	case err != nil:
+		return "", err
+	case first == "":
 		return "", errors.New("the password is empty")
-	case !bytes.Equal(typed[0], typed[1]):
+	case first != second:
 		return "", errors.New("the two passwords differ")
 	}
-	return string(typed[0]), nil
+	return first, nil
+}
+
+// askPassword reads a line from the terminal that does not show it, and leaves the terminal as it was, interrupted or not.
+func (p *program) askPassword(ctx context.Context, prompt string) (string, error) {
+	fd := int(p.stdin.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(p.stderr, "%s: ", prompt)
+	typed, err := patient(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
+	fmt.Fprintln(p.stderr)
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("reading the password: %w", err), term.Restore(fd, before))
+	}
+	return string(typed), nil
 }
 
 // edit lets the operator change a text in their editor and returns it as they left it. The file in between is theirs alone,
@@ -95,7 +129,13 @@ func (p *program) edit(ctx context.Context, name string, text []byte, limit int6
 	}
 	cmd := exec.CommandContext(ctx, "sh", "-c", editor+` "$1"`, "sh", file) // $EDITOR may hold options
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.stdin, p.stderr, p.stderr
-	if err := cmd.Run(); err != nil {
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("editor %q: %w", editor, err)
+	}
+	signal.Ignore(os.Interrupt) // until the editor has ended, it is the editor's
+	err = cmd.Wait()
+	signal.Reset(os.Interrupt)
+	if err != nil {
 		return nil, fmt.Errorf("editor %q: %w: nothing was changed", editor, err)
 	}
 	return readFile(file, limit)
