@@ -146,6 +146,7 @@ func (s *Server) compose(ctx context.Context) error {
 		Authority: s.authority, Objects: s.objects, Identify: s.identify,
 		Log: c.Log, Now: c.Now, Version: c.Version,
 		Status: s.status, Stop: s.requestStop, Ready: s.ready, Full: full, Down: down,
+		Collectors: s.measures(),
 	})
 	return err
 }

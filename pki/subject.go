@@ -69,7 +69,7 @@ func (s Subject) name() pkix.Name {
 	}
 	return pkix.Name{
 		CommonName:         s.CommonName,
-		Country:            one(s.Country),
+		Country:            one(strings.ToUpper(s.Country)), // ISO 3166-1: the codes are upper case, people write "fr"
 		Province:           one(s.Province),
 		Locality:           one(s.Locality),
 		Organization:       one(s.Organization),

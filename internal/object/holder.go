@@ -18,7 +18,7 @@ import (
 func (s *Store) Holder(ctx context.Context, path string) (ca.Holder, error) {
 	p, err := ParsePath(path)
 	if err != nil {
-		return ca.Holder{}, fmt.Errorf("%w: %w", ca.ErrInvalid, err)
+		return ca.Holder{}, err
 	}
 	if !p.Kind.Sealed() {
 		return ca.Holder{}, fmt.Errorf("%w: %s is a %s: certificates belong to objects of kind sec and usr", ca.ErrInvalid, p, p.Kind)
@@ -144,7 +144,7 @@ func (s *Store) Commit(ctx context.Context, c ca.Change) error {
 	}
 	p, err := ParsePath(c.Path)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ca.ErrInvalid, err)
+		return err
 	}
 	return s.change(ctx, p, c.Revision, func(h *head, tx *store.Tx) error {
 		tx.Expect = append(tx.Expect, records.Expect...)

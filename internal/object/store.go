@@ -29,7 +29,7 @@ const (
 // ErrExists means that an object or a key is already there.
 var ErrExists = fmt.Errorf("%w: exists already", ca.ErrConflict)
 
-// Config says what a Store works with. Every field is required.
+// StoreConfig says what a Store works with. Every field is required.
 type StoreConfig struct {
 	Store  store.Store
 	Master Master // unwraps the data keys
@@ -288,6 +288,9 @@ func decodeEntry(p Path, e store.Entry) (*entry, error) {
 	h := new(head)
 	if err := json.Unmarshal(e.Value, h); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", p, err)
+	}
+	if own := h.Config.Path(); own != p {
+		return nil, fmt.Errorf("reading %s: the stored config is that of %s", p, own)
 	}
 	return &entry{head: h, rev: e.Rev}, nil
 }

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// bench is a built binary, a place to run it, and what was measured.
+type bench struct {
+	dir    string
+	binary string
+	report report
+}
+
+func newBench(ctx context.Context) (*bench, error) {
+	// Beside the sources: a temporary directory may be in memory, where a sync costs nothing.
+	dir, err := os.MkdirTemp(".", ".bench-")
+	if err != nil {
+		return nil, err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, err
+	}
+	b := &bench{dir: dir, binary: filepath.Join(dir, "omca")}
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", b.binary, "./cmd/omca").CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("building: %w\n%s", err, out), b.close())
+	}
+	return b, nil
+}
+
+func (b *bench) close() error { return os.RemoveAll(b.dir) }
+
+// daemon is a running omca.
+type daemon struct {
+	b       *bench
+	home    string
+	address string
+	cmd     *exec.Cmd
+	pool    *x509.CertPool
+	client  tls.Certificate
+}
+
+// start runs a daemon in the home of that name and waits until it answers. It
+// returns how long that took.
+func (b *bench) start(ctx context.Context, name string) (*daemon, time.Duration, error) {
+	probe, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, 0, err
+	}
+	d := &daemon{b: b, home: filepath.Join(b.dir, name), address: probe.Addr().String()}
+	if err := probe.Close(); err != nil {
+		return nil, 0, err
+	}
+	d.cmd = exec.CommandContext(ctx, b.binary, "--home", d.home, "daemon", "run", "--listen", d.address, "--node-name", "localhost")
+	begin := time.Now()
+	if err := d.cmd.Start(); err != nil {
+		return nil, 0, err
+	}
+	hasty := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // it only asks whether somebody answers
+	}}
+	defer hasty.CloseIdleConnections()
+	for {
+		r, err := hasty.Get("https://" + d.address + "/healthz")
+		if err == nil {
+			took := time.Since(begin)
+			return d, took, errors.Join(r.Body.Close(), d.prepare(ctx))
+		}
+		if time.Since(begin) > 20*time.Second {
+			return nil, 0, errors.Join(fmt.Errorf("the daemon does not answer: %w", err), d.stop())
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// omca runs a command against the daemon.
+func (d *daemon) omca(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, d.b.binary, append([]string{"--home", d.home}, args...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("omca %s: %w", strings.Join(args, " "), err)
+	}
+	return out, nil
+}
+
+// prepare makes the user that the load comes from, and reads the trust.
+func (d *daemon) prepare(ctx context.Context) error {
+	if _, err := d.omca(ctx, "system/usr/bench", "create", "--kw", "grant=root"); err != nil {
+		return err
+	}
+	var parts [3][]byte
+	for i, args := range [][]string{
+		{"system/usr/bench", "key", "decode", "--name", "certificate_chain"},
+		{"system/usr/bench", "key", "decode", "--name", "private_key"},
+		{"system/sec/ca", "key", "decode", "--name", "certificate"},
+	} {
+		var err error
+		if parts[i], err = d.omca(ctx, args...); err != nil {
+			return err
+		}
+	}
+	d.pool = x509.NewCertPool()
+	if !d.pool.AppendCertsFromPEM(parts[2]) {
+		return errors.New("no CA certificate")
+	}
+	var err error
+	d.client, err = tls.X509KeyPair(parts[0], parts[1])
+	return err
+}
+
+// http returns a client with one keep-alive connection to address.
+func (d *daemon) http() *http.Client {
+	return &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		TLSClientConfig:     &tls.Config{RootCAs: d.pool, Certificates: []tls.Certificate{d.client}, ServerName: "localhost"},
+		MaxIdleConnsPerHost: 1, MaxConnsPerHost: 1,
+	}}
+}
+
+func (d *daemon) stop() error {
+	if err := d.cmd.Process.Signal(os.Interrupt); err != nil {
+		return err
+	}
+	return d.cmd.Wait()
+}
+
+// usage is what a process has used of the machine.
+type usage struct {
+	cpu     time.Duration
+	written int64 // bytes handed to the disk
+	syncs   float64
+	rss     int64 // bytes
+}
+
+func (d *daemon) usage() (usage, error) {
+	u, err := processUsage(d.cmd.Process.Pid)
+	if err != nil {
+		return u, err
+	}
+	c := d.http()
+	defer c.CloseIdleConnections()
+	r, err := c.Get("https://" + d.address + "/metrics")
+	if err != nil {
+		return u, err
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	if err != nil {
+		return u, err
+	}
+	m := regexp.MustCompile(`(?m)^omca_store_syncs_total (\S+)$`).FindSubmatch(text)
+	if m == nil {
+		return u, fmt.Errorf("no omca_store_syncs_total in /metrics (%s)", r.Status)
+	}
+	u.syncs, err = strconv.ParseFloat(string(m[1]), 64)
+	return u, err
+}
+
+// processUsage reads /proc.
+func processUsage(pid int) (usage, error) {
+	var u usage
+	dir := "/proc/" + strconv.Itoa(pid)
+	stat, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return u, err
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest)
+	const userTicks, systemTicks = 11, 12 // after pid and name
+	for _, i := range []int{userTicks, systemTicks} {
+		n, err := strconv.ParseInt(fields[i], 10, 64)
+		if err != nil {
+			return u, err
+		}
+		u.cpu += time.Duration(n) * 10 * time.Millisecond // USER_HZ is 100
+	}
+	if u.written, err = procNumber(dir+"/io", "write_bytes:"); err != nil {
+		return u, err
+	}
+	kilobytes, err := procNumber(dir+"/status", "VmRSS:")
+	u.rss = kilobytes << 10
+	return u, err
+}
+
+func procNumber(file, name string) (int64, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == name {
+			return strconv.ParseInt(f[1], 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("%s: no %s", file, name)
+}

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const connections = 32
+
+// issue asks the daemon for one certificate.
+func (d *daemon) issue(c *http.Client, request []byte) error {
+	body, err := json.Marshal(map[string]string{"csr": string(request), "profile": "listener", "validity": "24h"})
+	if err != nil {
+		return err
+	}
+	r, err := c.Post("https://"+d.address+"/api/certificate", "application/json", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	if err != nil {
+		return err
+	}
+	if r.StatusCode != http.StatusCreated {
+		return fmt.Errorf("%s: %s", r.Status, answer)
+	}
+	return nil
+}
+
+// issueAll issues every request over keep-alive connections.
+func (d *daemon) issueAll(ctx context.Context, connections int, requests [][]byte) error {
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	errs := make([]error, connections)
+	for i := range connections {
+		wait.Go(func() {
+			c := d.http()
+			defer c.CloseIdleConnections()
+			for ctx.Err() == nil {
+				n := int(next.Add(1)) - 1
+				if n >= len(requests) {
+					return
+				}
+				if errs[i] = d.issue(c, requests[n]); errs[i] != nil {
+					return
+				}
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(append(errs, ctx.Err())...)
+}
+
+// perCertificate issues the requests and returns what the daemon used for each.
+func (d *daemon) perCertificate(ctx context.Context, requests [][]byte) (each usage, took time.Duration, err error) {
+	before, err := d.usage()
+	if err != nil {
+		return usage{}, 0, err
+	}
+	begin := time.Now()
+	if err := d.issueAll(ctx, connections, requests); err != nil {
+		return usage{}, 0, err
+	}
+	took = time.Since(begin)
+	after, err := d.usage()
+	n := len(requests)
+	return usage{
+		cpu:     (after.cpu - before.cpu) / time.Duration(n),
+		written: (after.written - before.written) / int64(n),
+		syncs:   (after.syncs - before.syncs) / float64(n),
+	}, took, err
+}
+
+// issueParallel is the load of many clients: what a certificate costs the server.
+func (b *bench) issueParallel(ctx context.Context) error {
+	const rounds, each = 5, 1000
+	d, _, err := b.start(ctx, "parallel")
+	if err != nil {
+		return err
+	}
+	defer d.stop() // the figures are what counts
+	floor, err := newBare()
+	if err != nil {
+		return err
+	}
+	requests, err := makeRequests(each)
+	if err != nil {
+		return err
+	}
+	if err := d.issueAll(ctx, connections, requests[:200]); err != nil { // warm
+		return err
+	}
+	var ratios, syncs []float64
+	var written []int64
+	var rates []float64
+	for range rounds {
+		bare, err := floor.cpu(requests)
+		if err != nil {
+			return err
+		}
+		u, took, err := d.perCertificate(ctx, requests)
+		if err != nil {
+			return err
+		}
+		ratios = append(ratios, float64(u.cpu)/float64(bare))
+		syncs, written = append(syncs, u.syncs), append(written, u.written)
+		rates = append(rates, each/took.Seconds())
+	}
+	how := fmt.Sprintf("%d keep-alive mTLS connections, %d rounds of %d distinct P-256 requests, median", connections, rounds, each)
+	b.report.add("issuing: server CPU / bare pipeline's CPU", "at most 2.5", how, "%.2f", median(ratios))
+	b.report.add("issuing: fsyncs per certificate", "at most 0.25", how, "%.3f", median(syncs))
+	b.report.add("issuing: bytes written per certificate", "at most 20 kB", how, "%.1f kB", float64(median(written))/1000)
+	b.report.add("issuing: certificates per second, client on the same machine", "", how, "%.0f", median(rates))
+	return nil
+}
+
+// issueAlone is one client: what it waits for.
+func (b *bench) issueAlone(ctx context.Context) error {
+	const n = 400
+	d, _, err := b.start(ctx, "alone")
+	if err != nil {
+		return err
+	}
+	defer d.stop() // the figures are what counts
+	floor, err := newBare()
+	if err != nil {
+		return err
+	}
+	requests, err := makeRequests(n)
+	if err != nil {
+		return err
+	}
+	c := d.http()
+	defer c.CloseIdleConnections()
+	var waits, bares []time.Duration
+	for _, r := range requests {
+		begin := time.Now()
+		if _, err := floor.issue(r); err != nil {
+			return err
+		}
+		bares = append(bares, time.Since(begin))
+		begin = time.Now()
+		if err := d.issue(c, r); err != nil {
+			return err
+		}
+		waits = append(waits, time.Since(begin))
+	}
+	sync, err := syncTime(b.dir)
+	if err != nil {
+		return err
+	}
+	wait, least := median(waits), median(bares)+sync
+	b.report.add("one connection: p50 / (one fsync + bare pipeline)", "at most 1.5", fmt.Sprintf("%d requests one after another, each beside a bare one", n),
+		"%.2f (%d us / (%d + %d us))", float64(wait)/float64(least), wait.Microseconds(), sync.Microseconds(), median(bares).Microseconds())
+	return nil
+}
+
+// whoami holds the cheapest authenticated request against an empty handler.
+func (b *bench) whoami(ctx context.Context) error {
+	const rounds, each, clients = 7, 4000, 8
+	d, _, err := b.start(ctx, "whoami")
+	if err != nil {
+		return err
+	}
+	defer d.stop() // the figures are what counts
+	empty, err := d.startEmpty(ctx)
+	if err != nil {
+		return err
+	}
+	defer empty.stop()
+	var ratios []float64
+	for range rounds {
+		nothing, err := d.rate(empty.address, "/", clients, each)
+		if err != nil {
+			return err
+		}
+		whoami, err := d.rate(d.address, "/whoami", clients, each)
+		if err != nil {
+			return err
+		}
+		ratios = append(ratios, whoami/nothing)
+	}
+	b.report.add("whoami: rate / rate of an empty Go handler", "at least 0.7",
+		fmt.Sprintf("%d keep-alive mTLS connections, %d rounds of %d requests each in turn, median", clients, rounds, each), "%.2f", median(ratios))
+	return nil
+}
+
+// rate is how many requests per second a server answers.
+func (d *daemon) rate(address, path string, clients, n int) (float64, error) {
+	var wait sync.WaitGroup
+	errs := make([]error, clients)
+	all := make([]*http.Client, clients)
+	for i := range all {
+		all[i] = d.http()
+		defer all[i].CloseIdleConnections()
+		if errs[i] = get(all[i], "https://"+address+path); errs[i] != nil { // the handshake is not counted
+			return 0, errs[i]
+		}
+	}
+	begin := time.Now()
+	for i, c := range all {
+		wait.Go(func() {
+			for range n / clients {
+				if errs[i] = get(c, "https://"+address+path); errs[i] != nil {
+					return
+				}
+			}
+		})
+	}
+	wait.Wait()
+	return float64(n) / time.Since(begin).Seconds(), errors.Join(errs...)
+}
+
+func get(c *http.Client, url string) error {
+	r, err := c.Get(url)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return err
+	}
+	if r.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, r.Status)
+	}
+	return nil
+}
+
+// starts measures how soon a daemon answers.
+func (b *bench) starts(ctx context.Context) error {
+	const n = 9
+	var first, again []time.Duration
+	for i := range n {
+		for _, times := range []*[]time.Duration{&first, &again} {
+			d, took, err := b.start(ctx, fmt.Sprintf("start%d", i))
+			if err != nil {
+				return err
+			}
+			*times = append(*times, took)
+			if err := d.stop(); err != nil {
+				return err
+			}
+		}
+	}
+	b.report.add("start until it answers: existing store", "at most 150 ms", fmt.Sprintf("median of %d, polled every millisecond", n), "%d ms", median(again).Milliseconds())
+	b.report.add("start until it answers: first start", "at most 500 ms", fmt.Sprintf("median of %d", n), "%d ms", median(first).Milliseconds())
+	return nil
+}
+
+// resident is the memory of a daemon that has issued a lot.
+func (b *bench) resident(ctx context.Context) error {
+	const n, distinct = 20_000, 1000
+	d, _, err := b.start(ctx, "resident")
+	if err != nil {
+		return err
+	}
+	defer d.stop() // the figures are what counts
+	requests, err := makeRequests(distinct)
+	if err != nil {
+		return err
+	}
+	for range n / distinct {
+		if err := d.issueAll(ctx, connections, requests); err != nil {
+			return err
+		}
+	}
+	u, err := d.usage()
+	if err != nil {
+		return err
+	}
+	b.report.add("resident memory after 20,000 certificates", "at most 45 MB", "VmRSS of the daemon that issued them", "%.1f MB", float64(u.rss)/1e6)
+	return nil
+}

@@ -1,0 +1,27 @@
+package omca
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// measures are the numbers of the store and of the listener, read when asked for.
+func (s *Server) measures() []prometheus.Collector {
+	counter := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "omca", Name: name, Help: help}, value)
+	}
+	return []prometheus.Collector{
+		counter("store_commits_total", "Transactions that the store made durable.", func() float64 { return float64(s.db.Stats().Commits) }),
+		counter("store_syncs_total", "Times that the store waited for the disk: commits at the same time share them.", func() float64 { return float64(s.db.Stats().Syncs) }),
+		counter("store_written_bytes_total", "Bytes that the store wrote to its file.", func() float64 { return float64(s.db.Stats().Bytes) }),
+		counter("listener_refused_total", "Connections refused because too many were open.", func() float64 {
+			if l := s.listener.Load(); l != nil {
+				return float64(l.Counts().Refused)
+			}
+			return 0
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "omca", Name: "listener_connections", Help: "Connections open now."}, func() float64 {
+			if l := s.listener.Load(); l != nil {
+				return float64(l.Counts().Open)
+			}
+			return 0
+		}),
+	}
+}
