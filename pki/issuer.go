@@ -388,6 +388,8 @@ func (i *Issuer) checkTerms(r Request, t Terms) error {
 		return fmt.Errorf("%w: profile %q", ErrInvalid, t.Profile.Name)
 	case t.Serial.Int().Sign() == 0:
 		return fmt.Errorf("%w: serial number %q", ErrInvalid, t.Serial)
+	case t.NotBefore.IsZero():
+		return fmt.Errorf("%w: a validity without a start", ErrInvalid)
 	case !t.Profile.IsCA && (t.PathLen != nil || len(t.Constraints.Allow)+len(t.Constraints.Deny) > 0):
 		return fmt.Errorf("%w: path length and name constraints are for the profile \"ca\", not %q", ErrInvalid, t.Profile.Name)
 	case t.Profile.IsCA && r.subject.CommonName == "":

@@ -196,6 +196,7 @@ func TestDraftRefuses(t *testing.T) {
 		"a short serial":               {alice, func(t *pki.Terms) { t.Serial = "abcd" }, pki.ErrInvalid},
 		"a serial of 21 octets":        {alice, func(t *pki.Terms) { t.Serial = pki.Serial(strings.Repeat("f", 40)) }, pki.ErrInvalid},
 		"a validity that ends first":   {alice, func(t *pki.Terms) { t.NotAfter = t.NotBefore.Add(-day) }, pki.ErrInvalid},
+		"no start":                     {alice, func(t *pki.Terms) { t.NotBefore = time.Time{} }, pki.ErrInvalid},
 		"a listener without a name":    {alice, func(t *pki.Terms) { t.Profile.Name = "listener" }, pki.ErrInvalid},
 		"nobody":                       {request(t, pub, ""), nil, pki.ErrInvalid},
 		"the issuer's own name":        {request(t, pub, "test CA"), nil, pki.ErrInvalid},

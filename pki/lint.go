@@ -9,8 +9,9 @@ import (
 	"strings"
 
 	zcrypto "github.com/zmap/zcrypto/x509"
-	_ "github.com/zmap/zlint/v3" // registers its lints
 	zlint "github.com/zmap/zlint/v3/lint"
+	_ "github.com/zmap/zlint/v3/lints/community" // these two register their lints
+	_ "github.com/zmap/zlint/v3/lints/rfc"
 	"golang.org/x/crypto/cryptobyte"
 	cryptobyte_asn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
