@@ -44,6 +44,7 @@ type (
 		In          string `json:"in"`
 		Description string `json:"description,omitempty"`
 		Required    bool   `json:"required,omitempty"`
+		AllowEmpty  bool   `json:"allowEmptyValue,omitempty"`
 		Schema      schema `json:"schema"`
 	}
 	requestBody struct {
@@ -109,6 +110,9 @@ func (r route) operation(s schemas) (operation, error) {
 		if err != nil {
 			return operation{}, err
 		}
+		if r.answer.orText {
+			c["text/plain"] = content{Schema: schema{Type: "string"}}
+		}
 		op.Responses[strconv.Itoa(status)] = answerDoc{Description: http.StatusText(status), Content: c}
 	}
 	problem, err := contentOf(s, mediaProblem, reflect.TypeFor[Problem]())
@@ -142,6 +146,7 @@ func (r route) parameters() []parameter {
 	for _, p := range r.params {
 		made := parameter{Name: p.name, In: "query", Description: p.about, Schema: schema{Type: "string"}}
 		if p.list {
+			made.AllowEmpty = true // see call.list
 			made.Schema = schema{Type: "array", Items: &schema{Type: "string"}}
 		}
 		params = append(params, made)

@@ -53,6 +53,7 @@ type answer struct {
 	status  int
 	another int          // a second status with the same body; 0 is none
 	media   string       // "" for no body
+	orText  bool         // text/plain too, when it is text
 	schema  reflect.Type // of JSON
 }
 

@@ -139,7 +139,7 @@ func (d *door) keyRoutes() []route {
 		{method: http.MethodPatch, path: pathObject + "/data", rule: d.changes(), id: "patchData", about: "Add, change, remove and rename keys, all or none.",
 			body: jsonBody[[]KeyEdit](limitJSON), answer: none, audit: auditCalls, handle: d.patchData},
 		{method: http.MethodGet, path: pathObject + "/data/key", rule: readsValues(), id: "getKey", about: "The value of a key, byte for byte.",
-			params: name, answer: answer{status: http.StatusOK, media: mediaAny}, audit: auditSealed, handle: d.getKey},
+			params: name, answer: answer{status: http.StatusOK, media: mediaAny, orText: true}, audit: auditSealed, handle: d.getKey},
 		{method: http.MethodPost, path: pathObject + "/data/key", rule: d.changes(), id: "addKey", about: "Add a key. A part of a certificate set may be there already.",
 			params: name, body: raw, answer: none, audit: auditCalls, handle: d.addKey},
 		{method: http.MethodPut, path: pathObject + "/data/key", rule: d.changes(), id: "changeKey", about: "Change the value of a key.",

@@ -1,0 +1,138 @@
+package api
+
+import (
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// TestEveryRoute takes each route of the table once to its end. The world
+// checks each answer against the document.
+func TestEveryRoute(t *testing.T) {
+	w := newWorld(t)
+	serial := into[CertificateList](w.do(request{target: "/api/certificate", by: "root"})).Items[0].Serial
+	const web = at + "ns1/sec/web"
+	const file = "[DEFAULT]\no = MyCorp\n"
+	once := []struct {
+		id string
+		request
+	}{
+		{"whoami", request{target: "/whoami"}},
+		{"authWhoami", request{target: "/api/auth/whoami"}},
+		{"signCertificate", request{method: "POST", target: "/api/certificate", body: asJSON(t, SignRequest{CSR: csr(t, "a.clu.mycorp", "a.clu.mycorp")})}},
+		{"listCertificates", request{target: "/api/certificate?expiring=1y"}},
+		{"getCertificateRecord", request{target: "/api/certificate/" + serial}},
+		{"getCA", request{target: "/api/ca"}},
+		{"healthz", request{target: "/healthz"}},
+		{"readyz", request{target: "/readyz"}},
+		{"caPEM", request{target: "/ca.pem"}},
+		{"authInfo", request{target: "/api/auth/info"}},
+		{"openapi", request{target: "/api/openapi"}},
+		{"docs", request{target: "/api/docs"}},
+		{"metrics", request{target: "/metrics"}},
+		{"listPaths", request{target: "/api/object/path?path=**"}},
+		{"listObjects", request{target: "/api/object?path=**"}},
+		{"getObject", request{target: web}},
+		{"createObject", request{method: "POST", target: at + "ns1/sec/new", body: `{"keywords":["o=x"]}`}},
+		{"getConfigFile", request{target: web + "/config/file"}},
+		{"postConfigFile", request{method: "POST", target: at + "ns1/sec/newer/config/file", body: file, media: "text/plain"}},
+		{"putConfigFile", request{method: "PUT", target: at + "ns1/sec/newer/config/file", body: file, media: "text/plain"}},
+		{"getConfig", request{target: web + "/config?kw=cn"}},
+		{"patchConfig", request{method: "PATCH", target: web + "/config?set=o%3Dx"}},
+		{"validateConfig", request{target: web + "/config/validate"}},
+		{"getClusterConfig", request{target: "/api/cluster/config"}},
+		{"patchClusterConfig", request{method: "PATCH", target: "/api/cluster/config?set=cluster.vip%3D192.0.2.1"}},
+		{"getClusterConfigFile", request{target: "/api/cluster/config/file"}},
+		{"putClusterConfigFile", request{method: "PUT", target: "/api/cluster/config/file", body: "[cluster]\nname = clu\nid = 0b5d8a1e-3f0c-4f7e-9a55-7d1c2f3e4b6a\n", media: "text/plain"}},
+		{"listKeywords", request{target: "/api/keyword?kind=usr"}},
+		{"getData", request{target: web + "/data?name=color"}},
+		{"patchData", request{method: "PATCH", target: web + "/data", body: `[{"action":"add","name":"k","string":"v"}]`}},
+		{"getKey", request{target: web + "/data/key?name=color"}},
+		{"addKey", request{method: "POST", target: web + "/data/key?name=x", body: "x", media: "application/octet-stream"}},
+		{"changeKey", request{method: "PUT", target: web + "/data/key?name=x", body: "y", media: "application/octet-stream"}},
+		{"removeKey", request{method: "DELETE", target: web + "/data/key?name=x"}},
+		{"listKeys", request{target: web + "/data/keys"}},
+		{"getCertificate", request{target: at + "system/sec/cert/certificate"}},
+		{"createCertificate", request{method: "POST", target: web + "/certificate", body: `{}`}},
+		{"renewCertificate", request{method: "POST", target: web + "/certificate/renew", body: `{"rekey":true}`}},
+		{"signingRequest", request{method: "POST", target: web + "/certificate/signing-request"}},
+		{"pkcs12", request{method: "POST", target: web + "/certificate/pkcs12", body: `{"password":"x"}`}},
+		{"deleteObject", request{method: "POST", target: web + "/action/delete"}},
+		{"daemonStatus", request{target: "/api/daemon/status"}},
+		{"stopDaemon", request{method: "POST", target: "/api/daemon/action/stop"}},
+	}
+	left := map[string]route{}
+	for _, r := range w.door.routes() {
+		left[r.id] = r
+	}
+	for _, o := range once {
+		o.by = "root"
+		if r, ok := left[o.id]; ok {
+			w.do(o.request).want(r.answer.status)
+		} else {
+			t.Errorf("%s is no route", o.id)
+		}
+		delete(left, o.id)
+	}
+	for id := range left {
+		t.Errorf("%s: nothing takes this route to its end", id)
+	}
+	if w.stopped != 1 {
+		t.Errorf("the daemon was asked %d times to stop", w.stopped)
+	}
+}
+
+// TestDocumentNames: what a client generator makes of the document must not
+// change by accident.
+func TestDocumentNames(t *testing.T) {
+	w := emptyWorld(t)
+	doc := into[document](w.do(request{target: "/api/openapi"}).want(http.StatusOK))
+	if doc.OpenAPI != "3.1.0" || doc.Info.Version != "1.2.3" {
+		t.Errorf("document %s of version %s", doc.OpenAPI, doc.Info.Version)
+	}
+	open := []string{}
+	for path, operations := range doc.Paths {
+		for method, op := range operations {
+			if len(op.Security) == 0 {
+				open = append(open, method+" "+path)
+			}
+			if !strings.Contains(op.Description, "Who may: ") || op.Responses["default"].Content[mediaProblem].Schema.Ref == "" {
+				t.Errorf("%s %s does not say who may, or what a problem is", method, path)
+			}
+		}
+	}
+	if len(open) != 7 {
+		t.Errorf("open to everyone: %q", open)
+	}
+}
+
+func TestSchemaRefuses(t *testing.T) {
+	type nameless struct{ X int }
+	type strange struct {
+		X chan int `json:"x"`
+	}
+	for _, typ := range []reflect.Type{reflect.TypeFor[nameless](), reflect.TypeFor[strange]()} {
+		if _, err := make(schemas).of(typ); err == nil {
+			t.Errorf("%s has a schema", typ)
+		}
+	}
+}
+
+func TestDocsPage(t *testing.T) {
+	w := emptyWorld(t)
+	res := w.do(request{target: "/api/docs"}).want(http.StatusOK)
+	page := string(res.body)
+	for _, r := range w.door.routes() {
+		if !strings.Contains(page, r.method+" "+r.path) {
+			t.Errorf("the page lacks %s %s", r.method, r.path)
+		}
+	}
+	if strings.Contains(page, "<script") || strings.Contains(page, "http://") || strings.Contains(page, "https://") {
+		t.Error("the page has a script, or needs another host")
+	}
+	policy := res.header.Get("Content-Security-Policy")
+	if !strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-") || !strings.Contains(page, "<style>"+docsStyle+"</style>") {
+		t.Errorf("policy %q does not go with the style of the page", policy)
+	}
+}
