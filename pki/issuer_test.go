@@ -225,7 +225,7 @@ func TestRootSignsOnlyItself(t *testing.T) {
 	if _, err := self.Draft(request(t, k.Public(), "alice"), terms(t, "usr")); !errors.Is(err, pki.ErrInvalid) {
 		t.Errorf("a leaf: %v", err)
 	}
-	if _, err := self.Draft(request(t, key(t, pki.ECP256).Public(), "other CA"), terms(t, "ca")); !errors.Is(err, pki.ErrInvalid) {
+	if _, err := self.Draft(request(t, key(t, pki.ECP256).Public(), "other CA"), terms(t, "ca")); err == nil || !strings.Contains(err.Error(), "signs nothing but its own") {
 		t.Errorf("another key: %v", err)
 	}
 	if _, err := self.Draft(request(t, k.Public(), "", "ca.example.com"), terms(t, "ca")); !errors.Is(err, pki.ErrInvalid) {
@@ -255,7 +255,7 @@ func TestPathLengthShrinks(t *testing.T) {
 	if c := sub.Certificate(); c.MaxPathLen != 0 || !c.MaxPathLenZero {
 		t.Errorf("path length %d, want 0 below 1", c.MaxPathLen)
 	}
-	if _, err := subordinate(t, sub, "sub sub CA", nil); !errors.Is(err, pki.ErrInvalid) {
+	if _, err := sub.Draft(request(t, key(t, pki.ECP256).Public(), "sub sub CA"), terms(t, "ca")); !errors.Is(err, pki.ErrInvalid) {
 		t.Errorf("a CA below path length 0: %v", err)
 	}
 	if _, err := subordinate(t, ca, "sub CA", func(t *pki.Terms) { t.PathLen = new(-1) }); !errors.Is(err, pki.ErrInvalid) {
@@ -304,6 +304,17 @@ func TestNewIssuerRefuses(t *testing.T) {
 		if _, err := pki.NewIssuer(chain, k); !errors.Is(err, pki.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestNewIssuerCountsItself(t *testing.T) {
+	top, sub := key(t, pki.ECP256), key(t, pki.ECP256)
+	template := caTemplate(t, "top", top.Public())
+	template.MaxPathLen, template.MaxPathLenZero = 0, true
+	rootCert := raw(t, template, template, top.Public(), top)
+	subCert := raw(t, caTemplate(t, "sub", sub.Public()), rootCert, sub.Public(), top)
+	if _, err := pki.NewIssuer([]*x509.Certificate{subCert, rootCert}, sub); !errors.Is(err, pki.ErrInvalid) || !strings.Contains(err.Error(), "path length 0") {
+		t.Errorf("a CA below path length 0: %v", err)
 	}
 }
 
