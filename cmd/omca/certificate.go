@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -129,21 +129,17 @@ func recordColumns() []column[client.Record] {
 	return []column[record]{
 		{name: "SERIAL", text: func(r record) string { return r.Serial }},
 		{name: "STATE", text: func(r record) string { return r.State }},
-		{name: "NOT AFTER", text: func(r record) string { return day(r.NotAfter) }},
-		{name: "OWNER", text: func(r record) string {
-			if r.Owner == "" {
-				return r.Subject
-			}
-			return r.Owner
-		}},
-		{name: "PROFILE", text: func(r record) string { return r.Profile }, wide: true},
-		{name: "SUBJECT", text: func(r record) string { return r.Subject }, wide: true},
-		{name: "NAMES", text: func(r record) string { return strings.Join(r.Names, " ") }, wide: true},
-		{name: "ISSUER", text: func(r record) string { return r.Issuer }, wide: true},
-		{name: "SIGNED BY", text: func(r record) string { return r.IssuerPath }, wide: true},
-		{name: "NOT BEFORE", text: func(r record) string { return instant(r.NotBefore) }, wide: true},
-		{name: "NOT AFTER", text: func(r record) string { return instant(r.NotAfter) }, wide: true},
-		{name: "SHA256", text: func(r record) string { return r.SHA256 }, wide: true},
+		{name: "NOT AFTER", text: func(r record) string { return day(r.NotAfter) }, in: inList},
+		{name: "OWNER", text: func(r record) string { return cmp.Or(r.Owner, r.Subject) }, in: inList},
+		{name: "OWNER", text: func(r record) string { return r.Owner }, in: inFull},
+		{name: "PROFILE", text: func(r record) string { return r.Profile }, in: inFull},
+		{name: "SUBJECT", text: func(r record) string { return r.Subject }, in: inFull},
+		{name: "NAMES", text: func(r record) string { return strings.Join(r.Names, " ") }, in: inFull},
+		{name: "ISSUER", text: func(r record) string { return r.Issuer }, in: inFull},
+		{name: "SIGNED BY", text: func(r record) string { return r.IssuerPath }, in: inFull},
+		{name: "NOT BEFORE", text: func(r record) string { return instant(r.NotBefore) }, in: inFull},
+		{name: "NOT AFTER", text: func(r record) string { return instant(r.NotAfter) }, in: inFull},
+		{name: "SHA256", text: func(r record) string { return r.SHA256 }, in: inFull},
 	}
 }
 
@@ -300,9 +296,5 @@ func listCertificates(ctx context.Context, c *call) error {
 		}
 		records = append(records, record)
 	}
-	columns := recordColumns()
-	if c.format == "csv" { // the full time has a column of its own there
-		columns = slices.DeleteFunc(columns, func(col column[client.Record]) bool { return col.name == "NOT AFTER" && !col.wide })
-	}
-	return emit(c.printer, records, columns)
+	return emit(c.printer, records, recordColumns())
 }

@@ -61,7 +61,7 @@ func complete(ctx context.Context, c *call) error {
 	last := words[len(words)-1]
 	l, err := c.parse(words[:len(words)-1])
 	if err != nil {
-		return nil //nolint:nilerr // a line that makes no sense has no continuation
+		return nil // a line that makes no sense has no continuation
 	}
 	var found []string
 	switch {

@@ -238,8 +238,8 @@ func documentConfig(ctx context.Context, c *call) error {
 			{name: "KEYWORD", text: func(k client.Keyword) string { return k.Keyword }},
 			{name: "TYPE", text: func(k client.Keyword) string { return k.Type }},
 			{name: "DEFAULT", text: func(k client.Keyword) string { return k.Default }},
-			{name: "EXAMPLE", text: func(k client.Keyword) string { return k.Example }, wide: true},
-			{name: "DOC", text: func(k client.Keyword) string { return k.Doc }, wide: true},
+			{name: "EXAMPLE", text: func(k client.Keyword) string { return k.Example }, in: inFull},
+			{name: "DOC", text: func(k client.Keyword) string { return k.Doc }, in: inFull},
 		})
 	}
 	for _, k := range keywords {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -95,8 +96,12 @@ func hintOf(err error) string {
 		return try
 	}
 	var problem *client.Error
-	if errors.As(err, &problem) {
+	var unknown x509.UnknownAuthorityError
+	switch {
+	case errors.As(err, &problem):
 		return problem.Hint
+	case errors.As(err, &unknown):
+		return "say which CA to believe with --ca FILE, or --ca-fingerprint SHA256 as \"daemon run\" prints it"
 	}
 	return ""
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"omca/internal/client"
 	"omca/internal/hint"
 )
 
@@ -53,19 +52,7 @@ func showCertificate(ctx context.Context, c *call) error {
 	if err != nil {
 		return about(serial, err)
 	}
-	return emitOne(c.printer, record, []column[client.Record]{
-		{name: "SERIAL", text: func(r client.Record) string { return r.Serial }},
-		{name: "STATE", text: func(r client.Record) string { return r.State }},
-		{name: "SUBJECT", text: func(r client.Record) string { return r.Subject }},
-		{name: "NAMES", text: func(r client.Record) string { return strings.Join(r.Names, " ") }},
-		{name: "ISSUER", text: func(r client.Record) string { return r.Issuer }},
-		{name: "SIGNED BY", text: func(r client.Record) string { return r.IssuerPath }},
-		{name: "OWNER", text: func(r client.Record) string { return r.Owner }},
-		{name: "PROFILE", text: func(r client.Record) string { return r.Profile }},
-		{name: "NOT BEFORE", text: func(r client.Record) string { return instant(r.NotBefore) }},
-		{name: "NOT AFTER", text: func(r client.Record) string { return instant(r.NotAfter) }},
-		{name: "SHA256", text: func(r client.Record) string { return r.SHA256 }},
-	})
+	return emitOne(c.printer, record, recordColumns())
 }
 
 // isAddress tells HOST:PORT from a serial number with colons, whose groups are pairs of digits.
@@ -101,7 +88,7 @@ func presented(ctx context.Context, address string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", address, err)
 	}
-	defer conn.Close() //nolint:errcheck // nothing was written
+	defer conn.Close() // nothing was written
 	var text []byte
 	if c, ok := conn.(*tls.Conn); ok {
 		for _, cert := range c.ConnectionState().PeerCertificates {

@@ -134,10 +134,11 @@ func listObjects(ctx context.Context, c *call) error {
 		{name: "OBJECT", text: func(o client.Object) string { return o.Path }},
 		{name: "KEYS", text: func(o client.Object) string { return strconv.Itoa(len(o.Keys)) }},
 		{name: "CERTIFICATE", text: certificate(func(s client.CertificateState) string { return s.State })},
-		{name: "NOT AFTER", text: certificate(func(s client.CertificateState) string { return day(s.NotAfter) })},
-		{name: "SERIAL", text: certificate(func(s client.CertificateState) string { return s.Serial }), wide: true},
-		{name: "CREATED AT", text: func(o client.Object) string { return instant(o.CreatedAt) }, wide: true},
-		{name: "UPDATED AT", text: func(o client.Object) string { return instant(o.UpdatedAt) }, wide: true},
+		{name: "NOT AFTER", text: certificate(func(s client.CertificateState) string { return day(s.NotAfter) }), in: inList},
+		{name: "NOT AFTER", text: certificate(func(s client.CertificateState) string { return instant(s.NotAfter) }), in: inFull},
+		{name: "SERIAL", text: certificate(func(s client.CertificateState) string { return s.Serial }), in: inFull},
+		{name: "CREATED AT", text: func(o client.Object) string { return instant(o.CreatedAt) }, in: inFull},
+		{name: "UPDATED AT", text: func(o client.Object) string { return instant(o.UpdatedAt) }, in: inFull},
 	})
 }
 
@@ -170,7 +171,7 @@ func showObject(ctx context.Context, c *call) error {
 	}
 	c.section("keys", keys)
 	if o.Certificate != nil && o.Certificate.State != "none" {
-		rows := cells([]client.CertificateState{*o.Certificate}, stateColumns())
+		rows := cells([]client.CertificateState{*o.Certificate}, stateColumns(), inFull)
 		var lines [][2]string
 		for i, name := range rows[0] {
 			if rows[1][i] != "" && name != "OBJECT" {

@@ -43,7 +43,7 @@ func (p *program) newPrinter(format, color string) (printer, error) {
 }
 
 // isTerminal tells whether what is read or written is a terminal.
-func isTerminal(stream any) bool {
+func isTerminal(stream io.Writer) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
@@ -63,8 +63,17 @@ func (p printer) print(format string, args ...any) {
 type column[T any] struct {
 	name string
 	text func(T) string
-	wide bool // only in csv, where width costs nothing
+	in   form
 }
+
+// form is where a column is shown.
+type form int
+
+const (
+	everywhere form = iota
+	inList          // only in a table of many records, where 80 columns have to do
+	inFull          // only where width costs nothing: csv, and one record on its own
+)
 
 // emit holds back records in the format asked for.
 func emit[T any](p printer, items []T, columns []column[T]) error {
@@ -84,9 +93,9 @@ func emit[T any](p printer, items []T, columns []column[T]) error {
 		}
 		return nil
 	case "csv":
-		return p.csv(cells(items, columns))
+		return p.csv(cells(items, columns, inFull))
 	}
-	p.table(cells(items, slices.DeleteFunc(slices.Clone(columns), func(c column[T]) bool { return c.wide })))
+	p.table(cells(items, columns, inList))
 	return nil
 }
 
@@ -96,16 +105,19 @@ func emitOne[T any](p printer, item T, columns []column[T]) error {
 	case "json", "yaml":
 		return encode(p, item)
 	case "table":
-		p.pairs(cells([]T{item}, columns))
+		p.pairs(cells([]T{item}, columns, inFull))
 		return nil
 	}
 	return emit(p, []T{item}, columns)
 }
 
-// cells are the texts of a table, the names of its columns first.
-func cells[T any](items []T, columns []column[T]) [][]string {
+// cells are the texts of a table in the form given, the names of its columns first.
+func cells[T any](items []T, columns []column[T], shown form) [][]string {
 	rows := make([][]string, len(items)+1)
 	for _, c := range columns {
+		if c.in != everywhere && c.in != shown {
+			continue
+		}
 		rows[0] = append(rows[0], c.name)
 		for i, item := range items {
 			rows[i+1] = append(rows[i+1], c.text(item))

@@ -150,10 +150,10 @@ func fake(ts *testscript.TestScript, neg bool, args []string) {
 	listener, err := net.Listen("unix", filepath.Join(ts.Getenv("OMCA_HOME"), socketName))
 	ts.Check(err)
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
-	go server.Serve(listener) //nolint:errcheck // ends with the script
+	go server.Serve(listener) // ends with the script
 	ts.Defer(func() {
-		server.Close()   //nolint:errcheck // ends with the script
-		requests.Close() //nolint:errcheck // ends with the script
+		server.Close()   // ends with the script
+		requests.Close() // ends with the script
 	})
 }
 
@@ -177,14 +177,14 @@ func startDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		cmd.Wait() //nolint:errcheck // its status is in cmd.ProcessState
+		cmd.Wait() // its status is in cmd.ProcessState
 	}()
 	*ts.Value(running{}).(*running) = running{cmd, manager, ended}
 	ts.Defer(func() {
-		cmd.Process.Kill() //nolint:errcheck // it may have ended
+		cmd.Process.Kill() // it may have ended
 		<-ended
-		manager.Close() //nolint:errcheck // nothing was written
-		log.Close()     //nolint:errcheck // written by the daemon
+		manager.Close() // nothing was written
+		log.Close()     // written by the daemon
 	})
 	if got := notified(manager); got != "READY=1" {
 		ts.Fatalf("the service manager was told %q, want READY=1: %s", got, ts.ReadFile("daemon.log"))

@@ -64,7 +64,7 @@ func readFile(name string, limit int64) ([]byte, error) {
 		}
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close() // only read
 	return readAll(f, name, limit)
 }
 
@@ -90,7 +90,7 @@ func readURL(ctx context.Context, from string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close() // only read
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s: the server answered %q, not 200", from, resp.Status)
 	}

@@ -107,7 +107,7 @@ func (c *Client) send(ctx context.Context, r request) ([]byte, error) {
 	if err != nil {
 		return nil, c.unanswered(ctx, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // what matters was read
+	defer resp.Body.Close() // what matters was read
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
 		return nil, c.unanswered(ctx, err)
