@@ -61,11 +61,11 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 	go func() { failed <- l.ServePlain(sockets.unix, s.handler, withPeer) }()
 	addresses := []string{sockets.tls.Addr().String()}
 	s.address.Store(&addresses)
-	now, err := s.status(ctx)
-	if err != nil {
+	r := Ready{Addresses: addresses, Socket: s.socketPath()}
+	if r.Cluster, r.Fingerprint, err = s.whoWeAre(ctx); err != nil {
 		return errors.Join(err, l.Shutdown(ctx))
 	}
-	ready(Ready{Addresses: addresses, Socket: s.socketPath(), Cluster: now.Cluster, Fingerprint: now.CASHA256})
+	ready(r)
 
 	select {
 	case <-ctx.Done():

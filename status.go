@@ -36,6 +36,19 @@ func (s *Server) status(ctx context.Context) (api.Status, error) {
 	return st, err
 }
 
+// whoWeAre returns the name of the cluster and the fingerprint of its CA.
+func (s *Server) whoWeAre(ctx context.Context) (cluster, fingerprint string, err error) {
+	c, err := s.objects.Cluster(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	cert, err := s.leaf(ctx, s.authority.ClusterCA)
+	if err != nil {
+		return "", "", err
+	}
+	return c.Name, pki.Fingerprint(cert), nil
+}
+
 // leaf returns the live certificate of the object that where names.
 func (s *Server) leaf(ctx context.Context, where func(context.Context) (string, error)) (*x509.Certificate, error) {
 	path, err := where(ctx)

@@ -35,7 +35,9 @@ func newBench(ctx context.Context) (*bench, error) {
 		return nil, err
 	}
 	b := &bench{dir: dir, binary: filepath.Join(dir, "omca")}
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", b.binary, "./cmd/omca").CombinedOutput(); err != nil {
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", b.binary, "./cmd/omca")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
+	if out, err := build.CombinedOutput(); err != nil {
 		return nil, errors.Join(fmt.Errorf("building: %w\n%s", err, out), b.close())
 	}
 	return b, nil

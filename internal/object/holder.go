@@ -139,6 +139,14 @@ func (s *Store) Commit(ctx context.Context, c ca.Change) error {
 			return err
 		}
 	}
+	if err := s.commitChange(ctx, c, records); err != nil {
+		return err
+	}
+	s.records.Add(int64(len(c.Records)))
+	return nil
+}
+
+func (s *Store) commitChange(ctx context.Context, c ca.Change, records store.Tx) error {
 	if c.Path == "" {
 		return s.commit(ctx, records)
 	}

@@ -157,9 +157,16 @@ func (s *Store) listed(ctx context.Context, q ca.Query, prefix string, e store.E
 	return ca.Listed{Record: record, Cursor: cursor}, true, nil
 }
 
-// CountRecords returns the size of the inventory. It reads the index of
-// serials from end to end: a matter of milliseconds per ten thousand.
+// CountRecords returns the size of the inventory. The first call reads the
+// index of serials from end to end, a matter of milliseconds per ten thousand;
+// from then on what this process commits is added.
 func (s *Store) CountRecords(ctx context.Context) (int, error) {
+	s.counting.Lock()
+	defer s.counting.Unlock()
+	if s.counted {
+		return int(s.records.Load()), nil
+	}
+	s.records.Store(0) // before the scan: what is committed meanwhile may count twice, and is never left out
 	n := 0
 	for r := (store.Range{Prefix: prefixSerial}); ; {
 		page, err := s.db.Scan(ctx, r)
@@ -168,7 +175,8 @@ func (s *Store) CountRecords(ctx context.Context) (int, error) {
 		}
 		n += len(page.Entries)
 		if !page.More {
-			return n, nil
+			s.counted = true
+			return int(s.records.Add(int64(n))), nil
 		}
 		r.After = page.Entries[len(page.Entries)-1].Key
 	}

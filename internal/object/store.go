@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"omca/ca"
@@ -56,6 +57,10 @@ type Store struct {
 	moved   chan struct{}   // closed and replaced whenever applied grows
 	tell    []func(Path)    // who wants to know of changes
 	gone    error           // why the watch ended; nil while it goes on
+
+	counting sync.Mutex
+	counted  bool         // records is the size of the inventory
+	records  atomic.Int64 // else, what was added since the start
 }
 
 // A head is what is kept of an object beside the values of its keys.
