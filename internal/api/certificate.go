@@ -134,19 +134,17 @@ func (d *door) answerIssued(ctx context.Context, c *call, opt ca.CreateOptions) 
 
 // issue gives the object of the call a certificate, and counts it.
 func (d *door) issue(ctx context.Context, c *call, opt ca.CreateOptions) (ca.Issued, error) {
+	o, err := d.Objects.Get(ctx, c.path)
+	if err != nil {
+		return ca.Issued{}, err
+	}
 	issued, err := d.Authority.Create(ctx, c.who, c.path.String(), opt)
 	if err != nil {
 		return ca.Issued{}, err
 	}
-	profile := ca.ProfileUser
-	if c.path.Kind != object.KindUsr {
-		o, err := d.Objects.Get(ctx, c.path)
-		if err != nil {
-			return ca.Issued{}, err
-		}
-		if profile, err = o.Config.Eval("profile"); err != nil {
-			return ca.Issued{}, err
-		}
+	profile, err := o.Config.Eval("profile")
+	if err != nil {
+		profile = "unknown" // what was issued is issued
 	}
 	d.metrics.issued.WithLabelValues(profile).Inc()
 	return issued, nil

@@ -187,7 +187,12 @@ func (d *door) createObject(ctx context.Context, c *call) (response, error) {
 	if config, _, err = config.Apply(object.Update{Set: exprs}); err != nil {
 		return response{}, err
 	}
-	if err := d.makeObject(ctx, c, config, exists); err != nil {
+	if exists {
+		if err := d.clear(ctx, c, config); err != nil {
+			return response{}, err
+		}
+	}
+	if err := d.makeObject(ctx, c, config); err != nil {
 		return response{}, err
 	}
 	return reply(http.StatusCreated, Created{Object: c.path.String(), Created: true, IsChanged: true})
@@ -209,41 +214,41 @@ func (d *door) updateObject(ctx context.Context, c *call, exprs []object.Expr) (
 	return reply(http.StatusOK, Created{Object: c.path.String(), IsChanged: changed || issued})
 }
 
-// makeObject makes the object of the call, with all that a new one gets, or
-// nothing. replace: the one that is there goes first.
-func (d *door) makeObject(ctx context.Context, c *call, config object.Config, replace bool) error {
+// clear deletes the object of the call, once the caller may make it again with config.
+func (d *door) clear(ctx context.Context, c *call, config object.Config) error {
+	if err := deletable(c.path); err != nil {
+		return err
+	}
+	if err := d.maySet(ctx, c.who, config, object.NewConfig(c.path).Changed(config)); err != nil {
+		return err
+	}
+	return d.Objects.Delete(ctx, c.path)
+}
+
+// makeObject makes the object of the call, with all that a new one gets, or nothing.
+func (d *door) makeObject(ctx context.Context, c *call, config object.Config) error {
 	changed := object.NewConfig(c.path).Changed(config)
 	if err := d.maySet(ctx, c.who, config, changed); err != nil {
 		return err
-	}
-	if replace {
-		if err := d.deletable(c.path); err != nil {
-			return err
-		}
-		if err := d.Objects.Delete(ctx, c.path); err != nil {
-			return err
-		}
 	}
 	if err := d.settle(ctx, c, config); err != nil {
 		return err
 	}
 	c.note(slog.String("keywords", strings.Join(changed, " ")))
 	if _, err := d.firstCertificate(ctx, c); err != nil {
-		return d.undo(ctx, c.path, fmt.Errorf("%w; %s was not created", err, c.path), hint.Of(err))
+		return d.undo(ctx, c.path, fmt.Errorf("%w; %s was not created", err, c.path))
 	}
 	return nil
 }
 
 // undo deletes the object that was just made, since the rest of its making
-// failed with err. It does so even when the caller has gone.
-func (d *door) undo(ctx context.Context, p object.Path, err error, tip string) error {
+// failed with err, which it returns. It does so even when the caller has gone.
+func (d *door) undo(ctx context.Context, p object.Path, err error) error {
 	if undone := d.Objects.Delete(context.WithoutCancel(ctx), p); undone != nil {
 		d.Log.ErrorContext(ctx, "half made", "path", p.String(), "error", undone.Error())
+		return fmt.Errorf("%w, and what there is of it could not be removed", err)
 	}
-	if tip == "" {
-		return err
-	}
-	return hint.With(err, "%s", tip)
+	return err
 }
 
 // settle stores the new object and, where its namespace is new too, gives the
@@ -266,7 +271,7 @@ func (d *door) settle(ctx context.Context, c *call, config object.Config) error 
 		return err
 	}
 	if err := d.claim(ctx, c); err != nil {
-		return d.undo(ctx, c.path, fmt.Errorf("granting %s:%s to %q: %w", usr.RoleAdmin, c.path.Namespace, c.who.Name, err), "")
+		return d.undo(ctx, c.path, fmt.Errorf("granting %s:%s to %q: %w", usr.RoleAdmin, c.path.Namespace, c.who.Name, err))
 	}
 	c.note(slog.String("claimed", c.path.Namespace))
 	return nil
@@ -336,7 +341,7 @@ func (d *door) caReady(ctx context.Context) (bool, error) {
 }
 
 // deletable refuses to delete what the daemon cannot be without.
-func (d *door) deletable(p object.Path) error {
+func deletable(p object.Path) error {
 	if p == object.ClusterPath() {
 		return fmt.Errorf("%w: the cluster object cannot be deleted", ca.ErrInvalid)
 	}
@@ -344,7 +349,7 @@ func (d *door) deletable(p object.Path) error {
 }
 
 func (d *door) deleteObject(ctx context.Context, c *call) (response, error) {
-	if err := d.deletable(c.path); err != nil {
+	if err := deletable(c.path); err != nil {
 		return response{}, err
 	}
 	if err := d.Objects.Delete(ctx, c.path); err != nil {

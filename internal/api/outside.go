@@ -78,9 +78,6 @@ func (d *door) outside(router http.Handler) http.Handler {
 
 // recovered answers a request whose handler panicked. The others go on.
 func (d *door) recovered(x *exchange, r *http.Request, p any) {
-	if p == http.ErrAbortHandler { //nolint:errorlint // the very value, as net/http compares it
-		panic(p)
-	}
 	d.Log.ErrorContext(r.Context(), "panic", "request_id", x.id, "operation", x.operation, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	if x.status == 0 {
 		d.refuse(x, fmt.Errorf("panic in %s", x.operation))
