@@ -50,16 +50,16 @@ func (p *program) report(err error) int {
 	if status == statusInterrupted {
 		text = "interrupted"
 	}
-	fmt.Fprintf(p.stderr, "%s: error: %s\n", p.name, printable(text))
+	fmt.Fprintf(p.stderr, "omca: error: %s\n", printable(text))
 	if try := hintOf(err); try != "" {
-		fmt.Fprintf(p.stderr, "%s: hint: %s\n", p.name, printable(try))
+		fmt.Fprintf(p.stderr, "omca: hint: %s\n", printable(try))
 	}
 	return status
 }
 
 // notice prints what the server has to say beside the answer.
 func (p *program) notice(text string) {
-	fmt.Fprintf(p.stderr, "%s: notice: %s\n", p.name, printable(text))
+	fmt.Fprintf(p.stderr, "omca: notice: %s\n", printable(text))
 }
 
 func statusOf(err error) int {

@@ -12,7 +12,7 @@ import (
 
 // program is the world that a command runs in.
 type program struct {
-	name           string // as typed: omca or om
+	name           string // omca, or om: what the operator types next in a hint
 	stdin          *os.File
 	stdout, stderr io.Writer
 	getenv         func(string) string
@@ -31,8 +31,12 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // who asks twice does not want to wait
+	name := "omca"
+	if filepath.Base(os.Args[0]) == "om" {
+		name = "om"
+	}
 	p := &program{
-		name:   filepath.Base(os.Args[0]),
+		name:   name,
 		stdin:  os.Stdin,
 		stdout: os.Stdout,
 		stderr: os.Stderr,

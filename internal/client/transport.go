@@ -45,12 +45,19 @@ type NetworkConfig struct {
 	// CAFingerprint is the SHA-256 of the CA certificate, in hexadecimal, colons allowed: the CA is then asked from the server and
 	// believed only when it has this fingerprint. Not together with CAFile.
 	CAFingerprint string
-	// Insecure accepts any server certificate.
+	// Insecure accepts any server certificate, and none at all.
 	Insecure bool
 }
 
 // Network returns a transport to a server on the network. With a CAFingerprint it makes one request, without credentials.
 func Network(ctx context.Context, c NetworkConfig) (*http.Transport, error) {
+	u, err := ParseServer(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	if u.Scheme != "https" && !c.Insecure {
+		return nil, fmt.Errorf("server %q cannot be verified: it is not https", c.Server)
+	}
 	config, err := c.tls()
 	if err != nil {
 		return nil, err

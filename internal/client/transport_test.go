@@ -141,6 +141,7 @@ func TestNetworkVerifiesTheServer(t *testing.T) {
 		{"no CA in the file", client.NetworkConfig{Server: url, CAFile: os.DevNull}, "no PEM certificate"},
 		{"insecure", client.NetworkConfig{Server: url, Insecure: true}, ""},
 		{"insecure with a wrong fingerprint", client.NetworkConfig{Server: url, Insecure: true, CAFingerprint: strings.Repeat("00", 32)}, ""},
+		{"no TLS", client.NetworkConfig{Server: "http://127.0.0.1:1"}, "cannot be verified"},
 		{"half a client certificate", client.NetworkConfig{Server: url, CertFile: file}, "needs both files"},
 	} {
 		err := ask(t, tt.config, nil)
