@@ -116,7 +116,10 @@ func (a *Authority) orderFor(ctx context.Context, who usr.Caller, h Holder, key 
 	if o.id, err = holderIdentity(cluster.Name, h); err != nil {
 		return order{}, err
 	}
-	if o.request, err = pki.NewRequest(key.Public(), subject, h.Names); err != nil {
+	if o.request, err = pki.NewRequest(key.Public(), subject, h.Names); err == nil {
+		o.request, err = named(o.request, o.profile)
+	}
+	if err != nil {
 		return order{}, fmt.Errorf("%w: %s: %w", ErrInvalid, h.Path, err)
 	}
 	if o.issuer, err = a.issuerFor(ctx, h, key); err != nil {

@@ -71,7 +71,10 @@ func (a *Authority) Sign(ctx context.Context, who usr.Caller, r SignRequest) (Is
 	if o.issuer, err = a.issuerAt(ctx, path); err != nil {
 		return Issued{}, err
 	}
-	if o.request, err = pki.ParseRequest(r.CSR); err != nil {
+	if o.request, err = pki.ParseRequest(r.CSR); err == nil {
+		o.request, err = named(o.request, o.profile)
+	}
+	if err != nil {
 		return Issued{}, fmt.Errorf("%w: certificate request: %w", ErrInvalid, err)
 	}
 	if o.owner == "" {
@@ -85,6 +88,21 @@ func (a *Authority) Sign(ctx context.Context, who usr.Caller, r SignRequest) (Is
 		return Issued{}, err
 	}
 	return Issued{Certificate: cert, Chain: append([]*x509.Certificate{cert}, o.issuer.set.chain...)}, nil
+}
+
+// named adds the common name of a server's certificate to its alternative
+// names when it is a host name: RFC 9525, 6.1, clients look nowhere else. pki
+// does so for names with a dot, which cannot be anything else.
+func named(r pki.Request, profile pki.Profile) (pki.Request, error) {
+	cn := r.Subject().CommonName
+	if profile.Name != ProfileListener && profile.Name != ProfileNode || cn == "" {
+		return r, nil
+	}
+	names := r.Names()
+	if err := names.Add("DNS:" + cn); err != nil {
+		return r, nil // "Payment service" is a fine common name, and no host
+	}
+	return r.WithNames(r.Subject(), names)
 }
 
 // entitle checks whom the request of o would speak for, and reads what the
@@ -191,13 +209,20 @@ func granted(o order) error {
 		return hint.With(fmt.Errorf("%w: %s may not sign this: %w", usr.ErrDenied, o.issuer.path, err),
 			"allow it with \"omca %s config update --set allow_names+=NAME\"", o.issuer.path)
 	}
-	if isRoot(o.who) || o.profile.Name == ProfileUser && names.Empty() {
+	if isRoot(o.who) || o.profile.Name == ProfileUser && onlyItself(subject, names) {
 		return nil
 	}
 	if o.profile.Name == ProfileCA {
 		return fmt.Errorf("%w: making a CA needs the grant root", usr.ErrDenied)
 	}
 	return checkAsked(o, subject, names)
+}
+
+// onlyItself reports whether the names say nothing beyond the common name,
+// which pki repeats among them when it looks like a host's ("alice.smith").
+func onlyItself(subject pki.Subject, names pki.Names) bool {
+	list := names.Strings()
+	return len(list) == 0 || len(list) == 1 && list[0] == "DNS:"+subject.CommonName
 }
 
 // checkAsked holds every name, the common name among them, against the keyword

@@ -2,6 +2,7 @@ package ca_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -51,6 +52,7 @@ func TestSignGrants(t *testing.T) {
 	w := bootstrapped(t)
 	w.create("system/usr/alice", "names=*.web.example.com 192.0.2.0/24")
 	w.create("system/usr/bob", "grant=admin:ns1")
+	w.create("system/usr/al.ice")
 	tests := []struct {
 		name   string
 		who    usr.Caller
@@ -61,6 +63,7 @@ func TestSignGrants(t *testing.T) {
 		{"root, a node", caller(t, "root", "root"), ca.SignRequest{CSR: csr(t, "node7"), Profile: "node"}, false},
 		{"root, a user", caller(t, "root", "root"), ca.SignRequest{CSR: csr(t, "alice"), Profile: "usr", Owner: "system/usr/alice"}, false},
 		{"own user certificate", caller(t, "alice", "guest:ns1"), ca.SignRequest{CSR: csr(t, "alice"), Profile: "usr"}, false},
+		{"own user certificate of a name with a dot", caller(t, "al.ice", "guest:ns1"), ca.SignRequest{CSR: csr(t, "al.ice"), Profile: "usr"}, false},
 		{"a name that is granted", caller(t, "alice", "guest:ns1"), ca.SignRequest{CSR: csr(t, "a.web.example.com"), Profile: "listener"}, false},
 		{"an address that is granted", caller(t, "alice", "guest:ns1"), ca.SignRequest{CSR: csr(t, "a.web.example.com", "192.0.2.7"), Profile: "listener"}, false},
 		{"a name that is not", caller(t, "alice", "guest:ns1"), ca.SignRequest{CSR: csr(t, "a.db.example.com"), Profile: "listener"}, true},
@@ -91,6 +94,22 @@ func TestSignGrants(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+func TestCommonNameOfAServerIsAnAlternativeName(t *testing.T) {
+	w := bootstrapped(t)
+	for cn, want := range map[string]string{"node7": "DNS:node7", "Payment service": ""} {
+		path := fmt.Sprintf("ns1/sec/n%d", len(cn))
+		w.create(path, "cn="+cn, "alt_names=192.0.2.1")
+		issued := w.mustIssue(path)
+		if got := strings.Join(issued.Certificate.DNSNames, " "); "DNS:"+got != want && got != want {
+			t.Errorf("cn %q: DNS names %q, want %q", cn, got, want)
+		}
+	}
+	signed, err := w.Sign(t.Context(), caller(t, "root", "root"), ca.SignRequest{CSR: csr(t, "node8"), Profile: "listener"})
+	if err != nil || len(signed.Certificate.DNSNames) != 1 || signed.Certificate.DNSNames[0] != "node8" {
+		t.Errorf("by request: %+v, %v", signed.Certificate, err)
 	}
 }
 
