@@ -105,7 +105,7 @@ func (c *call) setKeys(ctx context.Context, action string) error {
 	}
 	for _, v := range values {
 		if err := set(ctx, p, v.Name, v.Bytes); err != nil {
-			return about(v.Name, err)
+			return err
 		}
 	}
 	return nil

@@ -98,15 +98,26 @@ func view(cert *x509.Certificate, now time.Time) certificateView {
 	case now.Before(cert.NotBefore):
 		v.State = "not yet valid"
 	}
-	v.Names = append(v.Names, cert.DNSNames...)
-	for _, ip := range cert.IPAddresses {
-		v.Names = append(v.Names, ip.String())
-	}
-	v.Names = append(v.Names, cert.EmailAddresses...)
-	for _, u := range cert.URIs {
-		v.Names = append(v.Names, u.String())
-	}
+	v.Names = sans(cert)
 	return v
+}
+
+// sans are the subject alternative names, written as keyword alt_names takes them.
+func sans(cert *x509.Certificate) []string {
+	names := []string{}
+	for _, name := range cert.DNSNames {
+		names = append(names, "DNS:"+name)
+	}
+	for _, ip := range cert.IPAddresses {
+		names = append(names, "IP:"+ip.String())
+	}
+	for _, u := range cert.URIs {
+		names = append(names, "URI:"+u.String())
+	}
+	for _, address := range cert.EmailAddresses {
+		names = append(names, "email:"+address)
+	}
+	return names
 }
 
 func keyText(cert *x509.Certificate) string {
