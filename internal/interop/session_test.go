@@ -3,6 +3,7 @@ package interop
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -23,12 +24,29 @@ const (
 // build builds the binary and links it as om too; it returns their directory.
 func build(t *testing.T) string {
 	t.Helper()
+	lookAtSources(t)
 	bin := t.TempDir()
 	run(t, root(t), "go", "build", "-o", filepath.Join(bin, "omca"), "./cmd/omca")
 	if err := os.Symlink("omca", filepath.Join(bin, "om")); err != nil {
 		t.Fatal(err)
 	}
 	return bin
+}
+
+// lookAtSources opens every directory of the module. The go command keeps the
+// result of a test as long as what it opened is the same, and does not know that
+// this one depends on a binary.
+func lookAtSources(t *testing.T) {
+	t.Helper()
+	err := filepath.WalkDir(root(t), func(path string, d fs.DirEntry, err error) error {
+		if name := d.Name(); err == nil && d.IsDir() && (name == "bin" || strings.HasPrefix(name, ".")) {
+			return fs.SkipDir
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // run runs a command that must succeed and returns all it prints.
