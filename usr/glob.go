@@ -22,7 +22,7 @@ func checkGlob(glob string) error {
 
 // reaches tells whether every namespace of scope (a name or a glob) is also one of glob.
 //
-// SPEC 6: "`*` does not reach `system`: that needs its name or `root`". So neither does any other pattern.
+// docs/authorization.md, Grants: "`*`, or any other glob, does not reach `system`: that needs its name, or `root`."
 func reaches(glob, scope string) bool {
 	if glob == system || scope == system {
 		return glob == scope

@@ -33,7 +33,7 @@ func (g grant) String() string {
 
 // scope is the glob of the namespaces in which g holds.
 //
-// SPEC 6: "without a scope they hold in every namespace except `system`", which is just what the glob "*" says.
+// docs/authorization.md, Grants: "Without a namespace they hold in every namespace except `system`", which is just what the glob "*" says.
 func (g grant) scope() string {
 	if g.glob == "" {
 		return "*"
@@ -49,7 +49,7 @@ func (g grant) covers(h grant) bool {
 	return g.role.level() >= h.role.level() && reaches(g.scope(), h.scope())
 }
 
-// ParseGrants reads grants as SPEC 6 writes them: words "role" or "role:glob[,glob]" with white space between them. A word may
+// ParseGrants reads grants as docs/authorization.md writes them: words "role" or "role:glob[,glob]" with white space between them. A word may
 // also begin with a list of roles, "role[,role]:glob[,glob]".
 //
 // Cluster roles take no scope, namespace roles without one hold in every namespace except "system". Text that is longer than 16 KiB

@@ -37,7 +37,7 @@ func CanRead(c Caller, o Object) error {
 // packing it into PKCS #12.
 func CanReadKey(c Caller, o Object, key string) error {
 	if o.Kind == kindUsr && key == "password" && c.Authenticated() {
-		// SPEC 6: "`password` is never readable". By root neither.
+		// docs/authorization.md, Who may read: "nobody, `root` neither".
 		return fmt.Errorf("reading key %q of %s: %w: it can be set and never be read", key, o, ErrDenied)
 	}
 	if c.Is(o) && (private(key) || key == "certificate" || key == "certificate_chain") {
@@ -49,14 +49,14 @@ func CanReadKey(c Caller, o Object, key string) error {
 func needToReadKey(o Object, key string) Need {
 	switch {
 	case o.Kind == kindSec && o.Namespace == system:
-		// SPEC 6: nobody touches "`system/sec/*` without `root`": the keys of the CA, of the listener and of the tokens live there.
+		// docs/authorization.md, Who may read: the keys of the CA and of the listener live there.
 		return Root()
 	case o.Kind == kindSec || o.Kind == kindUsr:
 		if private(key) {
-			// SPEC 6: "no role but `root` reads another's `private_key` or any signing key". Any sec may be a CA.
+			// docs/authorization.md, Who may read: no other role reads the private key of somebody else. Any sec may be a CA.
 			return Root()
 		}
-		// SPEC 6: "Reading a `sec` or `usr` value needs `admin` on its namespace".
+		// docs/authorization.md, Who may read: "`admin` on its namespace".
 		return In(RoleAdmin, o.Namespace)
 	case o.Kind == kindCfg:
 		return In(RoleGuest, o.Namespace)
@@ -74,10 +74,10 @@ func CanWrite(c Caller, o Object) error {
 	need := Need{}
 	switch {
 	case o.Kind == kindSec && o.Namespace == system:
-		// SPEC 6: nobody touches "`system/sec/*` without `root`".
+		// docs/authorization.md, Who may change: `system/sec/*` is root's.
 		need = Root()
 	case o.Kind == kindSec, o.Kind == kindCfg:
-		// SPEC 6: "`*` does not reach `system`: that needs its name or `root`".
+		// docs/authorization.md, Who may change. An admin of every namespace is none of system's.
 		need = In(RoleAdmin, o.Namespace)
 	case o.Kind == kindUsr, o.Kind == kindCluster:
 		// The cluster's keywords say which CAs are believed: setting them is making users.
@@ -89,7 +89,7 @@ func CanWrite(c Caller, o Object) error {
 // CanChangeUser decides whether c may change or delete the user o, who holds theirs, in any way: keywords, keys, password, certificate.
 //
 // It needs admin on the namespace. And since whoever sets a password or a certificate can then call as that user, it needs all that the
-// user holds. SPEC 6: "A caller cannot give a grant that it does not hold", to itself neither. For a user yet to be made, theirs is zero;
+// user holds (docs/authorization.md, Who may change). For a user yet to be made, theirs is zero;
 // the grants to be set are for [CanGrant].
 func CanChangeUser(c Caller, o Object, theirs Grants) error {
 	need := Need{}
@@ -107,7 +107,7 @@ func CanChangeUser(c Caller, o Object, theirs Grants) error {
 
 // CanGrant decides whether c may give somebody, c included, the grants want: all of the new value of the keyword, not what is new in it.
 //
-// SPEC 6: "A caller cannot give a grant that it does not hold".
+// docs/authorization.md, Who may change: "a caller cannot give, to itself neither, what it does not hold".
 func CanGrant(c Caller, want Grants) error {
 	if !c.Authenticated() {
 		return ErrUnauthenticated
@@ -120,7 +120,8 @@ func CanGrant(c Caller, want Grants) error {
 
 // CanSetKeyword decides whether c, who may change an object, may also set or unset this keyword of it.
 //
-// The keywords that say whom a certificate speaks for, or whom a CA may sign, need root. SPEC 6: nobody may "change `cn`" without it.
+// The keywords that say whom a certificate speaks for, or whom a CA may sign, need root
+// (docs/authorization.md, Who may change).
 // Of grant it knows no values: asked about it, it says yes to root alone, and [CanGrant] is who to ask.
 func CanSetKeyword(c Caller, keyword string) error {
 	need := Authenticated()
@@ -134,8 +135,7 @@ func CanSetKeyword(c Caller, keyword string) error {
 // CanCreateNamespace decides whether c may create the first object of a namespace that does not exist yet. Whoever may and is not root then
 // gets admin on it: see [Grants.With].
 //
-// SPEC 6: "`squatter` may create objects in a namespace that does not exist yet and then gets `admin:<ns>`". The namespace system is
-// root's to create.
+// docs/authorization.md, New namespaces. The namespace system is root's to create.
 func CanCreateNamespace(c Caller, namespace string) error {
 	if err := ValidName(namespace); err != nil {
 		return fmt.Errorf("creating a namespace: %w", err)
@@ -150,7 +150,8 @@ func CanCreateNamespace(c Caller, namespace string) error {
 // CanSignNames decides whether c may have a certificate signed that speaks for names. The func permitted is the user's keyword "names": it
 // returns nil for a name that the keyword permits, and why not for any other.
 //
-// SPEC 4: root "is bound by the CA's policy alone". Everybody else needs at least one name, and each of them permitted.
+// docs/authorization.md, Who may have what signed: root is bound by the policy of the CA alone. Everybody else needs at least one name,
+// and each of them permitted.
 func CanSignNames(c Caller, names []string, permitted func(name string) error) error {
 	if c.May(Root()) == nil {
 		return nil
