@@ -52,10 +52,11 @@ func plan() map[string]room {
 		"internal/client":  {own: []string{"internal/hint"}, never: []string{cli, bolt, etcd}},
 		"cmd/omca":         {own: []string{"", "internal/client", "internal/hint"}, never: []string{bolt, etcd}, outer: true},
 
-		"internal/house":   {},
-		"internal/interop": {own: []string{"*"}, probe: true},
-		"internal/faults":  {own: []string{"*"}, probe: true},
-		"internal/bench":   {own: []string{"*"}, probe: true},
+		"internal/house":       {},
+		"internal/interop":     {own: []string{"*"}, probe: true},
+		"internal/interop/lab": {own: []string{"*"}, probe: true},
+		"internal/faults":      {own: []string{"*"}, probe: true},
+		"internal/bench":       {own: []string{"*"}, probe: true},
 	}
 }
 

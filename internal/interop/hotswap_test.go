@@ -1,0 +1,134 @@
+package interop_test
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"omca/internal/client"
+	"omca/internal/interop/lab"
+)
+
+// TestHotSwap changes the listener's certificate again and again under load:
+// the next handshake has the new one, and nobody notices anything else.
+func TestHotSwap(t *testing.T) {
+	const (
+		changes = 200
+		keep    = 32 // clients that keep their connection
+		again   = 32 // clients that connect for each request
+		// Each client makes so many: much, and yet less than all that the machine
+		// can do, so that what is waited for is not the processor.
+		pause = 80 * time.Millisecond
+	)
+	d := lab.NewHome(t).Start(t, "--log-level", "warn")
+	pair := d.User(t, "alice", "guest:ns1")
+	ctx, cancel := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	var counts [keep + again]atomic.Int64
+	for i := range keep + again {
+		c := d.HTTP(t, pair)
+		transport := c.Transport.(*http.Transport)
+		transport.DisableKeepAlives = i >= keep
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetHTTP1(i%2 == 0)
+		transport.Protocols.SetHTTP2(i%2 == 1)
+		clients.Go(func() {
+			tick := time.NewTicker(pause)
+			defer tick.Stop()
+			for ctx.Err() == nil {
+				if err := whoami(ctx, c, d.URL("/whoami")); err != nil {
+					if ctx.Err() == nil {
+						t.Errorf("client %d, request %d: %v", i, counts[i].Load()+1, err)
+					}
+					return
+				}
+				counts[i].Add(1)
+				select {
+				case <-tick.C:
+				case <-ctx.Done():
+				}
+			}
+		})
+	}
+	defer clients.Wait()
+	defer cancel()
+
+	path, err := client.ParsePath("system/sec/cert")
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, dial := d.Client(t), d.TLS(t, nil)
+	dial.ClientSessionCache = tls.NewLRUClientSessionCache(1) // one that resumes sees the new one too
+	seen := map[string]bool{}
+	for i := 0; i < changes && !t.Failed(); i++ {
+		issued, err := api.CreateCertificate(ctx, path, client.Renewal{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen[issued.Serial] {
+			t.Fatalf("change %d: serial %s again", i, issued.Serial)
+		}
+		seen[issued.Serial] = true
+		if got := presented(t, d, dial); got != issued.Serial {
+			t.Fatalf("change %d: the handshake after it shows serial %s, expected %s", i, got, issued.Serial)
+		}
+	}
+	cancel()
+	clients.Wait()
+	var total int64
+	for i := range counts {
+		n := counts[i].Load()
+		total += n
+		if n < 2 {
+			t.Errorf("client %d had %d answers: it was not there", i, n)
+		}
+	}
+	t.Logf("%d requests during %d changes", total, len(seen))
+}
+
+// whoami makes one request, which must be answered 200.
+func whoami(ctx context.Context, c *http.Client, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := c.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+		return err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("status %s", answer.Status)
+	}
+	return nil
+}
+
+// presented returns the serial number of the certificate that a handshake shows.
+func presented(t *testing.T, d *lab.Daemon, config *tls.Config) string {
+	t.Helper()
+	conn, err := (&tls.Dialer{Config: config}).DialContext(t.Context(), "tcp", d.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial := fmt.Sprintf("%032x", conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber)
+	// A session ticket comes with the first bytes.
+	if _, err := fmt.Fprint(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, conn); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return serial
+}
