@@ -28,8 +28,12 @@ lint:
 script NAME:
     go test ./cmd/omca -run '^TestScripts$/^{{NAME}}$' -v
 
-# the benchmarks of one package: just bench ./pki
-bench PACKAGE="./...":
+# measure a real daemon and keep the figures in docs/performance.md
+bench *FLAGS:
+    go run ./internal/bench -write docs/performance.md {{FLAGS}}
+
+# the benchmarks of one package: just microbench ./pki
+microbench PACKAGE="./...":
     go test -run '^$' -bench . -benchmem {{PACKAGE}}
 
 # look for what breaks a parser: just fuzz ./pki FuzzParsePrivateKey 5m
