@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -64,6 +66,30 @@ func TestConfigPatch(t *testing.T) {
 	got := string(w.do(request{target: at + "ns1/sec/web/config/file", by: "guest1"}).want(http.StatusOK).body)
 	if want := "[DEFAULT]\ncn = web.clu.mycorp\nalt_names = b.clu.mycorp\n"; got != want {
 		t.Errorf("config %q, want %q", got, want)
+	}
+}
+
+// TestConfigPatchAtOnce: of changes made at once none is lost that was answered
+// with 200, and one that could not be made is a conflict.
+func TestConfigPatchAtOnce(t *testing.T) {
+	w := newWorld(t)
+	var writers sync.WaitGroup
+	var made atomic.Int32
+	for _, name := range []string{"a", "b", "c", "d"} {
+		writers.Go(func() {
+			res := w.do(request{method: http.MethodPatch, target: patch("ns1/sec/web", "alt_names+="+name+".clu.mycorp"), by: "admin1"})
+			switch res.status {
+			case http.StatusOK:
+				made.Add(1)
+			default:
+				res.refused(http.StatusConflict)
+			}
+		})
+	}
+	writers.Wait()
+	item := into[ObjectItem](w.do(request{target: at + "ns1/sec/web", by: "admin1"}))
+	if names := strings.Fields(item.Data.Keywords["alt_names"]); made.Load() == 0 || len(names) != int(made.Load()) {
+		t.Errorf("of %d changes made there are %q", made.Load(), names)
 	}
 }
 

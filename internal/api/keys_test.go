@@ -173,6 +173,12 @@ func TestImport(t *testing.T) {
 		return w.do(request{method: http.MethodPost, target: at + "system/sec/cert/data/key?name=" + name, by: "root", body: value, media: "application/octet-stream"})
 	}
 	send(ca.KeyChain, "nope").refused(http.StatusBadRequest, "certificate_chain")
+	// Parts of a set come alone, or what came with them would be lost.
+	part := asJSON(t, KeyEdit{Action: "add", Name: ca.KeyChain, Bytes: []byte(take(ca.KeyChain))})
+	note := asJSON(t, KeyEdit{Action: "add", Name: "x", Bytes: []byte("y")})
+	for _, steps := range []string{part + "," + note, note + "," + part} {
+		w.do(request{method: http.MethodPatch, target: at + "system/sec/cert/data", by: "root", body: "[" + steps + "]"}).refused(http.StatusBadRequest, "one at a time")
+	}
 	res := send(ca.KeyChain, take(ca.KeyChain)).want(http.StatusNoContent)
 	if notice := res.header.Get("Omca-Notice"); !strings.Contains(notice, "pending") || strings.ContainsAny(notice, "\r\n") {
 		t.Errorf("notice %q", notice)

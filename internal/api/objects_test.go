@@ -3,6 +3,8 @@ package api
 import (
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -142,6 +144,14 @@ func TestCreateAsAdminOfSystem(t *testing.T) {
 	w.do(request{target: "/whoami", by: "kid"}).want(http.StatusOK)
 }
 
+// TestForceChecksFirst: what may not be made again is not deleted.
+func TestForceChecksFirst(t *testing.T) {
+	w := newWorld(t)
+	w.key("system/usr/none", "note", "kept")
+	w.do(request{method: http.MethodPost, target: at + "system/usr/none", by: "adminsys", body: `{"force":true,"keywords":["grant=root"]}`}).refused(http.StatusForbidden, "root")
+	w.do(request{target: at + "system/usr/none/data/key?name=note", by: "root"}).want(http.StatusOK)
+}
+
 // TestCreateIsWhole: when the certificate cannot be issued nothing remains.
 func TestCreateIsWhole(t *testing.T) {
 	w := newWorld(t)
@@ -176,6 +186,16 @@ func TestUserElsewhere(t *testing.T) {
 	}
 }
 
+// TestNamespaceCannotBeProbed: who may not create learns nothing of a namespace.
+func TestNamespaceCannotBeProbed(t *testing.T) {
+	w := newWorld(t)
+	there := w.do(request{method: http.MethodPost, target: at + "ns1/sec/x", by: "none"}).problem()
+	absent := w.do(request{method: http.MethodPost, target: at + "ns9/sec/x", by: "none"}).problem()
+	if there.Status != http.StatusForbidden || there.Detail != strings.ReplaceAll(absent.Detail, "ns9", "ns1") {
+		t.Errorf("%q is not %q", there.Detail, absent.Detail)
+	}
+}
+
 func TestSquatter(t *testing.T) {
 	w := newWorld(t)
 	w.do(request{method: http.MethodPost, target: at + "fresh/sec/x", by: "squatter", body: `{"keywords":["o=MyCorp"]}`}).want(http.StatusCreated)
@@ -188,6 +208,25 @@ func TestSquatter(t *testing.T) {
 	w.do(request{method: http.MethodPost, target: at + "fresh/sec/y", by: "late"}).refused(http.StatusForbidden, "fresh")
 	if log := w.log.take(); !strings.Contains(log, `"claimed":"fresh"`) {
 		t.Errorf("the audit trail does not say who claimed: %s", log)
+	}
+}
+
+// TestSquattersAtOnce: a namespace has one first object, and one who claimed it.
+func TestSquattersAtOnce(t *testing.T) {
+	w := newWorld(t)
+	var squatters sync.WaitGroup
+	var made atomic.Int32
+	for _, name := range []string{"s1", "s2", "s3", "s4"} {
+		w.put("system/usr/"+name, "grant=squatter")
+		squatters.Go(func() {
+			if w.do(request{method: http.MethodPost, target: at + "fresh/sec/" + name, by: name}).status == http.StatusCreated {
+				made.Add(1)
+			}
+		})
+	}
+	squatters.Wait()
+	if got := made.Load(); got != 1 {
+		t.Errorf("%d squatters made the first object", got)
 	}
 }
 
