@@ -202,9 +202,8 @@ func down(err error) bool { return errors.Is(err, store.ErrBroken) || errors.Is(
 // Close ends everything that Open began. Run must have returned.
 func (s *Server) Close() error {
 	s.end()
-	err := s.db.Close()
 	s.work.Wait()
-	return err
+	return s.db.Close()
 }
 
 // changed follows the store: whatever was read of the object is forgotten, and

@@ -1,11 +1,14 @@
 package omca
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"os"
 	"time"
 
+	"omca/ca"
 	"omca/internal/api"
 	"omca/internal/object"
 	"omca/pki"
@@ -78,25 +81,39 @@ func (s *Server) requestStop() {
 	}
 }
 
-// Explanation is the readable view of one certificate, and of how long it lives.
+// Explanation is the readable view of one certificate at one time.
 type Explanation struct {
 	pki.CertificateInfo
-	DaysLeft int  `json:"days_left"` // negative when it has expired
-	Valid    bool `json:"valid"`     // within its validity period; nothing else was checked
+	SubjectDN string   `json:"subject_dn"` // "CN=node1,O=MyCorp"
+	IssuerDN  string   `json:"issuer_dn"`
+	Names     []string `json:"names"`     // as the keyword alt_names takes them: "DNS:node1"
+	State     ca.State `json:"state"`     // by its validity alone: nothing else was checked
+	DaysLeft  int      `json:"days_left"` // negative when it has expired
 }
 
-// Explain describes every certificate in PEM text, at the given time.
+// Explain describes every certificate in text, which is PEM, or the DER of one.
 func Explain(text []byte, now time.Time) ([]Explanation, error) {
-	certs, err := pki.ParseCertificates(text)
+	certs, err := readCertificates(text)
 	if err != nil {
 		return nil, err
 	}
 	all := make([]Explanation, len(certs))
 	for i, cert := range certs {
 		all[i] = Explanation{
-			CertificateInfo: pki.Info(cert), DaysLeft: pki.DaysLeft(cert, now),
-			Valid: !now.Before(cert.NotBefore) && !now.After(cert.NotAfter),
+			CertificateInfo: pki.Info(cert), SubjectDN: cert.Subject.String(), IssuerDN: cert.Issuer.String(),
+			Names: pki.NamesOf(cert).Strings(), State: ca.StateAt(cert, now), DaysLeft: pki.DaysLeft(cert, now),
 		}
 	}
 	return all, nil
+}
+
+func readCertificates(text []byte) ([]*x509.Certificate, error) {
+	if bytes.Contains(text, []byte("-----BEGIN ")) {
+		return pki.ParseCertificates(text)
+	}
+	cert, err := x509.ParseCertificate(text)
+	if err != nil {
+		return nil, errors.New("neither PEM nor the DER of a certificate")
+	}
+	return []*x509.Certificate{cert}, nil
 }

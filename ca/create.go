@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 
 	"omca/internal/hint"
 	"omca/pki"
@@ -116,7 +118,13 @@ func (a *Authority) orderFor(ctx context.Context, who usr.Caller, h Holder, key 
 	if o.id, err = holderIdentity(cluster.Name, h); err != nil {
 		return order{}, err
 	}
-	if o.request, err = pki.NewRequest(key.Public(), subject, h.Names); err == nil {
+	names := h.Names
+	if h.Profile == ProfileListener && subject.CommonName == "" && names.Empty() {
+		if subject.CommonName, names, err = a.unnamed(ctx, h); err != nil {
+			return order{}, err
+		}
+	}
+	if o.request, err = pki.NewRequest(key.Public(), subject, names); err == nil {
 		o.request, err = named(o.request, o.profile)
 	}
 	if err != nil {
@@ -133,6 +141,21 @@ func (a *Authority) orderFor(ctx context.Context, who usr.Caller, h Holder, key 
 		o.mayAsk = self.MayAsk
 	}
 	return o, nil
+}
+
+// unnamed gives a server's certificate whose keywords name nobody a name: an
+// older manual creates system/sec/cert-<cluster>, which the listener then
+// serves, before it sets any. The listener goes on answering to its names;
+// any other object has its own name.
+func (a *Authority) unnamed(ctx context.Context, h Holder) (cn string, names pki.Names, err error) {
+	if !strings.HasPrefix(h.Path, PathListener+"-") {
+		return h.Name, names, nil
+	}
+	served, err := a.store.Holder(ctx, PathListener)
+	if errors.Is(err, ErrNotFound) {
+		return h.Name, names, nil
+	}
+	return cmp.Or(served.Subject.CommonName, h.Name), served.Names, err
 }
 
 // constraints are the name constraints of a CA that its keywords bound: the

@@ -65,13 +65,13 @@ func (a *Authority) Import(ctx context.Context, who usr.Caller, path, name strin
 	if err := a.fits(h, chain); err != nil {
 		return Imported{}, fmt.Errorf("%w: %s: %s: %w", ErrInvalid, path, name, err)
 	}
-	pem, err := pki.EncodePrivateKey(key)
-	if err != nil {
-		return Imported{}, err
-	}
 	c := install(h, chain)
-	c.Put[KeyPrivate] = pem
-	c.KeyMade = h.KeyMade && h.PrivateKey != nil && sameKeyPEM(h.PrivateKey, key)
+	if key != nil {
+		if c.Put[KeyPrivate], err = pki.EncodePrivateKey(key); err != nil {
+			return Imported{}, err
+		}
+		c.KeyMade = h.KeyMade && h.PrivateKey != nil && sameKeyPEM(h.PrivateKey, key)
+	}
 	if err := a.store.Commit(ctx, c); err != nil {
 		return Imported{}, err
 	}
@@ -119,8 +119,8 @@ func (a *Authority) parts(h Holder, name string, value []byte) (parts, error) {
 }
 
 // assemble puts the parts together with what is live: the chain in order, and
-// the key of its leaf. What is missing is told in words, and nothing else is
-// returned then.
+// the key of its leaf, nil for a CA whose key is elsewhere. What is missing is
+// told in words, and nothing else is returned then.
 func assemble(h Holder, p parts) (chain []*x509.Certificate, key crypto.Signer, missing []string) {
 	key = p.key
 	if key == nil && h.PrivateKey != nil {
@@ -136,7 +136,7 @@ func assemble(h Holder, p parts) (chain []*x509.Certificate, key crypto.Signer, 
 			return nil, nil, []string{"the certificate_chain that the object has cannot be read: import it too"}
 		}
 	}
-	if key == nil {
+	if key == nil && h.Profile != ProfileCA {
 		missing = append(missing, "private_key is missing")
 	}
 	if len(certs) == 0 {
@@ -148,6 +148,9 @@ func assemble(h Holder, p parts) (chain []*x509.Certificate, key crypto.Signer, 
 	chain, err := pki.OrderChain(certs)
 	if err != nil {
 		return nil, nil, []string{"certificate_chain: " + err.Error()}
+	}
+	if key == nil {
+		return chain, nil, nil // a CA whose key is elsewhere: it is trusted, and signs nothing here
 	}
 	if !pki.SameKey(chain[0].PublicKey, key.Public()) {
 		return nil, nil, []string{fmt.Sprintf("the certificate of %q is for another key (%s) than private_key (%s)",

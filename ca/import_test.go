@@ -139,3 +139,29 @@ func mustChain(t *testing.T, pem []byte) any {
 	}
 	return chain[0].PublicKey
 }
+
+// The chain of a CA whose key is elsewhere is all there is to import; the key,
+// if it comes later, makes it one that signs.
+func TestImportACAWithoutItsKey(t *testing.T) {
+	w, other := bootstrapped(t), bootstrapped(t)
+	w.create("system/sec/ca-external")
+	root := caller(t, "root", "root")
+	got, err := w.Import(t.Context(), root, "system/sec/ca-external", ca.KeyChain, other.value(ca.PathCA, ca.KeyChain))
+	if err != nil || !got.Live {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	w.set("cluster", "cluster.ca=system/sec/ca-external")
+	if trusted, err := w.Trust(t.Context()); err != nil || len(trusted) != 2 {
+		t.Errorf("%d trusted, %v", len(trusted), err)
+	}
+	w.create("ns1/sec/web", "cn=web.example.com", "ca=system/sec/ca-external")
+	if _, err := w.Create(t.Context(), root, "ns1/sec/web", ca.CreateOptions{}); !errors.Is(err, ca.ErrConflict) {
+		t.Errorf("signing without a key: %v", err)
+	}
+	if got, err = w.Import(t.Context(), root, "system/sec/ca-external", ca.KeyPrivate, other.value(ca.PathCA, ca.KeyPrivate)); err != nil || !got.Live {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if _, err := w.Create(t.Context(), root, "ns1/sec/web", ca.CreateOptions{}); err != nil {
+		t.Errorf("signing with the key: %v", err)
+	}
+}

@@ -125,7 +125,7 @@ func unknownKeyword(kind Kind, name string, known []Keyword) error {
 			return hint.With(err, "%q is a keyword of %s", k.Name, join(k.Kinds))
 		}
 	}
-	return err
+	return hint.With(err, "\"omca PATH config doc\" lists the keywords")
 }
 
 const maxName = 128 // bytes in the name of a keyword

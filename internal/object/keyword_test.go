@@ -152,14 +152,14 @@ func TestLookupKeywordRefuses(t *testing.T) {
 		{KindCcfg, "cluster.clr", `for the cluster`, `did you mean "cluster.crl"?`},
 		{KindCcfg, "name", "unknown keyword", `did you mean "cluster.name"?`},
 		{KindCfg, "cn", "unknown keyword", `"cn" is a keyword of sec, usr`},
-		{KindUsr, "env.x", "unknown keyword", ""},
+		{KindUsr, "env.x", "unknown keyword", `"omca PATH config doc" lists the keywords`},
 		{KindUsr, "", "empty keyword", ""},
 		{KindUsr, "cn@node1", `scope "@node1"`, `write "cn"`},
 		{KindUsr, "grant[0]", "by its place", "use grant+=WORD, grant-=WORD or grant=ALL THE WORDS"},
 		{KindUsr, "a b", "character ' '", ""},
 		{KindUsr, "DEFAULT.", "empty before or after", ""},
 		{KindUsr, ".cn", "empty before or after", ""},
-		{KindUsr, "DEFAULT.DEFAULT.cn", "unknown keyword", ""},
+		{KindUsr, "DEFAULT.DEFAULT.cn", "unknown keyword", `"omca PATH config doc" lists the keywords`},
 		{KindUsr, strings.Repeat("x", 129), "129 characters, at most 128", ""},
 	} {
 		_, err := LookupKeyword(tt.kind, tt.name)

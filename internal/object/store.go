@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"omca/ca"
+	"omca/internal/hint"
 	"omca/internal/store"
 )
 
@@ -273,7 +274,7 @@ func (s *Store) entry(ctx context.Context, p Path) (*entry, error) {
 		s.mu.Unlock()
 	}
 	if known.head == nil {
-		return nil, fmt.Errorf("%w: %s does not exist", ca.ErrNotFound, p)
+		return nil, hint.With(fmt.Errorf("%w: %s does not exist", ca.ErrNotFound, p), "\"omca ls\" lists the objects")
 	}
 	return known, nil
 }
