@@ -1,15 +1,18 @@
-package interop
+package interop_test
 
 import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"omca/internal/interop/lab"
 )
 
 // The documentation is run as it stands. In a page,
@@ -100,13 +103,13 @@ func TestSetUp(t *testing.T) {
 
 // TestDocumentation runs every page.
 func TestDocumentation(t *testing.T) {
-	bin := build(t)
+	lookAtSources(t)
 	for _, page := range pages(t) {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()
 			all := blocks(read(t, page))
 			runPrograms(t, all)
-			runScripts(t, bin, page, all)
+			runScripts(t, page, all)
 		})
 	}
 }
@@ -166,14 +169,18 @@ func runPrograms(t *testing.T, all []block) {
 			}
 		}
 		program := filepath.Join(dir, "program")
-		run(t, root(t), "go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", program, "./internal/interop/program")
-		t.Logf("the program of line %d: %s", b.line, run(t, dir, program))
+		lab.Tool(t, "go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", program, "omca/internal/interop/program")
+		c := exec.CommandContext(t.Context(), program)
+		c.Dir = dir
+		if r := lab.Finish(t, c); r.Status != 0 {
+			t.Errorf("the program of line %d: exit status %d\n%s%s", b.line, r.Status, r.Stdout, r.Stderr)
+		}
 	}
 }
 
 // runScripts runs the scripts of a page as one session, and compares what they
 // print with what the page says.
-func runScripts(t *testing.T, bin, page string, all []block) {
+func runScripts(t *testing.T, page string, all []block) {
 	var script strings.Builder
 	for i, b := range all {
 		if b.kind == "sh" {
@@ -183,12 +190,7 @@ func runScripts(t *testing.T, bin, page string, all []block) {
 	if script.Len() == 0 {
 		return
 	}
-	s := newSession(t, bin, script.String())
-	if page == "README.md" {
-		s.dir = root(t)
-	} else {
-		s.startDaemon(t)
-	}
+	s := newSession(t, page, script.String())
 	output, err := s.run(t, script.String())
 	if err != nil {
 		t.Fatalf("%s: %v\nafter %s\n%s", page, err, where(output, page, all), output)
