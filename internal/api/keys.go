@@ -1,7 +1,9 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -230,21 +232,65 @@ func (d *door) edit(ctx context.Context, c *call, edits []object.Edit) error {
 			return err
 		}
 	}
-	first := edits[0]
 	if slices.ContainsFunc(edits, func(e object.Edit) bool { return importing(c.path, e) }) {
 		if len(edits) > 1 {
 			return fmt.Errorf("%w: private_key, certificate and certificate_chain are imported one at a time, in any order", errBadRequest)
 		}
-		if len(first.Value) > object.MaxKeySize {
-			return fmt.Errorf("%w: %s: %d bytes, at most %d", errTooLarge, first.Name, len(first.Value), object.MaxKeySize)
-		}
-		imported, err := d.Authority.Import(ctx, c.who, c.path.String(), first.Name, first.Value)
-		if err == nil && !imported.Live {
-			c.notice("%s: %s is pending: %s", c.path, first.Name, strings.Join(imported.Pending, "; "))
-		}
-		return err
+		return d.importPart(ctx, c, edits[0])
 	}
 	return d.Objects.Edit(ctx, c.path, edits)
+}
+
+// importPart brings one part of a certificate set, and says what came of it.
+func (d *door) importPart(ctx context.Context, c *call, e object.Edit) error {
+	if len(e.Value) > object.MaxKeySize {
+		return fmt.Errorf("%w: %s: %d bytes, at most %d", errTooLarge, e.Name, len(e.Value), object.MaxKeySize)
+	}
+	imported, err := d.Authority.Import(ctx, c.who, c.path.String(), e.Name, e.Value)
+	if err != nil {
+		return err
+	}
+	if !imported.Live {
+		c.notice("%s: %s is pending: %s", c.path, e.Name, strings.Join(imported.Pending, "; "))
+		return nil
+	}
+	orphans, err := d.orphans(ctx, c.path)
+	if err != nil {
+		return fmt.Errorf("imported, but what it ends could not be counted: %w", err)
+	}
+	if orphans > 0 {
+		c.notice("%d certificates that %s signed before are no longer accepted: \"omca certificate ls --issuer %s\" lists them, \"omca PATH certificate create\" reissues each",
+			orphans, c.path, c.path)
+	}
+	return nil
+}
+
+// orphans counts the living certificates that the cluster's CA at p signed with
+// another key than it has now. SPEC 10 wants the operator told.
+func (d *door) orphans(ctx context.Context, p object.Path) (int, error) {
+	own, err := d.Authority.ClusterCA(ctx)
+	if errors.Is(err, ca.ErrNotFound) || err == nil && own != p.String() {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	held, err := d.Authority.Held(ctx, own)
+	if err != nil || len(held.Chain) == 0 {
+		return 0, err
+	}
+	n := 0
+	for r, err := range d.Authority.Records(ctx, ca.Query{Issuer: own}) {
+		if err != nil {
+			return 0, err
+		}
+		// RFC 5280, 4.2.1.1: the authority key identifier tells the keys of one CA
+		// apart; every certificate signed here has it but the CA's own.
+		if !r.Certificate.IsCA && d.Now().Before(r.Certificate.NotAfter) && !bytes.Equal(r.Certificate.AuthorityKeyId, held.Chain[0].SubjectKeyId) {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // importing reports whether the step brings a part of a certificate set.

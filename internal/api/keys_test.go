@@ -201,3 +201,26 @@ func TestImport(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestImportCA: importing another CA says how many certificates it ends.
+func TestImportCA(t *testing.T) {
+	w := newWorld(t)
+	other := newWorld(t)
+	send := func(name string) string {
+		t.Helper()
+		value := other.do(request{target: at + "system/sec/ca/data/key?name=" + name, by: "root"}).want(http.StatusOK).body
+		res := w.do(request{method: http.MethodPut, target: at + "system/sec/ca/data/key?name=" + name, by: "root", body: string(value), media: "text/plain"})
+		return res.want(http.StatusNoContent).header.Get("Omca-Notice")
+	}
+	if notice := send(ca.KeyPrivate); !strings.Contains(notice, "pending") {
+		t.Errorf("notice %q", notice)
+	}
+	if notice := send(ca.KeyChain); !strings.HasPrefix(notice, "2 certificates that system/sec/ca signed before are no longer accepted") {
+		t.Errorf("notice %q", notice)
+	}
+	// The same once more ends nothing more than is ended.
+	w.issue("system/sec/cert")
+	if notice := send(ca.KeyChain); !strings.HasPrefix(notice, "2 certificates") {
+		t.Errorf("notice %q", notice)
+	}
+}

@@ -254,18 +254,17 @@ func (d *door) undo(ctx context.Context, p object.Path, err error) error {
 // settle stores the new object and, where its namespace is new too, gives the
 // caller admin on it.
 func (d *door) settle(ctx context.Context, c *call, config object.Config) error {
-	exists, err := d.Objects.HasNamespace(ctx, c.path.Namespace)
-	if err != nil {
-		return err
-	}
-	if exists {
-		return d.Objects.Create(ctx, c.path, config)
-	}
-	d.claiming.Lock()
-	defer d.claiming.Unlock()
 	claims, err := d.mayCreate(ctx, c.who, c.path)
 	if err != nil {
 		return err
+	}
+	if claims {
+		// Somebody else may have claimed it since the rule of the route said yes.
+		d.claiming.Lock()
+		defer d.claiming.Unlock()
+		if claims, err = d.mayCreate(ctx, c.who, c.path); err != nil {
+			return err
+		}
 	}
 	if err := d.Objects.Create(ctx, c.path, config); err != nil || !claims {
 		return err
