@@ -51,13 +51,12 @@ type Store struct {
 	now  func() time.Time
 	log  *slog.Logger
 
-	mu      sync.Mutex
-	epoch   uint64          // counts changes, so that a read that raced with one is not kept
-	heads   map[Path]*entry // what was read since it last changed
-	applied int64           // revision up to which the watch has been followed
-	moved   chan struct{}   // closed and replaced whenever applied grows
-	tell    []func(Path)    // who wants to know of changes
-	gone    error           // why the watch ended; nil while it goes on
+	watch *follower    // of the objects
+	tell  []func(Path) // who wants to know of their changes
+
+	mu    sync.Mutex
+	epoch uint64          // counts changes, so that a read that raced with one is not kept
+	heads map[Path]*entry // what was read since it last changed
 
 	counting sync.Mutex
 	counted  bool         // records is the size of the inventory
@@ -105,10 +104,9 @@ func OpenStore(ctx context.Context, c StoreConfig) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{
-		db: c.Store, keys: keys, now: c.Now, log: c.Log,
-		heads: make(map[Path]*entry), applied: rev, moved: make(chan struct{}),
-	}, nil
+	s := &Store{db: c.Store, keys: keys, now: c.Now, log: c.Log, heads: make(map[Path]*entry)}
+	s.watch = newFollower(c.Store, prefixObject, rev, s.changed, s.lost)
+	return s, nil
 }
 
 // openKeyring reads the wrapped data keys. Two processes that open an empty
@@ -142,68 +140,46 @@ func openKeyring(ctx context.Context, db store.Store, master Master) (*Keyring, 
 // must not commit: the commits wait for it. Register before Run.
 func (s *Store) OnChange(tell func(Path)) { s.tell = append(s.tell, tell) }
 
-// Run follows the watch until ctx is done. Commits return only while it runs.
-func (s *Store) Run(ctx context.Context) error {
-	for {
-		err := s.follow(ctx)
-		if !errors.Is(err, store.ErrCompacted) {
-			s.mu.Lock()
-			s.gone = err
-			close(s.moved)
-			s.mu.Unlock()
-			return err
-		}
-		rev, err := s.db.Rev(ctx)
-		if err != nil {
-			return err
-		}
-		s.log.WarnContext(ctx, "watch fell behind", "revision", rev)
-		s.apply(rev, []Path{{}})
-	}
-}
+// Run follows the store until ctx is done. Commits return only while it runs.
+func (s *Store) Run(ctx context.Context) error { return s.watch.run(ctx) }
 
-func (s *Store) follow(ctx context.Context) error {
-	s.mu.Lock()
-	after := s.applied
-	s.mu.Unlock()
-	for change, err := range s.db.Watch(ctx, prefixObject, after) {
+// changed forgets what was known of the objects of a change, and tells.
+func (s *Store) changed(change store.Change) error {
+	paths := make([]Path, 0, len(change.Events))
+	for _, e := range change.Events {
+		p, err := ParsePath(e.Key[len(prefixObject):])
 		if err != nil {
-			return err
+			return fmt.Errorf("watching %q: %w", e.Key, err)
 		}
-		paths := make([]Path, 0, len(change.Events))
-		for _, e := range change.Events {
-			p, err := ParsePath(e.Key[len(prefixObject):])
-			if err != nil {
-				return fmt.Errorf("watching %q: %w", e.Key, err)
-			}
-			paths = append(paths, p)
-		}
-		s.apply(change.Rev, paths)
+		paths = append(paths, p)
 	}
-	return ctx.Err()
-}
-
-// apply forgets what was known of paths, tells, and lets the commits up to rev return.
-func (s *Store) apply(rev int64, paths []Path) {
 	s.mu.Lock()
 	s.epoch++
 	for _, p := range paths {
-		if p.IsZero() {
-			clear(s.heads)
-		}
 		delete(s.heads, p)
 	}
 	s.mu.Unlock()
+	s.tellAll(paths)
+	return nil
+}
+
+// lost forgets everything: there were changes that this process has not seen.
+func (s *Store) lost(ctx context.Context) error {
+	s.log.WarnContext(ctx, "watch fell behind")
+	s.mu.Lock()
+	s.epoch++
+	clear(s.heads)
+	s.mu.Unlock()
+	s.tellAll([]Path{{}})
+	return nil
+}
+
+func (s *Store) tellAll(paths []Path) {
 	for _, p := range paths {
 		for _, tell := range s.tell {
 			tell(p)
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.applied = rev
-	close(s.moved)
-	s.moved = make(chan struct{})
 }
 
 // commit makes tx durable and, when it touches an object, waits until this
@@ -213,25 +189,10 @@ func (s *Store) commit(ctx context.Context, tx store.Tx) error {
 	if err != nil {
 		return fromStore(err)
 	}
-	if !touchesObject(tx) {
-		return nil
+	if touchesObject(tx) {
+		return s.watch.wait(ctx, rev)
 	}
-	for {
-		s.mu.Lock()
-		applied, moved, gone := s.applied, s.moved, s.gone
-		s.mu.Unlock()
-		if applied >= rev {
-			return nil
-		}
-		if gone != nil {
-			return fmt.Errorf("committed, but this process no longer follows the store: %w", gone)
-		}
-		select {
-		case <-moved:
-		case <-ctx.Done():
-			return fmt.Errorf("committed, but not seen yet: %w", ctx.Err())
-		}
-	}
+	return nil
 }
 
 // touchesObject reports whether the watch will show tx. Objects are deleted

@@ -1,0 +1,103 @@
+package object
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"omca/internal/store"
+)
+
+// A follower applies the changes under one prefix, in order, and lets those
+// wait who must not go on before theirs has been applied.
+type follower struct {
+	db     store.Store
+	prefix string
+	apply  func(store.Change) error
+	lost   func(context.Context) error // the store no longer has every change: start from what is there
+
+	mu      sync.Mutex
+	applied int64         // revision up to which the store has been followed
+	moved   chan struct{} // closed and replaced whenever applied grows
+	gone    error         // why run ended; nil while it goes on
+}
+
+// newFollower follows what comes after the revision.
+func newFollower(db store.Store, prefix string, after int64, apply func(store.Change) error, lost func(context.Context) error) *follower {
+	return &follower{db: db, prefix: prefix, apply: apply, lost: lost, applied: after, moved: make(chan struct{})}
+}
+
+// run follows until ctx is done, or the store or apply fails.
+func (f *follower) run(ctx context.Context) error {
+	for {
+		err := f.follow(ctx)
+		if errors.Is(err, store.ErrCompacted) {
+			err = f.skip(ctx)
+		}
+		if err != nil {
+			f.mu.Lock()
+			f.gone = err
+			close(f.moved)
+			f.mu.Unlock()
+			return err
+		}
+	}
+}
+
+func (f *follower) follow(ctx context.Context) error {
+	f.mu.Lock()
+	after := f.applied
+	f.mu.Unlock()
+	for change, err := range f.db.Watch(ctx, f.prefix, after) {
+		if err != nil {
+			return err
+		}
+		if err := f.apply(change); err != nil {
+			return err
+		}
+		f.advance(change.Rev)
+	}
+	return ctx.Err()
+}
+
+// skip goes on from the current revision, of which lost makes the best.
+func (f *follower) skip(ctx context.Context) error {
+	rev, err := f.db.Rev(ctx)
+	if err != nil {
+		return err
+	}
+	if err := f.lost(ctx); err != nil {
+		return err
+	}
+	f.advance(rev)
+	return nil
+}
+
+func (f *follower) advance(rev int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.applied = rev
+	close(f.moved)
+	f.moved = make(chan struct{})
+}
+
+// wait returns once the change with that revision has been applied.
+func (f *follower) wait(ctx context.Context, rev int64) error {
+	for {
+		f.mu.Lock()
+		applied, moved, gone := f.applied, f.moved, f.gone
+		f.mu.Unlock()
+		switch {
+		case applied >= rev:
+			return nil
+		case gone != nil:
+			return fmt.Errorf("committed, but this process no longer follows the store: %w", gone)
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("committed, but not seen yet: %w", ctx.Err())
+		}
+	}
+}
