@@ -193,7 +193,7 @@ func (d *door) postConfigFile(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	if err := d.makeObject(ctx, c, config); err != nil {
+	if err := d.makeObject(ctx, c, config, d.settle); err != nil {
 		return response{}, err
 	}
 	return noContent()

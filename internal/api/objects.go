@@ -187,12 +187,11 @@ func (d *door) createObject(ctx context.Context, c *call) (response, error) {
 	if config, _, err = config.Apply(object.Update{Set: exprs}); err != nil {
 		return response{}, err
 	}
+	store := d.settle
 	if exists {
-		if err := d.clear(ctx, c, config); err != nil {
-			return response{}, err
-		}
+		store = d.replace
 	}
-	if err := d.makeObject(ctx, c, config); err != nil {
+	if err := d.makeObject(ctx, c, config, store); err != nil {
 		return response{}, err
 	}
 	return reply(http.StatusCreated, Created{Object: c.path.String(), Created: true, IsChanged: true})
@@ -214,24 +213,14 @@ func (d *door) updateObject(ctx context.Context, c *call, exprs []object.Expr) (
 	return reply(http.StatusOK, Created{Object: c.path.String(), IsChanged: changed || issued})
 }
 
-// clear deletes the object of the call, once the caller may make it again with config.
-func (d *door) clear(ctx context.Context, c *call, config object.Config) error {
-	if err := deletable(c.path); err != nil {
-		return err
-	}
-	if err := d.maySet(ctx, c.who, config, object.NewConfig(c.path).Changed(config)); err != nil {
-		return err
-	}
-	return d.Objects.Delete(ctx, c.path)
-}
-
-// makeObject makes the object of the call, with all that a new one gets, or nothing.
-func (d *door) makeObject(ctx context.Context, c *call, config object.Config) error {
+// makeObject makes the object of the call, with all that a new one gets, or
+// nothing. It is store that puts it where it belongs.
+func (d *door) makeObject(ctx context.Context, c *call, config object.Config, store func(context.Context, *call, object.Config) error) error {
 	changed := object.NewConfig(c.path).Changed(config)
 	if err := d.maySet(ctx, c.who, config, changed); err != nil {
 		return err
 	}
-	if err := d.settle(ctx, c, config); err != nil {
+	if err := store(ctx, c, config); err != nil {
 		return err
 	}
 	c.note(slog.String("keywords", strings.Join(changed, " ")))
@@ -249,6 +238,18 @@ func (d *door) undo(ctx context.Context, p object.Path, err error) error {
 		return fmt.Errorf("%w, and what there is of it could not be removed", err)
 	}
 	return err
+}
+
+// replace stores the object in place of the one that is there. Its namespace
+// is the caller's as before, even when there is nothing else in it.
+func (d *door) replace(ctx context.Context, c *call, config object.Config) error {
+	if err := deletable(c.path); err != nil {
+		return err
+	}
+	if err := d.Objects.Delete(ctx, c.path); err != nil {
+		return err
+	}
+	return d.Objects.Create(ctx, c.path, config)
 }
 
 // settle stores the new object and, where its namespace is new too, gives the

@@ -152,6 +152,16 @@ func TestForceChecksFirst(t *testing.T) {
 	w.do(request{target: at + "system/usr/none/data/key?name=note", by: "root"}).want(http.StatusOK)
 }
 
+// TestForceInOwnNamespace: the only object of a namespace can be recreated.
+func TestForceInOwnNamespace(t *testing.T) {
+	w := newWorld(t)
+	w.do(request{method: http.MethodPost, target: at + "ns1/cfg/plain/action/delete", by: "root"}).want(http.StatusOK)
+	w.do(request{method: http.MethodPost, target: at + "ns1/sec/web", by: "admin1", body: `{"force":true}`}).want(http.StatusCreated)
+	if keys := into[DataKeyList](w.do(request{target: at + "ns1/sec/web/data/keys", by: "admin1"})).Items; len(keys) != 0 {
+		t.Errorf("force left %v", keys)
+	}
+}
+
 // TestCreateIsWhole: when the certificate cannot be issued nothing remains.
 func TestCreateIsWhole(t *testing.T) {
 	w := newWorld(t)
