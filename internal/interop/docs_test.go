@@ -152,6 +152,19 @@ func TestCitations(t *testing.T) {
 	}
 }
 
+// TestUnit asks systemd what it thinks of the unit.
+func TestUnit(t *testing.T) {
+	lab.Require(t, "systemd-analyze")
+	text := strings.ReplaceAll(read(t, "docs/omca.service"), "/usr/local/bin/omca", lab.Binary(t))
+	unit := filepath.Join(t.TempDir(), "omca.service")
+	if err := os.WriteFile(unit, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := lab.TryTool(t, "systemd-analyze", "verify", unit); r.Status != 0 || r.Stderr != "" {
+		t.Errorf("exit status %d\n%s", r.Status, r.Stderr)
+	}
+}
+
 // runPrograms builds and runs the Go programs of a page, as if they were a
 // command of this module.
 func runPrograms(t *testing.T, all []block) {
