@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"omca/ca"
+	"omca/internal/hint"
 	"omca/internal/object"
 	"omca/usr"
 )
@@ -46,12 +47,22 @@ func (s *Server) makeCluster(ctx context.Context) error {
 	}
 	err := s.create(ctx, object.ClusterPath(), []string{"cluster.name=" + name, "cluster.id=" + newUUID(), "cluster.nodes=" + s.config.NodeName})
 	if errors.Is(err, object.ErrExists) {
-		return nil
+		return s.keepsItsName(ctx)
 	}
 	if err == nil {
 		s.config.Log.InfoContext(ctx, "cluster created", "name", name)
 	}
 	return err
+}
+
+// keepsItsName refuses a name that would have been for the first start: the
+// certificates carry the one that the cluster has.
+func (s *Server) keepsItsName(ctx context.Context) error {
+	c, err := s.objects.Cluster(ctx)
+	if err != nil || s.config.ClusterName == "" || s.config.ClusterName == c.Name {
+		return err
+	}
+	return hint.With(fmt.Errorf("the cluster is called %q already, not %q", c.Name, s.config.ClusterName), "leave the name out: it is for the first start")
 }
 
 // makeHolder makes the object if need be, and its certificate if it has none.

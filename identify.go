@@ -69,6 +69,9 @@ func (s *Server) identify(r *http.Request) (usr.Caller, error) {
 	if err != nil {
 		return usr.Caller{}, err
 	}
+	if !id.IssuedAt.IsZero() && id.IssuedAt.Before(u.Created) {
+		return usr.Caller{}, fmt.Errorf("%w: certificate %s is that of an earlier user %q", usr.ErrUnauthenticated, id.Serial, u.Name)
+	}
 	if err := admit(u, r.RemoteAddr); err != nil {
 		return usr.Caller{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
 	}

@@ -143,18 +143,28 @@ func BenchmarkIssueHTTPS(b *testing.B) {
 		b.Fatal(err)
 	}
 	c := r.client(b, "bench", "root")
-	for b.Loop() {
-		answer, err := c.Post("https://"+r.address+"/api/certificate", "application/json", bytes.NewReader(body))
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, err := io.Copy(io.Discard, answer.Body); err != nil || answer.StatusCode != http.StatusCreated {
-			b.Fatal(answer.Status, err)
-		}
-		if err := answer.Body.Close(); err != nil {
-			b.Fatal(err)
-		}
+	transport, ok := c.Transport.(*http.Transport)
+	if !ok {
+		b.Fatal("no transport")
 	}
+	transport.MaxConnsPerHost, transport.MaxIdleConnsPerHost = 0, 32
+	b.SetParallelism(16) // 32 connections on two processors
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			answer, err := c.Post("https://"+r.address+"/api/certificate", "application/json", bytes.NewReader(body))
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			if _, err := io.Copy(io.Discard, answer.Body); err != nil || answer.StatusCode != http.StatusCreated {
+				b.Error(answer.Status, err)
+			}
+			if err := answer.Body.Close(); err != nil {
+				b.Error(err)
+			}
+		}
+	})
 }
 
 // BenchmarkWhoami profiles the cheapest authenticated request.

@@ -140,7 +140,7 @@ func (s *Server) compose(ctx context.Context) error {
 		}
 	})
 	if err := s.bootstrap(ctx); err != nil {
-		return fmt.Errorf("first start: %w", err)
+		return err
 	}
 	s.handler, err = api.New(api.Config{
 		Authority: s.authority, Objects: s.objects, Identify: s.identify,

@@ -64,7 +64,10 @@ func TestOpenMakesWhatIsMissingOnce(t *testing.T) {
 			t.Errorf("%q has mode %04o", name, mode)
 		}
 	}
-	again := open(t, omca.Config{Home: home, ClusterName: "others"})
+	if _, err := omca.Open(t.Context(), omca.Config{Home: home, ClusterName: "others"}); err == nil || !strings.Contains(err.Error(), `"testers"`) {
+		t.Errorf("another name for a cluster that has one: %v", err)
+	}
+	again := open(t, omca.Config{Home: home, ClusterName: "testers"})
 	defer again.Close()
 	if second := status(t, again); second.CASHA256 != first.CASHA256 || second.ListenerSerial != first.ListenerSerial || second.Cluster != "testers" {
 		t.Errorf("the second start changed something: %+v, then %+v", first, second)
@@ -223,6 +226,10 @@ func TestCallers(t *testing.T) {
 	local(t, r.Server, "POST", path+"/action/delete", nil)
 	if got := ask(); got == http.StatusOK {
 		t.Error("a deleted user was let in")
+	}
+	local(t, r.Server, "POST", path, map[string]any{"keywords": []string{"grant=root"}})
+	if got := ask(); got == http.StatusOK {
+		t.Error("the certificate of a deleted user is taken for that of a new one of the same name")
 	}
 	nobody := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: r.pool, ServerName: "localhost"}}}
 	defer nobody.CloseIdleConnections()

@@ -53,6 +53,12 @@ func (a *Authority) Create(ctx context.Context, who usr.Caller, path string, opt
 	if err != nil {
 		return Issued{}, err
 	}
+	return a.issueTo(ctx, h, o, key, made)
+}
+
+// issueTo issues o and installs the certificate, its chain and its key in h,
+// in one commit.
+func (a *Authority) issueTo(ctx context.Context, h Holder, o order, key crypto.Signer, made bool) (Issued, error) {
 	chain := func(cert *x509.Certificate) []*x509.Certificate {
 		return append([]*x509.Certificate{cert}, o.issuer.set.chain...)
 	}
@@ -66,9 +72,9 @@ func (a *Authority) Create(ctx context.Context, who usr.Caller, path string, opt
 		return c
 	})
 	if err != nil {
-		return Issued{}, fmt.Errorf("%s: %w", path, err)
+		return Issued{}, fmt.Errorf("%s: %w", h.Path, err)
 	}
-	return Issued{Path: path, Certificate: cert, Chain: chain(cert)}, nil
+	return Issued{Path: h.Path, Certificate: cert, Chain: chain(cert)}, nil
 }
 
 // install is the change that makes chain the live certificate of h. Whatever
@@ -240,6 +246,6 @@ func (a *Authority) makeKey(ctx context.Context, who usr.Caller, h Holder) (cryp
 	if err := a.store.Commit(ctx, c); err != nil {
 		return nil, fmt.Errorf("%s: private_key: %w", h.Path, err)
 	}
-	a.log.InfoContext(ctx, "key made", "path", h.Path, "key", pki.DescribeKey(key.Public()), "by", who.Name, "auth", who.Method, "address", who.Address)
+	a.log.InfoContext(ctx, "key made", "path", h.Path, "key", pki.DescribeKey(key.Public()), "by", who.Name, "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
 	return key, nil
 }

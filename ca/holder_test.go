@@ -244,6 +244,27 @@ func TestRenewDue(t *testing.T) {
 	}
 }
 
+// Whoever may set keywords of an object does not thereby get other names
+// signed, by waiting for the renewal that nobody asks for.
+func TestRenewalKeepsTheNamesThatWereGranted(t *testing.T) {
+	w := bootstrapped(t)
+	w.create("ns1/sec/web", "cn=web.example.com", "validity=30d")
+	first := w.mustIssue("ns1/sec/web").Certificate
+	w.set("ns1/sec/web", "cn=vault.example.com", "alt_names=vault.example.com")
+	w.now = ca.DueAt(first.NotBefore, first.NotAfter)
+	if _, err := w.RenewDue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second, _, err := w.Serving(t.Context(), "ns1/sec/web")
+	if err != nil || second[0].Equal(first) {
+		t.Fatalf("not renewed: %v", err)
+	}
+	if got := second[0]; got.Subject.String() != first.Subject.String() || strings.Join(got.DNSNames, " ") != strings.Join(first.DNSNames, " ") ||
+		got.URIs[0].String() != first.URIs[0].String() {
+		t.Errorf("renewed as %s %v %v, was %s %v %v", got.Subject, got.DNSNames, got.URIs, first.Subject, first.DNSNames, first.URIs)
+	}
+}
+
 func TestSigningRequest(t *testing.T) {
 	w := bootstrapped(t)
 	w.create("ns1/sec/web", "cn=vip.clu.mycorp", "alt_names=node1.clu.mycorp 192.0.2.1", "email=support@mycorp", "c=FR", "o=MyCorp")
@@ -289,6 +310,9 @@ func TestRecordsInOrder(t *testing.T) {
 	}
 	if got := w.records(ca.Query{ExpiresBefore: w.now.Add(25 * 24 * time.Hour)}); len(got) != 2 {
 		t.Errorf("%d expire within 25 days, want 2", len(got))
+	}
+	if got := w.records(ca.Query{ExpiresAfter: w.now.Add(15 * 24 * time.Hour), ExpiresBefore: w.now.Add(25 * 24 * time.Hour)}); len(got) != 1 || got[0].Owner != "system/usr/u2" {
+		t.Errorf("%d expire between 15 and 25 days, want one", len(got))
 	}
 	if got := w.records(ca.Query{Profile: "usr"}); len(got) != 3 {
 		t.Errorf("%d user certificates, want 3", len(got))

@@ -7,14 +7,16 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"omca/pki"
 )
 
 // Identity says whom a verified client certificate speaks for.
 type Identity struct {
-	User   string // name of system/usr/NAME
-	Serial pki.Serial
+	User     string // name of system/usr/NAME
+	Serial   pki.Serial
+	IssuedAt time.Time // when it was issued here; zero for another PKI's
 }
 
 // Trust returns the certificates that client certificates may chain to: the
@@ -90,15 +92,23 @@ func (a *Authority) Identify(ctx context.Context, chain []*x509.Certificate) (Id
 		return Identity{}, fmt.Errorf("%w: an external CA marked the certificate as one of this cluster", ErrInvalid)
 	case !marked:
 		return Identity{}, fmt.Errorf("%w: the certificate is not marked as a user's", ErrInvalid)
-	case own.made:
-		if ours, err := a.recorded(ctx, leaf); err != nil || !ours {
-			return Identity{}, errors.Join(fmt.Errorf("%w: the certificate is not in the inventory", ErrInvalid), err)
+	}
+	id := Identity{User: user, Serial: pki.SerialOf(leaf)}
+	if own != nil {
+		r, err := a.store.Record(ctx, id.Serial)
+		switch {
+		case err == nil && r.Certificate.Equal(leaf):
+			id.IssuedAt = r.IssuedAt
+		case err != nil && !errors.Is(err, ErrNotFound):
+			return Identity{}, err
+		case own.made:
+			return Identity{}, fmt.Errorf("%w: the certificate is not in the inventory", ErrInvalid)
 		}
 	}
 	if user == "" || user != leaf.Subject.CommonName {
 		return Identity{}, fmt.Errorf("%w: the certificate has common name %q and is marked for user %q", ErrInvalid, leaf.Subject.CommonName, user)
 	}
-	return Identity{User: user, Serial: pki.SerialOf(leaf)}, nil
+	return id, nil
 }
 
 // ownIssuer returns the cluster's CA when cert is its certificate, else nil.

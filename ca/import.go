@@ -58,7 +58,7 @@ func (a *Authority) Import(ctx context.Context, who usr.Caller, path, name strin
 		if err := a.store.Commit(ctx, c); err != nil {
 			return Imported{}, err
 		}
-		a.log.InfoContext(ctx, "import pending", "path", path, "key", name, "by", who.Name, "auth", who.Method, "address", who.Address)
+		a.log.InfoContext(ctx, "import pending", "path", path, "key", name, "by", who.Name, "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
 		return Imported{Pending: missing}, nil
 	}
 	chain = pki.WithoutRoot(chain) // whoever trusts the root has it
@@ -76,7 +76,7 @@ func (a *Authority) Import(ctx context.Context, who usr.Caller, path, name strin
 		return Imported{}, err
 	}
 	a.log.InfoContext(ctx, "imported", "path", path, "serial", pki.SerialOf(chain[0]), "subject", chain[0].Subject.String(),
-		"not_after", chain[0].NotAfter, "by", who.Name, "auth", who.Method, "address", who.Address)
+		"not_after", chain[0].NotAfter, "by", who.Name, "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
 	return Imported{Live: true}, nil
 }
 

@@ -197,7 +197,7 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 // audit writes the line that says what was issued, to whom and by whom.
 func (a *Authority) audit(ctx context.Context, o order, cert *x509.Certificate) {
 	a.log.InfoContext(ctx, "issued", "serial", pki.SerialOf(cert), "profile", o.profile.Name, "subject", cert.Subject.String(),
-		"owner", o.owner, "issuer", o.issuer.path, "not_after", cert.NotAfter, "by", o.who.Name, "auth", o.who.Method, "address", o.who.Address)
+		"owner", o.owner, "issuer", o.issuer.path, "not_after", cert.NotAfter, "by", o.who.Name, "auth", o.who.Method, "address", o.who.Address, "request_id", o.who.RequestID)
 }
 
 // granted checks the names and the use that o asks for: against the policy of

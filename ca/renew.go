@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"omca/pki"
 )
 
 // DueAt is when a certificate renews itself: at two thirds of its life.
@@ -59,7 +61,16 @@ func (a *Authority) renewHolder(ctx context.Context, path string) (time.Time, er
 	if a.now().Before(due) {
 		return due, nil
 	}
-	issued, err := a.Create(ctx, a.self, path, CreateOptions{})
+	o, err := a.orderFor(ctx, a.self, h, have.key)
+	if err != nil {
+		return due, err
+	}
+	// Nobody asked, so nobody's grants were looked at: it is the certificate
+	// that was granted, again, and not what the keywords have come to say.
+	if o.request, err = pki.RequestAgain(leaf, have.key.Public()); err != nil {
+		return due, err
+	}
+	issued, err := a.issueTo(ctx, h, o, have.key, h.KeyMade)
 	if err != nil {
 		return due, err
 	}

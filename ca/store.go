@@ -66,8 +66,9 @@ type Query struct {
 	Owner         string
 	Issuer        string
 	Profile       string
-	ExpiresBefore time.Time // zero: no bound
-	After         string    // a cursor: only records behind the one it names
+	ExpiresAfter  time.Time // zero: no bound, like the next
+	ExpiresBefore time.Time
+	After         string // a cursor: only records behind the one it names
 }
 
 // Cluster is what the authority needs to know about the cluster.

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -114,6 +115,19 @@ func checkAttributes(tbs []byte) error {
 		seen[string(oid)] = true
 	}
 	return nil
+}
+
+// RequestAgain returns the request that cert is the answer to, for the key
+// pub: its subject and its names, less the SPIFFE ID that the authority gave.
+// It renews a certificate as it is. Errors: ErrInvalid.
+func RequestAgain(cert *x509.Certificate, pub crypto.PublicKey) (Request, error) {
+	subject, err := subjectOf(cert.Subject)
+	if err != nil {
+		return Request{}, err
+	}
+	names := NamesOf(cert)
+	names.URI = slices.DeleteFunc(names.URI, func(uri string) bool { return strings.HasPrefix(uri, "spiffe://") })
+	return NewRequest(pub, subject, names)
 }
 
 // PublicKey returns the key to certify.

@@ -16,7 +16,7 @@ type daemon interface {
 
 // openStore opens the authority for one command.
 func openStore(ctx context.Context, p place) (store, error) {
-	s, err := omca.Open(ctx, omca.Config{Home: p.home, PassphraseFile: p.passphraseFile, Version: version(), Now: time.Now})
+	s, err := omca.Open(ctx, omca.Config{Home: p.home, PassphraseFile: p.passphraseFile, Version: version(), Now: time.Now, Log: auditLog(p.home)})
 	if err != nil {
 		return nil, locked(err)
 	}

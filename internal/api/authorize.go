@@ -79,7 +79,7 @@ func looksAround() rule {
 	return rule{says: "guest on any namespace", check: func(_ context.Context, c *call) error { return guestSomewhere(c.who) }}
 }
 
-// measures is for the metrics: SPEC 8, "`/metrics` needs `guest` or a loopback caller".
+// measures is for the metrics (docs/authorization.md, Who may read).
 func (d *door) measures() rule {
 	return rule{says: "guest on any namespace, or a caller on this machine", public: true, check: func(_ context.Context, c *call) error {
 		if onLoopback(c.request) {

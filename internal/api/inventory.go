@@ -124,7 +124,8 @@ func (d *door) selection(c *call) (q ca.Query, limit int, err error) {
 		if err != nil {
 			return q, 0, fmt.Errorf("%w: expiring: %w", errBadRequest, err)
 		}
-		q.ExpiresBefore = d.Now().Add(within)
+		// What has expired is no longer expiring.
+		q.ExpiresAfter, q.ExpiresBefore = d.Now(), d.Now().Add(within)
 	}
 	if text := c.query.Get("limit"); text != "" {
 		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > defaultPage {
@@ -157,8 +158,7 @@ func (d *door) listCertificates(ctx context.Context, c *call) (response, error) 
 			break
 		}
 		looked, cursor = looked+1, r.Cursor
-		// What has expired is no longer expiring.
-		if !q.ExpiresBefore.IsZero() && now.After(r.Certificate.NotAfter) || !mayReadOwner(c.who, r.Owner) {
+		if !mayReadOwner(c.who, r.Owner) {
 			continue
 		}
 		list.Items = append(list.Items, recordOf(r.Record, now))

@@ -232,6 +232,9 @@ func (d *door) edit(ctx context.Context, c *call, edits []object.Edit) error {
 			return err
 		}
 	}
+	if err := d.keepsItsSet(ctx, c.path, edits); err != nil {
+		return err
+	}
 	if slices.ContainsFunc(edits, func(e object.Edit) bool { return importing(c.path, e) }) {
 		if len(edits) > 1 {
 			return fmt.Errorf("%w: private_key, certificate and certificate_chain are imported one at a time, in any order", errBadRequest)
@@ -239,6 +242,21 @@ func (d *door) edit(ctx context.Context, c *call, edits []object.Edit) error {
 		return d.importPart(ctx, c, edits[0])
 	}
 	return d.Objects.Edit(ctx, c.path, edits)
+}
+
+// keepsItsSet refuses to take away a part of the certificate set that the
+// cluster signs with or that the listener presents.
+func (d *door) keepsItsSet(ctx context.Context, p object.Path, edits []object.Edit) error {
+	taken := slices.IndexFunc(edits, func(e object.Edit) bool { return e.Action == object.Remove && ca.Imports(e.Name) })
+	if taken < 0 {
+		return nil
+	}
+	use, err := d.inUse(ctx, p)
+	if err != nil || use == "" {
+		return err
+	}
+	return hint.With(fmt.Errorf("%w: %s is %s: its %s cannot be removed", ca.ErrConflict, p, use, edits[taken].Name),
+		"replace it with \"omca %s key change --name %s --from FILE\"", p, edits[taken].Name)
 }
 
 // importPart brings one part of a certificate set, and says what came of it.
@@ -266,7 +284,7 @@ func (d *door) importPart(ctx context.Context, c *call, e object.Edit) error {
 }
 
 // orphans counts the living certificates that the cluster's CA at p signed with
-// another key than it has now. SPEC 10 wants the operator told.
+// another key than it has now. The operator is told (docs/external-pki.md).
 func (d *door) orphans(ctx context.Context, p object.Path) (int, error) {
 	own, err := d.Authority.ClusterCA(ctx)
 	if errors.Is(err, ca.ErrNotFound) || err == nil && own != p.String() {
@@ -337,7 +355,7 @@ func writable(p object.Path, name string) error {
 		return hint.With(fmt.Errorf("%w: key %q belongs to the certificate and cannot be written", errBadRequest, name),
 			"\"omca %s certificate create\" makes a new one", p)
 	case name == keyPassword && p.Kind == object.KindUsr:
-		// SPEC 5: it is hashed when it is set. Kept as it comes it would be readable.
+		// Kept as it comes it would be readable.
 		return hint.With(fmt.Errorf("%w: passwords are not supported by this version", errBadRequest), "users call with their certificate")
 	}
 	return nil

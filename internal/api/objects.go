@@ -157,7 +157,7 @@ func keyInfos(o object.Object) []KeyInfo {
 	return keys
 }
 
-// createObject is SPEC 10: what is not there is made, what is there gets the
+// createObject makes a path what the call says: what is not there is made, what is there gets the
 // keywords, and force begins from nothing.
 func (d *door) createObject(ctx context.Context, c *call) (response, error) {
 	want, err := decode[CreateRequest](c)
@@ -243,7 +243,7 @@ func (d *door) undo(ctx context.Context, p object.Path, err error) error {
 // replace stores the object in place of the one that is there. Its namespace
 // is the caller's as before, even when there is nothing else in it.
 func (d *door) replace(ctx context.Context, c *call, config object.Config) error {
-	if err := deletable(c.path); err != nil {
+	if err := d.deletable(ctx, c.path); err != nil {
 		return err
 	}
 	if err := d.Objects.Delete(ctx, c.path); err != nil {
@@ -277,10 +277,9 @@ func (d *door) settle(ctx context.Context, c *call, config object.Config) error 
 	return nil
 }
 
-// claim gives the caller admin on the namespace of the call. SPEC 6: "`squatter`
-// may create objects in a namespace that does not exist yet and then gets
-// `admin:<ns>`". What the caller's object holds counts, not what the caller
-// came with: a token may hold less.
+// claim gives the caller admin on the namespace of the call, as a squatter
+// earns it (docs/authorization.md, New namespaces). What the caller's object
+// holds counts, not what the caller came with: a token may hold less.
 func (d *door) claim(ctx context.Context, c *call) error {
 	self, err := object.UserPath(c.who.Name)
 	if err != nil {
@@ -299,7 +298,8 @@ func (d *door) claim(ctx context.Context, c *call) error {
 	})
 }
 
-// firstCertificate gives a user its certificate and key: SPEC 10, "at once".
+// firstCertificate gives a user its certificate and key at once
+// (docs/issuing.md, For a user).
 func (d *door) firstCertificate(ctx context.Context, c *call) (issued bool, err error) {
 	if c.path.Kind != object.KindUsr {
 		return false, nil
@@ -340,16 +340,41 @@ func (d *door) caReady(ctx context.Context) (bool, error) {
 	return held.Chain != nil, err
 }
 
-// deletable refuses to delete what the daemon cannot be without.
-func deletable(p object.Path) error {
+// deletable refuses to delete what the cluster cannot do without.
+func (d *door) deletable(ctx context.Context, p object.Path) error {
 	if p == object.ClusterPath() {
 		return fmt.Errorf("%w: the cluster object cannot be deleted", ca.ErrInvalid)
 	}
-	return nil
+	use, err := d.inUse(ctx, p)
+	if err != nil || use == "" {
+		return err
+	}
+	return hint.With(fmt.Errorf("%w: %s is %s and cannot be deleted", ca.ErrConflict, p, use),
+		"replace what it holds: \"omca %[1]s certificate renew --rekey\", or import another key and certificate with \"omca %[1]s key change\"", p)
+}
+
+// inUse says what the cluster uses the object at p for, "" if for nothing.
+func (d *door) inUse(ctx context.Context, p object.Path) (string, error) {
+	for _, u := range []struct {
+		path func(context.Context) (string, error)
+		as   string
+	}{{d.Authority.ClusterCA, "the CA of the cluster"}, {d.Authority.ListenerPath, "what the listener presents"}} {
+		used, err := u.path(ctx)
+		if errors.Is(err, ca.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		if used == p.String() {
+			return u.as, nil
+		}
+	}
+	return "", nil
 }
 
 func (d *door) deleteObject(ctx context.Context, c *call) (response, error) {
-	if err := deletable(c.path); err != nil {
+	if err := d.deletable(ctx, c.path); err != nil {
 		return response{}, err
 	}
 	if err := d.Objects.Delete(ctx, c.path); err != nil {

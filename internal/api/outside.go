@@ -115,7 +115,9 @@ func (d *door) record(ctx context.Context, r route, c *call, status int, err err
 	switch {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		verdict, level = "denied", slog.LevelInfo
-	case r.audit == auditCalls, r.audit == auditSealed && c.path.Kind.Sealed(), r.audit == auditByCA && err != nil:
+	case err != nil && (r.audit == auditCalls || r.audit == auditByCA):
+		verdict, level = "failed", slog.LevelInfo
+	case r.audit == auditCalls, r.audit == auditSealed && c.path.Kind.Sealed():
 		level = slog.LevelInfo
 	}
 	if !d.Log.Enabled(ctx, level) {
@@ -130,7 +132,7 @@ func (d *door) record(ctx context.Context, r route, c *call, status int, err err
 		slog.String("by", c.who.Name), slog.String("auth", string(c.who.Method)), slog.String("address", address),
 		slog.String("request_id", c.id),
 	}, c.facts...)
-	if verdict == "denied" {
+	if err != nil {
 		attrs = append(attrs, slog.String("reason", err.Error()))
 	}
 	d.Log.LogAttrs(ctx, level, verdict, attrs...)

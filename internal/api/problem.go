@@ -65,7 +65,7 @@ func (d *door) problemOf(err error, requestID string) Problem {
 	p := Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, RequestID: requestID}
 	switch status {
 	case http.StatusUnauthorized:
-		p.Detail = "not authenticated" // SPEC 6: "a body that does not say why"
+		p.Detail = "not authenticated" // docs/authorization.md, Who is calling: it does not say why
 	case http.StatusInternalServerError:
 		p.Detail = "something went wrong inside; the log has it under this request id"
 	case http.StatusInsufficientStorage:

@@ -279,7 +279,7 @@ func (c Config) fallback(name string) (string, error) {
 	return k.Default, err
 }
 
-// defaultProfile follows SPEC.md, section 10: system/sec/ca and system/sec/ca-*
+// defaultProfile follows docs/issuing.md, What a profile gives: system/sec/ca and system/sec/ca-*
 // are CAs unless their profile says otherwise.
 func defaultProfile(p Path) string {
 	switch {

@@ -113,11 +113,15 @@ func (s *Store) Delete(ctx context.Context, p Path) error {
 		return err
 	}
 	key := prefixObject + p.Key()
-	return s.commit(ctx, store.Tx{
+	err = s.commit(ctx, store.Tx{
 		Expect:         []store.Expect{{Key: key, Rev: e.rev}},
 		Deletes:        []string{key},
 		DeletePrefixes: []string{prefixKey + p.Key() + "/"},
 	})
+	if err != nil {
+		s.forget(p)
+	}
+	return err
 }
 
 // Value returns the value of one key of the object at p, or ErrNotFound.
@@ -287,9 +291,20 @@ func (s *Store) change(ctx context.Context, p Path, revision int64, edit func(*h
 	}
 	tx.Puts = append(tx.Puts, put)
 	if err := s.commit(ctx, tx); err != nil {
+		s.forget(p)
 		return fmt.Errorf("%s: %w", p, err)
 	}
 	return nil
+}
+
+// forget drops what was read of an object: after a conflict it is older than
+// the store, whatever the watch has shown yet, and whoever tries again must
+// not meet it again.
+func (s *Store) forget(p Path) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch++
+	delete(s.heads, p)
 }
 
 func putHead(p Path, h *head) (store.Put, error) {
@@ -340,6 +355,7 @@ func checkKeyName(p Path, name string) error {
 // User is what the object of a user says about it.
 type User struct {
 	Name       string
+	Created    time.Time
 	Grants     usr.Grants
 	Disabled   bool
 	AllowedIPs []netip.Prefix // where it may call from; nil is anywhere
@@ -360,6 +376,7 @@ func (s *Store) User(ctx context.Context, name string) (User, error) {
 		if err != nil {
 			return User{}, fmt.Errorf("%s: %w", p, err)
 		}
+		u.Created = e.Created
 		return u, nil
 	})
 }

@@ -107,8 +107,11 @@ func (s *Store) Records(ctx context.Context, q ca.Query) iter.Seq2[ca.Listed, er
 		if q.Owner != "" {
 			r.Prefix = prefixOwner + q.Owner + "//"
 		}
+		if !q.ExpiresAfter.IsZero() {
+			r.After = r.Prefix + expiryKey(q.ExpiresAfter) + "/~" // behind every serial of that second
+		}
 		if q.After != "" {
-			r.After = r.Prefix + q.After
+			r.After = max(r.After, r.Prefix+q.After)
 		}
 		for {
 			page, err := s.db.Scan(ctx, r)
