@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,11 +17,11 @@ func main() {
 		exit(serveEmpty(os.Args[2]))
 	}
 	write := flag.String("write", "", "keep the figures in this `FILE` (docs/performance.md)")
-	million := flag.Bool("million", false, "also measure with a million certificates in the inventory (minutes)")
+	only := flag.String("only", "", "measure only these, comma separated: start, issue, alone, whoami, memory, million")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	exit(run(ctx, *write, *million))
+	exit(run(ctx, *write, *only))
 }
 
 func exit(err error) {
@@ -30,20 +32,24 @@ func exit(err error) {
 	os.Exit(0)
 }
 
-// run measures everything and prints a table of figures.
-func run(ctx context.Context, write string, million bool) error {
+// run measures everything, or only what is named, and prints a table of figures.
+func run(ctx context.Context, write, only string) error {
 	b, err := newBench(ctx)
 	if err != nil {
 		return err
 	}
 	defer b.close()
-	steps := []func(context.Context) error{b.starts, b.issueParallel, b.issueAlone, b.whoami, b.resident}
-	if million {
-		steps = append(steps, b.million)
-	}
-	for _, step := range steps {
-		if err := step(ctx); err != nil {
-			return err
+	for _, step := range []struct {
+		name    string
+		measure func(context.Context) error
+	}{
+		{"start", b.starts}, {"issue", b.issueParallel}, {"alone", b.issueAlone}, {"whoami", b.whoami}, {"memory", b.resident}, {"million", b.million},
+	} {
+		if only != "" && !slices.Contains(strings.Split(only, ","), step.name) {
+			continue
+		}
+		if err := step.measure(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
 	text := b.report.markdown(fmt.Sprintf("%s, %d CPUs, %s/%s, %s", cpuModel(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version()), time.Now())
