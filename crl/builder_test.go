@@ -1,0 +1,185 @@
+package crl_test
+
+import (
+	"crypto"
+	"errors"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"omca/crl"
+	"omca/pki"
+)
+
+// revoked is a revocation of a serial number, an hour ago, of a certificate that
+// is good for a long time.
+func revoked(serial string, reason crl.Reason) crl.Revocation {
+	return crl.Revocation{Entry: crl.Entry{Serial: pki.Serial(serial), At: now().Add(-hour), Reason: reason}, NotAfter: now().Add(1000 * hour)}
+}
+
+func builder(tb testing.TB, ca *identity, more ...crl.Revocation) *crl.Builder {
+	tb.Helper()
+	b := must[*crl.Builder](tb)(crl.NewBuilder(crl.BuilderConfig{Issuer: ca.Certificate, Key: ca.key}))
+	if err := b.Add(more...); err != nil {
+		tb.Fatal(err)
+	}
+	return b
+}
+
+func build(tb testing.TB, b *crl.Builder, at time.Time) *crl.Published {
+	tb.Helper()
+	return must[*crl.Published](tb)(b.Build(b.Next(), at, at.Add(24*hour)))
+}
+
+func entriesOf(tb testing.TB, p *crl.Published) map[pki.Serial]crl.Reason {
+	tb.Helper()
+	l := must[*crl.List](tb)(crl.Parse(p.DER, crl.DefaultLimits()))
+	all := make(map[pki.Serial]crl.Reason)
+	for e := range l.Entries() {
+		all[e.Serial] = e.Reason
+	}
+	return all
+}
+
+func TestBuild(t *testing.T) {
+	ca := certify(t, nil, "CA", asCA)
+	b := builder(t, ca, revoked("0a", crl.KeyCompromise), revoked("ff", crl.Unspecified))
+	first := build(t, b, now())
+	if err := b.Add(revoked("1", crl.Superseded), revoked("a", crl.Superseded)); err != nil {
+		t.Fatal(err)
+	}
+	second := build(t, b, now())
+	want := map[pki.Serial]crl.Reason{"1": crl.Superseded, "a": crl.KeyCompromise, "ff": crl.Unspecified}
+	if diff := cmp.Diff(want, entriesOf(t, second)); diff != "" {
+		t.Error(diff)
+	}
+	if len(entriesOf(t, first)) != 2 || first.ETag() == second.ETag() {
+		t.Error("the first list changed, or has the tag of the second")
+	}
+	h := second.Verified.Header()
+	if h.Number.Int64() != 2 || !h.ThisUpdate.Equal(now()) || !h.NextUpdate.Equal(now().Add(24*hour)) {
+		t.Errorf("header: %+v", h)
+	}
+	if diff := cmp.Diff(ca.SubjectKeyId, h.AuthorityKeyID); diff != "" {
+		t.Error(diff)
+	}
+	if v := must[*crl.List](t)(crl.ParsePEM(second.PEM(), crl.DefaultLimits())); v.Len() != 3 {
+		t.Errorf("PEM has %d entries", v.Len())
+	}
+}
+
+func TestBuildDropsExpired(t *testing.T) {
+	ca := certify(t, nil, "CA", asCA)
+	expired := revoked("1", crl.KeyCompromise)
+	expired.NotAfter = now().Add(-time.Minute)
+	late := expired
+	late.Serial, late.At = "2", now().Add(time.Minute)
+	b := builder(t, ca, expired, revoked("3", crl.KeyCompromise))
+	steps := []struct {
+		at   time.Time
+		want string
+	}{
+		{now().Add(-time.Hour), "map[1:keyCompromise 3:keyCompromise]"}, // before its end
+		{now(), "map[1:keyCompromise 3:keyCompromise]"},                 // the one list after it
+		{now().Add(hour), "map[2:keyCompromise 3:keyCompromise]"},       // revoked after the end: on one list
+		{now().Add(2 * hour), "map[3:keyCompromise]"},
+	}
+	for i, step := range steps {
+		if i == 2 {
+			if err := b.Add(late); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := fmt.Sprint(entriesOf(t, build(t, b, step.at))); got != step.want {
+			t.Errorf("list %d has %s, want %s", i, got, step.want)
+		}
+	}
+	again := must[*crl.Builder](t)(crl.NewBuilder(crl.BuilderConfig{Issuer: ca.Certificate, Key: ca.key, Number: big.NewInt(4), ThisUpdate: now().Add(2 * hour)}))
+	if err := again.Add(expired, late); err != nil {
+		t.Fatal(err)
+	}
+	p := build(t, again, now().Add(3*hour))
+	if n := p.Verified.Len(); n != 0 || p.Verified.Header().Number.Int64() != 5 {
+		t.Errorf("after a restart: %d entries, number %s", n, p.Verified.Header().Number)
+	}
+}
+
+func TestBuildRefuses(t *testing.T) {
+	ca, other := certify(t, nil, "CA", asCA), certify(t, nil, "other", asCA)
+	leaf := certify(t, ca, "leaf")
+	for name, c := range map[string]crl.BuilderConfig{
+		"another key":       {Issuer: ca.Certificate, Key: other.key},
+		"no cRLSign":        {Issuer: leaf.Certificate, Key: leaf.key},
+		"no URI":            {Issuer: ca.Certificate, Key: ca.key, DistributionPoint: "crl/ca.crl"},
+		"URI with a letter": {Issuer: ca.Certificate, Key: ca.key, DistributionPoint: "http://exämple/ca.crl"},
+	} {
+		if _, err := crl.NewBuilder(c); !errors.Is(err, pki.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	b := builder(t, ca, revoked("1", crl.KeyCompromise))
+	for name, r := range map[string]crl.Revocation{
+		"removed":       revoked("2", crl.RemoveFromCRL),
+		"reason 7":      revoked("2", 7),
+		"no serial":     revoked("", crl.KeyCompromise),
+		"not hex":       revoked("xyz", crl.KeyCompromise),
+		"21 octets":     revoked(strings.Repeat("ff", 21), crl.KeyCompromise),
+		"no time":       {Entry: crl.Entry{Serial: "2"}},
+		"time too late": {Entry: crl.Entry{Serial: "2", At: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}},
+	} {
+		if err := b.Add(revoked("3", crl.KeyCompromise), r); !errors.Is(err, pki.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if b.Len() != 1 {
+		t.Errorf("%d entries after refusals, want 1", b.Len())
+	}
+	build(t, b, now())
+	for name, try := range map[string]func() (*crl.Published, error){
+		"same number": func() (*crl.Published, error) { return b.Build(big.NewInt(1), now(), now().Add(hour)) },
+		"huge number": func() (*crl.Published, error) {
+			return b.Build(new(big.Int).Lsh(big.NewInt(1), 160), now(), now().Add(hour))
+		},
+		"no time": func() (*crl.Published, error) { return b.Build(big.NewInt(2), now(), now()) },
+	} {
+		if _, err := try(); !errors.Is(err, pki.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestBuildOpenSSL has a stranger read lists of every kind of key.
+func TestBuildOpenSSL(t *testing.T) {
+	require(t, "openssl")
+	for _, kind := range []pki.KeyType{pki.ECP256, pki.ECP384, pki.Ed25519, pki.RSA2048} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			ca := certifyKey(t, nil, "CA", must[crypto.Signer](t)(pki.GenerateKey(kind)), asCA)
+			b := must[*crl.Builder](t)(crl.NewBuilder(crl.BuilderConfig{Issuer: ca.Certificate, Key: ca.key, DistributionPoint: "http://n1.example.com:1216/crl/ca.crl"}))
+			if err := b.Add(revoked("deadbeef", crl.KeyCompromise), revoked("80", crl.Unspecified)); err != nil {
+				t.Fatal(err)
+			}
+			p := build(t, b, now())
+			dir := t.TempDir()
+			file(t, dir, "ca.pem", "CERTIFICATE", ca.Raw)
+			if err := os.WriteFile(filepath.Join(dir, "ca.crl"), p.DER, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := openssl(t, dir, "crl", "-inform", "DER", "-in", "ca.crl", "-CAfile", "ca.pem", "-verify", "-noout", "-text")
+			if err != nil {
+				t.Fatal(err, out)
+			}
+			for _, want := range []string{"verify OK", "Serial Number: DEADBEEF", "Serial Number: 80", "Key Compromise", "URI:http://n1.example.com:1216/crl/ca.crl", "Version 2"} {
+				if !strings.Contains(out, want) {
+					t.Errorf("%q is missing in %s", want, out)
+				}
+			}
+		})
+	}
+}

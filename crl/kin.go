@@ -1,0 +1,43 @@
+package crl
+
+import (
+	"bytes"
+	"crypto/x509"
+
+	"omca/pki"
+)
+
+// kin is a CA certificate that belongs to the same CA as another one.
+type kin struct{ ca, parent *x509.Certificate }
+
+// kinOf returns those of known that have the name of signer and another key, and
+// are the same CA nevertheless: one of the two issued the other (a rollover, as
+// RFC 4210, 4.4 has it), or a third issued both. For each it says who issued
+// signer. A name alone proves nothing: two CAs may choose the same.
+func kinOf(signer *x509.Certificate, known []*x509.Certificate) []kin {
+	var list []kin
+	for _, ca := range known {
+		if !bytes.Equal(ca.RawSubject, signer.RawSubject) || keyOf(ca) == keyOf(signer) {
+			continue
+		}
+		if issued(ca, signer) || issued(signer, ca) {
+			list = append(list, kin{ca, ca})
+			continue
+		}
+		for _, parent := range known {
+			if issued(parent, signer) && issued(parent, ca) {
+				list = append(list, kin{ca, parent})
+				break
+			}
+		}
+	}
+	return list
+}
+
+func keyOf(cert *x509.Certificate) string { return string(cert.RawSubjectPublicKeyInfo) }
+
+// issued reports whether parent signed child, by name and signature, and may.
+func issued(parent, child *x509.Certificate) bool {
+	return bytes.Equal(child.RawIssuer, parent.RawSubject) && pki.CheckPublicKey(parent.PublicKey) == nil &&
+		child.CheckSignatureFrom(parent) == nil
+}

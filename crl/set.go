@@ -1,0 +1,126 @@
+package crl
+
+import (
+	"crypto/x509"
+	"slices"
+)
+
+// Sources are what a Set is made of.
+type Sources struct {
+	Lists []*Verified
+
+	// Covered are the CAs whose lists are expected, whether one is among Lists or
+	// not: what they issued is Undetermined, not NotCovered, while there is none.
+	// A CA that signed one of Lists is covered anyway.
+	Covered []*x509.Certificate
+
+	// Authorities are CAs that the caller trusts, of any level. They tell which
+	// certificates of one name belong to one CA, so that lists signed with a key of
+	// their own (RFC 5280, 6.3.3 (f)) or with the key before a rollover count. Only
+	// CAs that do so, and who issued them, need be here.
+	Authorities []*x509.Certificate
+}
+
+// A Set answers what lists say about certificates. It never changes; any number
+// of goroutines may use it. Keep it behind an atomic.Pointer.
+type Set struct {
+	series map[authority][]*series
+	names  map[string]bool // of the CAs that have, or should have, lists
+	recent recent
+}
+
+// A series is the lists of one signer and one scope.
+type series struct {
+	scope    *Scope
+	key      string  // of the signer
+	complete []*List // newest first
+	deltas   []*List // newest first
+
+	// Both are nil if the lists are signed with the key that signs the certificates.
+	signer *x509.Certificate
+	parent *x509.Certificate // who issued the signer
+}
+
+// NewSet returns the set of lists.
+func NewSet(from Sources) *Set {
+	s := &Set{series: make(map[authority][]*series), names: make(map[string]bool)}
+	for _, ca := range from.Covered {
+		s.names[string(ca.RawSubject)] = true
+	}
+	for _, v := range from.Lists {
+		s.names[string(v.list.RawIssuer)] = true
+		s.add(authorityOf(v.signer), series{scope: &v.list.Scope, key: keyOf(v.signer)}, &v.list)
+		for _, kin := range kinOf(v.signer, from.Authorities) {
+			s.add(authorityOf(kin.ca), series{scope: &v.list.Scope, key: keyOf(v.signer), signer: v.signer, parent: kin.parent}, &v.list)
+		}
+	}
+	for _, all := range s.series {
+		for _, one := range all {
+			slices.SortStableFunc(one.complete, func(a, b *List) int { return b.compare(&a.Header) })
+			slices.SortStableFunc(one.deltas, func(a, b *List) int { return b.compare(&a.Header) })
+		}
+	}
+	return s
+}
+
+// add puts a list into the series of its key and scope among those of a CA,
+// which is new if there is none.
+func (s *Set) add(ca authority, fresh series, list *List) {
+	all := s.series[ca]
+	i := slices.IndexFunc(all, func(one *series) bool { return one.key == fresh.key && one.scope.raw == fresh.scope.raw })
+	if i < 0 {
+		i, all = len(all), append(all, &fresh)
+		s.series[ca] = all
+	}
+	if list.Delta() {
+		all[i].deltas = append(all[i].deltas, list)
+	} else {
+		all[i].complete = append(all[i].complete, list)
+	}
+}
+
+// newest describes a series for people.
+func (one *series) newest() *Header { return &slices.Concat(one.complete, one.deltas)[0].Header }
+
+// With returns the set that also holds a revocation, which no list has yet, of a
+// certificate that issuer issued. A certificate that was revoked so before stays
+// revoked as it was. The cost does not depend on the size of the lists. Errors:
+// pki.ErrInvalid for what cannot be a serial number, and for RemoveFromCRL:
+// nothing is taken back.
+func (s *Set) With(issuer *x509.Certificate, e Entry) (*Set, error) {
+	serial, err := e.content()
+	if err != nil {
+		return nil, err
+	}
+	with := *s
+	with.recent = s.recent.with(revocation{authorityOf(issuer), string(serial)}, e)
+	return &with, nil
+}
+
+// Rebuilt returns the set of other lists that keeps the revocations of With
+// that are not among them.
+func (s *Set) Rebuilt(from Sources) *Set {
+	fresh := NewSet(from)
+	for _, layer := range s.recent {
+		for key, e := range layer {
+			if !fresh.lists(key) {
+				fresh.recent = fresh.recent.with(key, e)
+			}
+		}
+	}
+	return fresh
+}
+
+// lists reports whether a complete list that counts names a certificate.
+func (s *Set) lists(key revocation) bool {
+	return slices.ContainsFunc(s.series[key.authority], func(one *series) bool {
+		if len(one.complete) == 0 || one.scope.Indirect || one.complete[0].foreign {
+			return false
+		}
+		found := one.complete[0].entries.find([]byte(key.serial))
+		return found != nil && found.reason != RemoveFromCRL
+	})
+}
+
+// Covered reports whether lists of issuer are here, or expected.
+func (s *Set) Covered(issuer *x509.Certificate) bool { return s.names[string(issuer.RawSubject)] }

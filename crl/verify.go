@@ -1,0 +1,85 @@
+package crl
+
+import (
+	"bytes"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"fmt"
+
+	"omca/pki"
+)
+
+// CheckSignature reports whether issuer signed l, and may: the names and key
+// identifiers agree, its key usage, if it has one, includes cRLSign, and the
+// signature verifies over the very octets that were parsed. Errors:
+// pki.ErrInvalid, saying both sides.
+func (l *List) CheckSignature(issuer *x509.Certificate) error {
+	if !bytes.Equal(l.RawIssuer, issuer.RawSubject) {
+		return fmt.Errorf("%w: the %s is of %s, not of %q", pki.ErrInvalid, &l.Header, nameText(l.RawIssuer), issuer.Subject)
+	}
+	if len(l.AuthorityKeyID) > 0 && len(issuer.SubjectKeyId) > 0 && !bytes.Equal(l.AuthorityKeyID, issuer.SubjectKeyId) {
+		return fmt.Errorf("%w: the %s is signed with key %x, the key of %q is %x",
+			pki.ErrInvalid, &l.Header, l.AuthorityKeyID, issuer.Subject, issuer.SubjectKeyId)
+	}
+	if issuer.KeyUsage != 0 && issuer.KeyUsage&x509.KeyUsageCRLSign == 0 {
+		return fmt.Errorf("%w: %q may not sign revocation lists: it lacks the key usage cRLSign", pki.ErrInvalid, issuer.Subject)
+	}
+	algorithm, ok := lookupAlgorithm(l.algorithm)
+	if !ok {
+		return fmt.Errorf("%w: the %s is signed with an algorithm that is not accepted", pki.ErrInvalid, &l.Header)
+	}
+	// A huge key makes verifying expensive.
+	if err := pki.CheckPublicKey(issuer.PublicKey); err != nil {
+		return err
+	}
+	if err := issuer.CheckSignature(algorithm, l.tbs, l.signature); err != nil {
+		return fmt.Errorf("%w: the signature on the %s is not of %q: %v", pki.ErrInvalid, &l.Header, issuer.Subject, err)
+	}
+	return nil
+}
+
+// A Verified list is one that its issuer signed. It no longer holds the octets
+// that were parsed.
+type Verified struct {
+	list   List
+	signer *x509.Certificate
+}
+
+// Verify returns l as a list of the first of signers for which CheckSignature
+// passes. Errors: pki.ErrInvalid with the reason for each.
+func (l *List) Verify(signers ...*x509.Certificate) (*Verified, error) {
+	if len(signers) == 0 {
+		return nil, fmt.Errorf("%w: nobody is known who could have signed the %s of %s", pki.ErrInvalid, &l.Header, nameText(l.RawIssuer))
+	}
+	var last error
+	for _, signer := range signers {
+		err := l.CheckSignature(signer)
+		if err == nil {
+			return &Verified{list: List{Header: l.Header, entries: l.entries}, signer: signer}, nil
+		}
+		// The one of the right name says most.
+		if last == nil || bytes.Equal(l.RawIssuer, signer.RawSubject) {
+			last = err
+		}
+	}
+	return nil, last
+}
+
+// Header returns what the list says about itself.
+func (v *Verified) Header() *Header { return &v.list.Header }
+
+// Signer returns the certificate that the signature was verified with.
+func (v *Verified) Signer() *x509.Certificate { return v.signer }
+
+// Len returns the number of entries.
+func (v *Verified) Len() int { return v.list.Len() }
+
+// nameText returns a Name, DER, as people write it.
+func nameText(der []byte) string {
+	var name pkix.RDNSequence
+	if rest, err := asn1.Unmarshal(der, &name); err != nil || len(rest) > 0 {
+		return "an unreadable name"
+	}
+	return fmt.Sprintf("%q", name.String())
+}
