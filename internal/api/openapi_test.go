@@ -61,6 +61,7 @@ func TestEveryRoute(t *testing.T) {
 		{"deleteObject", request{method: "POST", target: web + "/action/delete"}},
 		{"daemonStatus", request{target: "/api/daemon/status"}},
 		{"stopDaemon", request{method: "POST", target: "/api/daemon/action/stop"}},
+		{"getProfile", request{target: "/debug/pprof/goroutine"}},
 	}
 	left := map[string]route{}
 	for _, r := range w.door.routes() {

@@ -68,7 +68,7 @@ func probe(r route) request {
 	if r.method != http.MethodGet {
 		object = "ns1/sec/absent"
 	}
-	target := strings.NewReplacer("{namespace}/{kind}/{name}", object, "{serial}", "abc").Replace(r.path)
+	target := strings.NewReplacer("{namespace}/{kind}/{name}", object, "{serial}", "abc", "{profile}", "goroutine").Replace(r.path)
 	if r.id == "getData" || r.id == "getKey" {
 		target += "?name=color"
 	}
@@ -96,7 +96,7 @@ func TestWhoMay(t *testing.T) {
 		"listKeywords": users,
 		"getData":      changers, "patchData": changers, "getKey": changers, "addKey": changers, "changeKey": changers, "removeKey": changers, "listKeys": readers,
 		"getCertificate": readers, "createCertificate": changers, "renewCertificate": changers, "signingRequest": changers, "pkcs12": "root",
-		"daemonStatus": "guest guest1 operator1 admin1 adminall adminsys root", "stopDaemon": "root",
+		"daemonStatus": "guest guest1 operator1 admin1 adminall adminsys root", "stopDaemon": "root", "getProfile": "root",
 	}
 	w := newWorld(t)
 	for _, r := range w.door.routes() {
