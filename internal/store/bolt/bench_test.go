@@ -84,3 +84,17 @@ func BenchmarkGet(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkScan reads pages of a hundred records.
+func BenchmarkScan(b *testing.B) {
+	s := openIn(b, b.TempDir())
+	var n atomic.Int64
+	load(b, s, 256, &n, 20_000)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		r := store.Range{Prefix: "cert/", After: record(int64(i%19_000) + 1).Puts[0].Key, Limit: 100}
+		if page, err := s.Scan(b.Context(), r); err != nil || len(page.Entries) != 100 {
+			b.Fatal(len(page.Entries), err)
+		}
+	}
+}

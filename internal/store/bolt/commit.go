@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -12,11 +14,10 @@ import (
 	"omca/internal/store"
 )
 
-// Bounds of a group, so that memory and the time of one bbolt transaction
-// stay small.
+// Bounds of a group, so that a frame stays small.
 const (
 	groupTxs   = 256
-	groupBytes = 4 << 20
+	groupBytes = 1 << 20
 )
 
 type request struct {
@@ -39,42 +40,60 @@ func (s *Store) Commit(ctx context.Context, tx store.Tx) (int64, error) {
 		return 0, err
 	}
 	r := &request{tx: tx, answer: make(chan verdict, 1)}
-	select {
-	case s.queue <- r:
-		v := <-r.answer
-		return v.rev, v.err
-	case <-s.closing:
-		return 0, store.ErrClosed
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	}
-}
-
-// run is the committer goroutine.
-func (s *Store) run() {
-	defer close(s.done)
+	s.mu.Lock()
+	s.waiting = append(s.waiting, r)
+	s.mu.Unlock()
 	for {
 		select {
+		case v := <-r.answer:
+			return v.rev, v.err
 		case <-s.closing:
-			return
-		case first := <-s.queue:
-			s.commit(s.collect(first))
+			if s.withdraw(r) {
+				return 0, store.ErrClosed
+			}
+			v := <-r.answer
+			return v.rev, v.err
+		case <-ctx.Done():
+			if s.withdraw(r) {
+				return 0, ctx.Err()
+			}
+			v := <-r.answer
+			return v.rev, v.err
+		case s.lead <- struct{}{}:
+			if len(r.answer) == 0 { // else somebody has done it meanwhile
+				s.commit(s.collect())
+			}
+			<-s.lead
 		}
 	}
 }
 
-// collect adds to first what else waits now.
-func (s *Store) collect(first *request) []*request {
-	group, size := []*request{first}, first.tx.Size()
-	for len(group) < groupTxs && size < groupBytes {
-		select {
-		case r := <-s.queue:
-			group = append(group, r)
-			size += r.tx.Size()
-		default:
-			return group
-		}
+// withdraw takes back a request that nobody has begun with.
+func (s *Store) withdraw(r *request) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.waiting, r)
+	if i < 0 {
+		return false
 	}
+	s.waiting = slices.Delete(s.waiting, i, i+1)
+	return true
+}
+
+// collect takes the first of those who wait. Goroutines that could run, and
+// may be about to commit, go first: alone that costs nothing, and on a busy
+// machine it makes fewer and larger groups.
+func (s *Store) collect() []*request {
+	runtime.Gosched()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, size := 0, 0
+	for n < len(s.waiting) && n < groupTxs && size < groupBytes {
+		size += s.waiting[n].tx.Size()
+		n++
+	}
+	group := slices.Clone(s.waiting[:n])
+	s.waiting = slices.Delete(s.waiting, 0, n)
 	return group
 }
 
@@ -93,81 +112,85 @@ func (s *Store) commit(requests []*request) {
 // write gives each request its verdict, and makes them durable together. An
 // error is everybody's: nothing was written, or nobody knows (store.ErrBroken).
 func (s *Store) write(requests []*request) ([]verdict, error) {
-	if s.broken != nil {
-		return nil, s.broken
+	if err := s.failed(); err != nil {
+		return nil, err
 	}
-	tx, err := s.db.Begin(true)
+	g, verdicts, err := s.judge(requests)
 	if err != nil {
 		return nil, s.fail(err)
 	}
-	g := newGroup(tx, s.recent.Rev())
-	verdicts := make([]verdict, len(requests))
-	for i, r := range requests {
-		if verdicts[i], err = g.apply(r.tx); err != nil {
-			return nil, s.fail(errors.Join(err, tx.Rollback()))
+	if len(g.changes) > 0 {
+		if err := s.record(g.changes); err != nil {
+			return nil, err
 		}
 	}
-	if len(g.changes) == 0 {
-		s.count(verdicts, g)
-		return verdicts, tx.Rollback()
-	}
-	if err := g.bucket.SetSequence(uint64(g.rev)); err != nil {
-		return nil, s.fail(errors.Join(err, tx.Rollback()))
-	}
-	if err := s.sync(tx); err != nil {
-		return nil, s.fail(err)
-	}
-	s.wrote = true
-	stats := tx.Stats()
-	s.stats.groups.Add(1)
-	s.stats.syncs.Add(2)
-	s.stats.bytes.Add(stats.GetPageAlloc() + s.pageSize) // and the header
-	s.count(verdicts, g)
-	s.recent.Publish(g.changes...)
-	s.touched(2 * stats.GetPageCount()) // the old pages were read
-	return verdicts, nil
-}
-
-func (s *Store) count(verdicts []verdict, g *group) {
 	for _, v := range verdicts {
 		if v.err != nil {
 			s.stats.conflicts.Add(1)
 		}
 	}
 	s.stats.commits.Add(int64(len(g.changes)))
+	return verdicts, nil
 }
 
-// fail returns what to tell the callers about a transaction that failed.
-//
-// Without room bbolt has put everything back, and the store goes on. This is
-// believed only when the file shows it: the header must still be that of the
-// last commit. Anything else (a failed sync above all: the kernel reports it
-// once and forgets) breaks the store.
-func (s *Store) fail(err error) error {
-	if isFull(err) && s.visible() == s.recent.Rev() {
-		return fmt.Errorf("%w: %s: %w", store.ErrFull, s.path, err)
+// record makes changes durable, and only then lets readers see them.
+func (s *Store) record(changes []store.Change) error {
+	frame, err := s.prepare(changes)
+	if err != nil {
+		return err
 	}
-	s.broken = fmt.Errorf("%w: %s: %w", store.ErrBroken, s.path, err)
-	s.recent.End(s.broken)
+	err = s.journal.append(frame)
+	if unsynced := new(syncError); isFull(err) && !errors.As(err, &unsynced) {
+		return s.full(err)
+	}
+	if err != nil {
+		return s.fail(err)
+	}
+	s.stats.groups.Add(1)
+	s.stats.syncs.Add(1)
+	s.stats.bytes.Add(int64(len(frame)))
+	active := (*s.tables.Load())[0]
+	for _, c := range changes {
+		active.add(c)
+	}
+	s.recent.Publish(changes...)
+	if active.bytes >= tableBytes && s.carried() {
+		s.turn()
+	}
+	return nil
+}
+
+// full says that there was no room, and that nothing was written.
+func (s *Store) full(err error) error {
+	return fmt.Errorf("%w: %s: %w", store.ErrFull, s.path, err)
+}
+
+// fail breaks the store, and returns what to tell the callers: what the disk
+// holds is unknown after a failed sync above all, which the kernel reports
+// once and forgets.
+func (s *Store) fail(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken == nil {
+		s.broken = fmt.Errorf("%w: %s: %w", store.ErrBroken, s.path, err)
+		s.recent.End(s.broken)
+	}
 	return s.broken
 }
 
-// visible returns the revision that a reader sees, or -1.
-func (s *Store) visible() int64 {
-	rev := int64(-1)
-	err := s.db.View(func(tx *bbolt.Tx) error {
-		rev = int64(tx.Bucket(bucketName).Sequence())
-		return nil
-	})
-	if err != nil {
-		return -1
-	}
-	return rev
+// failed returns why the store takes no commits, if it does not.
+func (s *Store) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken
 }
 
 // isFull reports whether err is about room. bbolt flattens the errors of
 // growing the file to text, hence the second look.
 func isFull(err error) bool {
+	if err == nil {
+		return false
+	}
 	for _, full := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT} {
 		if errors.Is(err, full) || strings.HasSuffix(err.Error(), full.Error()) {
 			return true
@@ -176,73 +199,83 @@ func isFull(err error) bool {
 	return false
 }
 
-// A group is one bbolt transaction and what it has done so far.
+// A group is what requests do together, on top of the store as it is.
 type group struct {
-	bucket  *bbolt.Bucket
-	rev     int64 // of the last change
+	snapshot
+	staged  *table // the first of the snapshot's
+	rev     int64  // of the last change
 	changes []store.Change
 }
 
-func newGroup(tx *bbolt.Tx, rev int64) *group {
-	b := tx.Bucket(bucketName)
-	b.FillPercent = fillPercent
-	return &group{bucket: b, rev: rev}
+// judge gives each request its verdict after those before it. The error is
+// about reading, and spoils the group.
+func (s *Store) judge(requests []*request) (*group, []verdict, error) {
+	g := &group{staged: new(table), rev: s.recent.Rev()}
+	g.snapshot = snapshot{tables: append([]*table{g.staged}, *s.tables.Load()...), rev: latest}
+	verdicts := make([]verdict, len(requests))
+	err := s.view(func(b *bbolt.Bucket) error {
+		g.bucket = b
+		for i, r := range requests {
+			var err error
+			if verdicts[i], err = g.apply(r.tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return g, verdicts, err
 }
 
-// apply judges one Tx and, when it passes, writes it. The error is bbolt's and
-// spoils the group.
+// apply judges one Tx and, when it passes, adds what it does.
 func (g *group) apply(tx store.Tx) (verdict, error) {
-	for _, e := range tx.Expect {
-		have, err := revOf([]byte(e.Key), g.bucket.Get([]byte(e.Key)))
+	for _, want := range tx.Expect {
+		have, err := g.get(want.Key)
 		if err != nil {
 			return verdict{}, err
 		}
-		if err := e.Check(have); err != nil {
+		if err := want.Check(have.Rev); err != nil {
 			return verdict{err: err}, nil
 		}
 	}
-	events, err := g.put(tx.Puts)
+	var events []store.Event
+	for _, p := range tx.Puts {
+		events = append(events, store.Event{Key: p.Key, Value: append([]byte{}, p.Value...)})
+	}
+	keys, err := g.present(tx)
 	if err != nil {
 		return verdict{}, err
 	}
-	for _, key := range g.present(tx) {
-		if err := g.bucket.Delete([]byte(key)); err != nil {
-			return verdict{}, err
-		}
+	for _, key := range keys {
 		events = append(events, store.Event{Key: key, Deleted: true})
 	}
 	if len(events) > 0 {
 		g.rev++
-		g.changes = append(g.changes, store.Change{Rev: g.rev, Events: events})
+		c := store.Change{Rev: g.rev, Events: events}
+		g.changes = append(g.changes, c)
+		g.staged.add(c)
 	}
 	return verdict{rev: g.rev}, nil
 }
 
-func (g *group) put(puts []store.Put) ([]store.Event, error) {
-	var events []store.Event
-	for _, p := range puts {
-		stored := encode(g.rev+1, p.Value) // bbolt keeps it until the commit, the ring for longer
-		if err := g.bucket.Put([]byte(p.Key), stored); err != nil {
-			return nil, err
-		}
-		events = append(events, store.Event{Key: p.Key, Value: stored[revSize:]})
-	}
-	return events, nil
-}
-
 // present returns the keys that tx deletes and that are there.
-func (g *group) present(tx store.Tx) []string {
+func (g *group) present(tx store.Tx) ([]string, error) {
 	var keys []string
 	for _, key := range tx.Deletes {
-		if g.bucket.Get([]byte(key)) != nil {
+		e, err := g.get(key)
+		if err != nil {
+			return nil, err
+		}
+		if e.Rev != 0 {
 			keys = append(keys, key)
 		}
 	}
-	c := g.bucket.Cursor()
 	for _, prefix := range tx.DeletePrefixes {
-		for k, _ := c.Seek([]byte(prefix)); k != nil && strings.HasPrefix(string(k), prefix); k, _ = c.Next() {
-			keys = append(keys, string(k))
+		for e, err := range g.ascend(prefix, prefix) {
+			if err != nil {
+				return nil, err
+			}
+			keys = append(keys, e.Key)
 		}
 	}
-	return keys
+	return keys, nil
 }

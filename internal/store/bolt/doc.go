@@ -1,30 +1,51 @@
-// Package bolt is the store of one machine: a single file, kept by bbolt.
+// Package bolt is the store of one machine: a file, kept by bbolt, and a
+// journal in front of it.
 //
 // # The file
 //
 // One bucket holds everything, key to revision (8 bytes, big endian) and
-// value. The current revision is the bucket's sequence, which shares a page
-// that each commit writes anyway. The file has mode 0600, is locked by the
+// value. The revision that bbolt has reached is the bucket's sequence. A second
+// bucket says which journal is in use. The file has mode 0600, is locked by the
 // process that has it open, and is never written by hand.
 //
 // # Commits
 //
-// One goroutine writes. It takes a waiting Tx, and whatever else waits by
-// then, as one bbolt transaction, so that committers who come together share
-// the two syncs of it; nobody waits for company. Each Tx of such a group is
-// judged by itself, after those before it, and has its own revision.
-// The list of free pages is written when the store is closed and not by each
-// commit; after a crash the next Open finds the free pages by reading the file.
+// Whoever commits first takes what waits by then as a group: each Tx of it is
+// judged by itself, after those before it, and has its own revision. What the
+// group does is appended to the journal as one frame, with one sync; it goes
+// to a table in memory, to the watchers, and everybody is answered. There is
+// no goroutine for this, and nobody waits for company.
 //
-// bbolt lets readers see a transaction a moment before its last sync has
-// returned. A read that has seen such a one waits for the sync.
+// The journal is two files of a megabyte, beside the store. When the table has
+// grown it is written to bbolt in the background, in one transaction, while
+// commits go to the other file and a new table. When both files are full,
+// commits wait for bbolt.
+//
+// # Reads
+//
+// A read merges the tables over bbolt, without a lock and at the revision that
+// was published when it began. Tables learn of a commit after its sync and
+// bbolt after that, so that nothing else has to be thought of for reads to be
+// durable.
+//
+// # Open and Close
+//
+// Close leaves everything in bbolt: a closed store is one file, and what its
+// journal files hold is of no use. Any other end leaves the journal in use, and
+// Open reads what bbolt lacks from it. There the last frame may be torn, which
+// was never answered; a journal that is missing, of another store or damaged
+// otherwise is refused, and nothing is changed.
+//
+// The list of free pages is written by Close only; after a crash bbolt finds
+// the free pages by reading the file.
 //
 // # Failures
 //
-// A full disk fails the group (store.ErrFull) and leaves the store in use.
-// After any other failure to write, what is on the disk is unknown: commits
-// are refused with store.ErrBroken until the store is opened again, watchers
-// end with it, and reads go on as long as what they see is known to be durable.
+// A full disk fails the group (store.ErrFull) and leaves the store in use; it
+// is read, and opened, as long as there is a store. After any other failure to
+// write, what is on the disk is unknown: commits are refused with
+// store.ErrBroken until the store is opened again, watchers end with it, and
+// reads go on.
 //
 // The package never repairs, compacts or moves a file, and keeps no history
 // beyond the latest megabyte of changes (internal/ring).

@@ -15,51 +15,49 @@ import (
 	"omca/internal/store"
 )
 
-// TestFailedSync fails the commit in every way that matters: before or after
-// bbolt's header shows it, for want of room or otherwise.
+// TestFailedSync fails a write to the journal in every way that matters: before
+// or after it is in the file, for want of room or otherwise.
 func TestFailedSync(t *testing.T) {
+	enospc := &os.PathError{Op: "write", Path: "store", Err: syscall.ENOSPC}
 	for _, c := range []struct {
-		name    string
-		visible bool
-		err     error
-		want    error
+		name  string
+		write error // met half-way
+		sync  error
+		want  error
+		after string // value after reopening
 	}{
-		{"full", false, &os.PathError{Op: "write", Path: "store", Err: syscall.ENOSPC}, store.ErrFull},
-		{"quota", false, syscall.EDQUOT, store.ErrFull},
-		{"full while growing", false, fmt.Errorf("file resize error: %s", syscall.ENOSPC), store.ErrFull},
-		{"full in the header's sync", true, syscall.ENOSPC, store.ErrBroken},
-		{"sync of the pages", false, syscall.EIO, store.ErrBroken},
-		{"sync of the header", true, syscall.EIO, store.ErrBroken},
+		{"full", enospc, nil, store.ErrFull, "3"},
+		{"quota", syscall.EDQUOT, nil, store.ErrFull, "3"},
+		{"write", syscall.EIO, nil, store.ErrBroken, "1"},
+		{"sync", nil, syscall.EIO, store.ErrBroken, "2"},
+		{"full in the sync", nil, syscall.ENOSPC, store.ErrBroken, "2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			s := openIn(t, dir)
 			before := mustCommit(t, s, put("a", "1"))
-			commit := s.sync
-			s.sync = func(tx txn) error {
-				if c.visible {
-					return errors.Join(tx.Commit(), c.err)
+			s.journal.disk.write = func(f *os.File, b []byte, off int64) (int, error) {
+				if c.write != nil {
+					b = b[:frameHead+1]
 				}
-				return errors.Join(c.err, tx.Rollback())
+				n, err := f.WriteAt(b, off)
+				return n, errors.Join(err, c.write)
 			}
+			s.journal.disk.sync = func(*os.File) error { return c.sync }
 			if _, err := s.Commit(t.Context(), put("a", "2")); !errors.Is(err, c.want) || !strings.Contains(err.Error(), s.path) {
 				t.Errorf("commit: %v, expected %v and the path", err, c.want)
 			}
-			s.sync = commit // the disk is well again
+			s.journal.disk = realDisk() // it is well again
 			if rev, err := s.Rev(t.Context()); err != nil || rev != before {
 				t.Errorf("revision %d, %v after a failed commit, expected %d", rev, err, before)
 			}
-			checkAfter(t, s, c.want, c.visible)
+			checkAfter(t, s, c.want)
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			want := map[error]string{store.ErrFull: "3", store.ErrBroken: "1"}[c.want]
-			if c.visible {
-				want = "2"
-			}
 			s = openIn(t, dir)
-			if e, err := s.Get(t.Context(), "a"); err != nil || string(e.Value) != want {
-				t.Errorf("after reopening: %q, %v, expected %q", e.Value, err, want)
+			if e, err := s.Get(t.Context(), "a"); err != nil || string(e.Value) != c.after {
+				t.Errorf("after reopening: %q, %v, expected %q", e.Value, err, c.after)
 			}
 			mustCommit(t, s, put("a", "4"))
 		})
@@ -67,14 +65,9 @@ func TestFailedSync(t *testing.T) {
 }
 
 // checkAfter asks a store that met an error for what it still does.
-func checkAfter(t *testing.T, s *Store, failure error, visible bool) {
+func checkAfter(t *testing.T, s *Store, failure error) {
 	t.Helper()
-	e, err := s.Get(t.Context(), "a")
-	if visible {
-		if !errors.Is(err, store.ErrBroken) {
-			t.Errorf("a read shows %q, %v, which may not be on the disk", e.Value, err)
-		}
-	} else if err != nil || string(e.Value) != "1" {
+	if e, err := s.Get(t.Context(), "a"); err != nil || string(e.Value) != "1" {
 		t.Errorf("a read after a failed commit: %q, %v", e.Value, err)
 	}
 	if failure == store.ErrFull {
@@ -91,10 +84,93 @@ func checkAfter(t *testing.T, s *Store, failure error, visible bool) {
 	}
 }
 
+// TestFailedCheckpoint fails the commit to bbolt in every way that matters:
+// before or after its header shows it, for want of room or otherwise. Nothing
+// is lost by it.
+func TestFailedCheckpoint(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		visible bool
+		err     error
+		want    error
+	}{
+		{"full", false, &os.PathError{Op: "write", Path: "store", Err: syscall.ENOSPC}, store.ErrFull},
+		{"quota", false, syscall.EDQUOT, store.ErrFull},
+		{"full while growing", false, fmt.Errorf("file resize error: %s", syscall.ENOSPC), store.ErrFull},
+		{"full in the header's sync", true, syscall.ENOSPC, store.ErrBroken},
+		{"sync of the pages", false, syscall.EIO, store.ErrBroken},
+		{"sync of the header", true, syscall.EIO, store.ErrBroken},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := openIn(t, dir)
+			mustCommit(t, s, put("a", "1"))
+			commit := s.sync
+			s.sync = func(tx txn) error {
+				if c.visible {
+					return errors.Join(tx.Commit(), c.err)
+				}
+				return errors.Join(c.err, tx.Rollback())
+			}
+			// More than both files hold.
+			n := 0
+			var err error
+			for ; err == nil && n < 100; n++ {
+				_, err = s.Commit(t.Context(), put(fmt.Sprint(n), strings.Repeat("x", journalBytes/10)))
+			}
+			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), s.path) {
+				t.Errorf("commit %d: %v, expected %v and the path", n, err, c.want)
+			}
+			if held := len(contents(t, s)); held != n {
+				t.Errorf("%d keys after a failed checkpoint, expected %d", held, n)
+			}
+			s.sync = commit // the disk is well again
+			if c.want == store.ErrFull {
+				mustCommit(t, s, put("b", "2"))
+				n++
+			} else if _, err := s.Commit(t.Context(), put("b", "2")); !errors.Is(err, store.ErrBroken) {
+				t.Errorf("commit to a broken store: %v", err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if held := len(contents(t, openIn(t, dir))); held != n {
+				t.Errorf("%d keys after reopening, expected %d", held, n)
+			}
+		})
+	}
+}
+
+// TestFullJournal has no room for the journal, at first and when a frame is
+// larger than it.
+func TestFullJournal(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	no := func(f *os.File, from, to int64) error {
+		return errors.Join(fill(f, from, from+pageBytes), syscall.ENOSPC)
+	}
+	s.disk.fill = no
+	if _, err := s.Commit(t.Context(), put("a", "1")); !errors.Is(err, store.ErrFull) {
+		t.Errorf("without a journal: %v, expected ErrFull", err)
+	}
+	s.disk = realDisk()
+	mustCommit(t, s, put("a", "1"))
+	s.journal.disk.fill = no
+	big := put("b", strings.Repeat("x", store.MaxValue))
+	if _, err := s.Commit(t.Context(), big); !errors.Is(err, store.ErrFull) {
+		t.Errorf("a frame larger than the journal: %v, expected ErrFull", err)
+	}
+	mustCommit(t, s, put("c", "1"))
+	s.journal.disk.fill = fill
+	mustCommit(t, s, big)
+	if got := contents(t, s); len(got) != 3 {
+		t.Errorf("%d keys, expected 3", len(got))
+	}
+}
+
 // TestFailedGroup checks that an error is everybody's.
 func TestFailedGroup(t *testing.T) {
 	s := openIn(t, t.TempDir())
-	s.sync = func(tx txn) error { return errors.Join(syscall.ENOSPC, tx.Rollback()) }
+	s.disk.write = func(*os.File, []byte, int64) (int, error) { return 0, syscall.ENOSPC }
 	group := []*request{
 		{tx: put("a", ""), answer: make(chan verdict, 1)},
 		{tx: store.Tx{Expect: []store.Expect{{Key: "a"}}}, answer: make(chan verdict, 1)}, // would be a conflict
@@ -126,8 +202,8 @@ func TestKill(t *testing.T) {
 		held := map[string]bool{}
 		for _, e := range contents(t, s) {
 			held[e.Key] = true
-			if half := strings.TrimSuffix(e.Key, "+"); string(e.Value) != half {
-				t.Errorf("round %d: %q has value %q", round, e.Key, e.Value)
+			if half := strings.TrimSuffix(e.Key, "+"); string(e.Value) != strings.Repeat(half, 300) {
+				t.Errorf("round %d: %q has value %.40q", round, e.Key, e.Value)
 			}
 		}
 		for key := range acked {
@@ -194,7 +270,8 @@ func TestKillChild(t *testing.T) {
 		all.Go(func() {
 			for i := 0; ; i++ {
 				key := fmt.Sprintf("%s/%d/%d", os.Getenv("ROUND"), w, i)
-				tx := store.Tx{Puts: []store.Put{{Key: key, Value: []byte(key)}, {Key: key + "+", Value: []byte(key)}}}
+				value := []byte(strings.Repeat(key, 300)) // so that there are checkpoints
+				tx := store.Tx{Puts: []store.Put{{Key: key, Value: value}, {Key: key + "+", Value: value}}}
 				if _, err := s.Commit(t.Context(), tx); err != nil {
 					t.Error(err)
 					return

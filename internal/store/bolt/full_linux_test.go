@@ -82,6 +82,51 @@ func TestFullDiskAtFirst(t *testing.T) {
 	mustCommit(t, openIn(t, dir), put("a", ""))
 }
 
+// TestFullDiskAtOpen opens a store that a crash left, where there is no room
+// for what its journal holds: it can be read, and takes commits when there is.
+func TestFullDiskAtOpen(t *testing.T) {
+	whole := openIn(t, t.TempDir())
+	whole.sync = func(tx txn) error { whole.sync = noRoom; return tx.Commit() }
+	n := fillJournal(t, whole)
+	<-whole.pending.done
+	dir := tmpfs(t, "4m")
+	if err := os.CopyFS(dir, os.DirFS(copyOf(t, whole))); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		if err := os.Chmod(filepath.Join(dir, filepath.Base(journalPath(whole.path, i))), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(filepath.Join(dir, "store"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 4<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("filling the disk: %v", err)
+	}
+	for range 2 {
+		s := openIn(t, dir)
+		if got := contents(t, s); len(got) != n {
+			t.Errorf("%d keys on a full disk, expected %d", len(got), n)
+		}
+		if _, err := s.Commit(t.Context(), put("a", "1")); !errors.Is(err, store.ErrFull) {
+			t.Errorf("commit on a full disk: %v, expected ErrFull", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := openIn(t, dir)
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	mustCommit(t, s, put("a", "1"))
+	if got := contents(t, s); len(got) != n+1 {
+		t.Errorf("%d keys with room, expected %d", len(got), n+1)
+	}
+}
+
 // tmpfs mounts a file system of its own.
 func tmpfs(t *testing.T, size string) string {
 	t.Helper()

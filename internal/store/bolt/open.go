@@ -43,27 +43,51 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, describe(c.Path, err)
 	}
-	rev, err := revision(db)
-	if err == nil && rev == 0 {
-		// Nothing was ever stored: whoever created the file may have been
-		// stopped before its name was durable.
-		err = syncDir(filepath.Dir(c.Path))
-	}
+	s, err := openStore(c.Path, db)
 	if err != nil {
 		return nil, describe(c.Path, errors.Join(err, db.Close()))
 	}
+	s.release() // after a crash bbolt has read the whole file
+	return s, nil
+}
+
+// openStore returns the store in db, which is locked by now.
+func openStore(path string, db *bbolt.DB) (*Store, error) {
+	rev, u, err := state(db)
+	if err != nil {
+		return nil, err
+	}
 	s := &Store{
 		db:       db,
-		path:     c.Path,
+		path:     path,
 		pageSize: int64(db.Info().PageSize),
-		recent:   ring.New(rev),
-		queue:    make(chan *request),
-		closing:  make(chan struct{}),
-		done:     make(chan struct{}),
 		sync:     (*bbolt.Tx).Commit,
+		disk:     realDisk(),
+		closing:  make(chan struct{}),
+		lead:     make(chan struct{}, 1),
 	}
-	s.release() // after a crash bbolt has read the whole file
-	go s.run()
+	tables := []*table{new(table)}
+	if u != (use{}) {
+		missed, err := replay(path, u, rev, s.disk.sync)
+		if err != nil {
+			return nil, err
+		}
+		tables = append(tables, new(table))
+		for _, c := range missed {
+			tables[1].add(c)
+			rev = c.Rev
+		}
+	}
+	s.recent = ring.New(rev)
+	s.tables.Store(&tables)
+	if err := s.carry(); err != nil && !errors.Is(err, store.ErrFull) {
+		return nil, err
+	}
+	if rev == 0 {
+		// Nothing was ever stored: whoever created the file may have been
+		// stopped before its name was durable.
+		return s, syncDir(filepath.Dir(path))
+	}
 	return s, nil
 }
 
@@ -147,30 +171,42 @@ func checkFile(f *os.File) error {
 	if err != nil {
 		return err
 	}
-	info, err := f.Stat()
-	switch {
-	case err != nil:
+	info, err := checkMode(f)
+	if err != nil {
 		return err
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("not a regular file but %s", info.Mode())
-	case info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("mode %#o lets others than the owner use it, expected 0600", info.Mode().Perm())
-	case info.Size() < want:
+	}
+	if info.Size() < want {
 		return fmt.Errorf("truncated: it has %d bytes, at least %d expected", info.Size(), want)
 	}
 	return nil
 }
 
-// revision returns the current revision, and refuses a file that is not a
-// store, or one of another format.
-func revision(db *bbolt.DB) (int64, error) {
-	var rev int64
-	return rev, db.View(func(tx *bbolt.Tx) error {
+// checkMode refuses what is not a file of its owner alone.
+func checkMode(f *os.File) (fs.FileInfo, error) {
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("not a regular file but %s", info.Mode())
+	case info.Mode().Perm()&0o077 != 0:
+		return nil, fmt.Errorf("mode %#o lets others than the owner use it, expected 0600", info.Mode().Perm())
+	}
+	return info, nil
+}
+
+// state returns the revision of bbolt and the journal that it says is in use,
+// and refuses a file that is not a store, or one of another format.
+func state(db *bbolt.DB) (rev int64, u use, err error) {
+	err = db.View(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bucketName)
 		if b == nil {
 			return fmt.Errorf("not a store that this version of omca knows: it does not hold %q", bucketName)
 		}
 		rev = int64(b.Sequence())
-		return nil
+		var err error
+		u, err = loadUse(tx)
+		return err
 	})
+	return rev, u, err
 }

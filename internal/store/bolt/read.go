@@ -1,0 +1,222 @@
+package bolt
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"strings"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"omca/internal/store"
+)
+
+// Get is store.Store.Get.
+func (s *Store) Get(ctx context.Context, key string) (store.Entry, error) {
+	rev, tables, err := s.now(ctx)
+	if err != nil {
+		return store.Entry{}, err
+	}
+	// What no table knows is in bbolt as it was then, or as a checkpoint left
+	// it since: either is the value at some moment of this call.
+	e, known := recall(tables, rev, key)
+	if known {
+		e.Value = append([]byte{}, e.Value...)
+	} else {
+		err = s.view(func(b *bbolt.Bucket) error {
+			found, err := stored(b, key)
+			e, e.Value = found, append([]byte{}, found.Value...)
+			return err
+		})
+		s.touched(2) // a leaf, and a share of what is above it
+	}
+	if err == nil && e.Rev == 0 {
+		err = fmt.Errorf("%w: %q", store.ErrNotFound, key)
+	}
+	if err != nil {
+		return store.Entry{}, err
+	}
+	return e, nil
+}
+
+// Scan is store.Store.Scan.
+func (s *Store) Scan(ctx context.Context, r store.Range) (store.Page, error) {
+	if err := r.Check(); err != nil {
+		return store.Page{}, err
+	}
+	rev, tables, err := s.now(ctx)
+	if err != nil {
+		return store.Page{}, err
+	}
+	page := store.Page{Rev: rev}
+	size := 0
+	err = s.view(func(b *bbolt.Bucket) error {
+		if have := int64(b.Sequence()); have >= rev {
+			page.Rev, tables = have, nil // a checkpoint has overtaken us
+		}
+		for e, err := range (snapshot{tables, page.Rev, b}).ascend(r.Start(), r.Prefix) {
+			if err != nil {
+				return err
+			}
+			if r.Full(len(page.Entries), size) {
+				page.More = true
+				return nil
+			}
+			size += len(e.Key) + revSize + len(e.Value)
+			e.Value = append([]byte{}, e.Value...)
+			page.Entries = append(page.Entries, e)
+		}
+		return nil
+	})
+	s.touched(2 + int64(size)/s.pageSize)
+	if err != nil {
+		return store.Page{}, err
+	}
+	return page, nil
+}
+
+// now returns the revision to read at, and the tables that hold what bbolt
+// lacks of it. The order matters: tables loaded after the revision hold all of
+// it that bbolt, looked at later still, may lack.
+func (s *Store) now(ctx context.Context) (int64, []*table, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, nil, err
+	}
+	select {
+	case <-s.closing:
+		return 0, nil, store.ErrClosed
+	default:
+		rev := s.recent.Rev()
+		return rev, *s.tables.Load(), nil
+	}
+}
+
+// view reads bbolt. What it shows is durable: it was in the journal before.
+func (s *Store) view(read func(*bbolt.Bucket) error) error {
+	err := s.db.View(func(tx *bbolt.Tx) error { return read(tx.Bucket(bucketName)) })
+	switch {
+	case errors.Is(err, berrors.ErrDatabaseNotOpen):
+		return store.ErrClosed
+	case err != nil:
+		return fmt.Errorf("reading %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// A snapshot is the store at one revision: tables, the newest first, over
+// bbolt. Values that it returns must be copied.
+type snapshot struct {
+	tables []*table
+	rev    int64
+	bucket *bbolt.Bucket
+}
+
+// latest is the revision of a snapshot that shows whatever is there.
+const latest = math.MaxInt64
+
+// get returns the entry of a key, with revision 0 when it is absent.
+func (s snapshot) get(key string) (store.Entry, error) {
+	if e, known := recall(s.tables, s.rev, key); known {
+		return e, nil
+	}
+	return stored(s.bucket, key)
+}
+
+// recall returns what the tables know about a key. The revision is 0 when it
+// was deleted.
+func recall(tables []*table, rev int64, key string) (e store.Entry, known bool) {
+	for _, t := range tables {
+		if v := t.get(key, rev); v != nil {
+			return v.entry(key), true
+		}
+	}
+	return store.Entry{}, false
+}
+
+func (v *version) entry(key string) store.Entry {
+	if v.deleted {
+		return store.Entry{Key: key}
+	}
+	return store.Entry{Key: key, Value: v.value, Rev: v.rev}
+}
+
+// stored returns what bbolt has under a key, with revision 0 when it is absent.
+func stored(b *bbolt.Bucket, key string) (store.Entry, error) {
+	v := b.Get([]byte(key))
+	if v == nil {
+		return store.Entry{Key: key}, nil
+	}
+	return decode(key, v)
+}
+
+// ascend yields the entries under prefix, from the key start on.
+func (s snapshot) ascend(start, prefix string) iter.Seq2[store.Entry, error] {
+	return func(yield func(store.Entry, error) bool) {
+		c := s.bucket.Cursor()
+		k, v := c.Seek([]byte(start))
+		at := make([]*node, len(s.tables))
+		for i, t := range s.tables {
+			at[i] = t.from(start)
+		}
+		for {
+			key, there := least(k, at)
+			if !there || !strings.HasPrefix(key, prefix) {
+				return
+			}
+			var e store.Entry
+			var err error
+			known := false
+			for i, n := range at {
+				if n == nil || n.key != key {
+					continue
+				}
+				if was := n.at(s.rev); was != nil && !known {
+					e, known = was.entry(key), true
+				}
+				at[i] = n.next[0].Load()
+			}
+			if k != nil && string(k) == key {
+				if !known {
+					e, err = decode(key, v)
+				}
+				k, v = c.Next()
+			}
+			if (e.Rev != 0 || err != nil) && !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// least returns the least key of bbolt's cursor and the tables' nodes.
+func least(k []byte, at []*node) (key string, there bool) {
+	for _, n := range at {
+		if n != nil && (!there || n.key < key) {
+			key, there = n.key, true
+		}
+	}
+	if k != nil && (!there || string(k) < key) {
+		return string(k), true
+	}
+	return key, there
+}
+
+const revSize = 8 // a value in bbolt begins with its revision
+
+func encode(rev int64, value []byte) []byte {
+	stored := make([]byte, revSize, revSize+len(value))
+	binary.BigEndian.PutUint64(stored, uint64(rev))
+	return append(stored, value...)
+}
+
+// decode does not copy: what bbolt returns is gone with its transaction.
+func decode(key string, stored []byte) (store.Entry, error) {
+	if len(stored) < revSize {
+		return store.Entry{}, fmt.Errorf("damaged: %q has %d bytes, at least %d", key, len(stored), revSize)
+	}
+	return store.Entry{Key: key, Value: stored[revSize:], Rev: int64(binary.BigEndian.Uint64(stored))}, nil
+}
