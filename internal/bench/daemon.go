@@ -23,6 +23,8 @@ type bench struct {
 	dir    string
 	binary string
 	report report
+
+	profile string // file for a profile of the daemon; "" for none
 }
 
 func newBench(ctx context.Context) (*bench, error) {
@@ -124,6 +126,25 @@ func (d *daemon) prepare(ctx context.Context) error {
 	return err
 }
 
+// watch keeps a profile of the daemon's next seconds in file.
+func (d *daemon) watch(seconds int, file string) error {
+	c := d.http()
+	defer c.CloseIdleConnections()
+	r, err := c.Get(fmt.Sprintf("https://%s/debug/pprof/cpu?seconds=%d", d.address, seconds))
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(r.Body, 16<<20))
+	if err != nil {
+		return err
+	}
+	if r.StatusCode != http.StatusOK {
+		return fmt.Errorf("profile: %s: %s", r.Status, text)
+	}
+	return os.WriteFile(file, text, 0o644)
+}
+
 // http returns a client with one keep-alive connection to address.
 func (d *daemon) http() *http.Client {
 	return &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
@@ -145,6 +166,7 @@ type usage struct {
 	written int64 // bytes handed to the disk
 	syncs   float64
 	rss     int64 // bytes
+	file    int64 // of them, pages of files: the program and the store
 }
 
 func (d *daemon) usage() (usage, error) {
@@ -193,7 +215,12 @@ func processUsage(pid int) (usage, error) {
 		return u, err
 	}
 	kilobytes, err := procNumber(dir+"/status", "VmRSS:")
+	if err != nil {
+		return u, err
+	}
 	u.rss = kilobytes << 10
+	kilobytes, err = procNumber(dir+"/status", "RssFile:")
+	u.file = kilobytes << 10
 	return u, err
 }
 

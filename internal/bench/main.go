@@ -18,10 +18,11 @@ func main() {
 	}
 	write := flag.String("write", "", "keep the figures in this `FILE` (docs/performance.md)")
 	only := flag.String("only", "", "measure only these, comma separated: start, issue, alone, whoami, memory, million")
+	profile := flag.String("profile", "", "keep a profile of the daemon's processor time while it issues in this `FILE`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	exit(run(ctx, *write, *only))
+	exit(run(ctx, *write, *only, *profile))
 }
 
 func exit(err error) {
@@ -33,12 +34,13 @@ func exit(err error) {
 }
 
 // run measures everything, or only what is named, and prints a table of figures.
-func run(ctx context.Context, write, only string) error {
+func run(ctx context.Context, write, only, profile string) error {
 	b, err := newBench(ctx)
 	if err != nil {
 		return err
 	}
 	defer b.close()
+	b.profile = profile
 	for _, step := range []struct {
 		name    string
 		measure func(context.Context) error

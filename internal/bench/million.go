@@ -52,10 +52,15 @@ func (b *bench) costAt(ctx context.Context, size int, requests [][]byte) (usage,
 		return usage{}, err
 	}
 	defer d.stop() // the figures are what counts
-	if err := d.issueAll(ctx, connections, requests[:200]); err != nil {
+	l, err := d.newLoad(connections)
+	if err != nil {
 		return usage{}, err
 	}
-	u, _, err := d.perCertificate(ctx, requests)
+	defer l.close()
+	if err := l.issue(ctx, requests[:200]); err != nil {
+		return usage{}, err
+	}
+	u, _, err := l.perCertificate(ctx, requests)
 	return u, err
 }
 
