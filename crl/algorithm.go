@@ -11,6 +11,9 @@ import (
 	"encoding/asn1"
 	"fmt"
 
+	"golang.org/x/crypto/cryptobyte"
+	cryptobyte_asn1 "golang.org/x/crypto/cryptobyte/asn1"
+
 	"omca/pki"
 )
 
@@ -102,4 +105,20 @@ func (a algorithm) sign(key crypto.Signer, cert *x509.Certificate, message []byt
 		return nil, fmt.Errorf("the signature does not verify: %w", err)
 	}
 	return signature, nil
+}
+
+// assemble puts a signature to what was signed. A CertificateList and a
+// BasicOCSPResponse have the same form, but for what the latter has after it:
+// more, which may be nil.
+func assemble(tbs []byte, a algorithm, signature []byte, more func(*cryptobyte.Builder)) ([]byte, error) {
+	b := cryptobyte.NewBuilder(make([]byte, 0, len(tbs)+len(signature)+128))
+	b.AddASN1(cryptobyte_asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddBytes(tbs)
+		b.AddBytes([]byte(a.der))
+		b.AddASN1BitString(signature)
+		if more != nil {
+			more(b)
+		}
+	})
+	return b.Bytes()
 }

@@ -1,7 +1,6 @@
 package crl
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
@@ -141,7 +140,7 @@ func (b *Builder) Build(number *big.Int, thisUpdate, nextUpdate time.Time) (*Pub
 	if err != nil {
 		return nil, fmt.Errorf("signing list %s: %w", number, err)
 	}
-	der, err := assemble(tbs, b.algorithm, signature)
+	der, err := assemble(tbs, b.algorithm, signature, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", pki.ErrInvalid, err)
 	}
@@ -199,21 +198,6 @@ func (b *Builder) addExtensions(out *cryptobyte.Builder, number *big.Int) {
 	if b.scope != nil {
 		addExtension(out, "\x55\x1d\x1c", critical, func(out *cryptobyte.Builder) { out.AddBytes(b.scope) })
 	}
-}
-
-// assemble puts the signature to what was signed. A list and a BasicOCSPResponse
-// without certificates have the same form.
-func assemble(tbs []byte, a algorithm, signature []byte, more ...[]byte) ([]byte, error) {
-	b := cryptobyte.NewBuilder(make([]byte, 0, len(tbs)+len(signature)+128+len(bytes.Join(more, nil))))
-	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddBytes(tbs)
-		b.AddBytes([]byte(a.der))
-		b.AddASN1BitString(signature)
-		for _, part := range more {
-			b.AddBytes(part)
-		}
-	})
-	return b.Bytes()
 }
 
 // encodeScope returns an IssuingDistributionPoint with one URI.

@@ -25,6 +25,9 @@ import (
 
 const hour = time.Hour
 
+// ecdsaWithSHA256 is the AlgorithmIdentifier that the tests sign with.
+const ecdsaWithSHA256 = "\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02"
+
 // now is the time of every test that does not say otherwise.
 func now() time.Time { return time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC) }
 
@@ -153,7 +156,7 @@ func (d draft) der(tb testing.TB) []byte {
 	if d.number >= 0 {
 		extensions = append(extensions, ext("\x55\x1d\x14", false, integerDER(d.number)))
 	}
-	algorithm := []byte("\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02")
+	algorithm := []byte(ecdsaWithSHA256)
 	issuer := d.issuer
 	if issuer == nil {
 		issuer = d.signer.RawSubject
