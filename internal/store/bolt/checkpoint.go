@@ -181,7 +181,7 @@ func (s *Store) update(change func(*bbolt.Tx) error) error {
 	stats := tx.Stats()
 	s.stats.syncs.Add(2)
 	s.stats.bytes.Add(stats.GetPageAlloc() + s.pageSize) // and the header
-	s.touched(2 * stats.GetPageCount())                  // the old pages were read
+	s.release()                                          // pages from all over the file were read
 	return nil
 }
 

@@ -24,6 +24,16 @@ func TestRelease(t *testing.T) {
 	if after := contents(t, s); len(after) != len(before) {
 		t.Errorf("%d entries before, %d after", len(before), len(after))
 	}
+	if err := s.settle(); err != nil {
+		t.Fatal(err)
+	}
+	s.turn()
+	if err := s.settle(); err != nil {
+		t.Fatal(err)
+	}
+	if left := residentOf(t, s.path); left != 0 {
+		t.Errorf("%d bytes are resident after a checkpoint", left)
+	}
 }
 
 // residentOf returns the resident bytes of the mapping of a file.
