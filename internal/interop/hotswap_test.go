@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -30,7 +31,7 @@ func TestHotSwap(t *testing.T) {
 	pair := d.User(t, "alice", "guest:ns1")
 	ctx, cancel := context.WithCancel(t.Context())
 	var clients sync.WaitGroup
-	var counts [keep + again]atomic.Int64
+	var counts, connections [keep + again]atomic.Int64
 	for i := range keep + again {
 		c := d.HTTP(t, pair)
 		transport := c.Transport.(*http.Transport)
@@ -38,11 +39,16 @@ func TestHotSwap(t *testing.T) {
 		transport.Protocols = new(http.Protocols)
 		transport.Protocols.SetHTTP1(i%2 == 0)
 		transport.Protocols.SetHTTP2(i%2 == 1)
+		traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
+			if !c.Reused {
+				connections[i].Add(1)
+			}
+		}})
 		clients.Go(func() {
 			tick := time.NewTicker(pause)
 			defer tick.Stop()
 			for ctx.Err() == nil {
-				if err := whoami(ctx, c, d.URL("/whoami")); err != nil {
+				if err := whoami(traced, c, d.URL("/whoami")); err != nil {
 					if ctx.Err() == nil {
 						t.Errorf("client %d, request %d: %v", i, counts[i].Load()+1, err)
 					}
@@ -87,6 +93,11 @@ func TestHotSwap(t *testing.T) {
 		total += n
 		if n < 2 {
 			t.Errorf("client %d had %d answers: it was not there", i, n)
+		}
+		// A request on a connection that was closed is made again by the client
+		// itself, and nobody would notice.
+		if c := connections[i].Load(); i < keep && c != 1 {
+			t.Errorf("client %d kept its connection, and had %d of them", i, c)
 		}
 	}
 	t.Logf("%d requests during %d changes", total, len(seen))

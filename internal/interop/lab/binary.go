@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -103,5 +104,7 @@ func Tool(t testing.TB, name string, args ...string) string {
 // TryTool runs another program, with nothing to read, and returns what became of it.
 func TryTool(t testing.TB, name string, args ...string) Result {
 	t.Helper()
-	return Finish(t, exec.CommandContext(t.Context(), name, args...))
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	return Finish(t, exec.CommandContext(ctx, name, args...))
 }

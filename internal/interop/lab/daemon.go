@@ -41,8 +41,7 @@ func (h Home) Start(t testing.TB, args ...string) *Daemon {
 		t.Fatalf("daemon: %v\n%s", err, d.Log())
 	}
 	t.Cleanup(func() {
-		d.Stop(t)
-		if t.Failed() {
+		if d.stop(t) && t.Failed() {
 			t.Logf("log of the daemon:\n%s", tail(d.Log()))
 		}
 	})
@@ -85,9 +84,17 @@ func (d *Daemon) Log() string { return d.log.String() }
 // One that has ended is left alone.
 func (d *Daemon) Stop(t testing.TB) {
 	t.Helper()
-	if d.signal(t, syscall.SIGTERM) && d.err != nil {
+	d.stop(t)
+}
+
+// stop is Stop; it says whether the daemon was running.
+func (d *Daemon) stop(t testing.TB) bool {
+	t.Helper()
+	running := d.signal(t, syscall.SIGTERM)
+	if running && d.err != nil {
 		t.Errorf("the daemon ended: %v\n%s", d.err, tail(d.Log()))
 	}
+	return running
 }
 
 // Kill ends the daemon on the spot, as a lost machine would.

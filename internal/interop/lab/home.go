@@ -41,7 +41,9 @@ type Result struct {
 // Try runs omca on the home, with nothing to read.
 func (h Home) Try(t testing.TB, args ...string) Result {
 	t.Helper()
-	return Finish(t, h.Command(t.Context(), t, args...))
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	return Finish(t, h.Command(ctx, t, args...))
 }
 
 // Run runs omca on the home and returns its stdout. It must succeed.
@@ -101,7 +103,7 @@ func Finish(t testing.TB, c *exec.Cmd) Result {
 	err := c.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) || exit != nil && !exit.Exited() {
-		t.Fatalf("%s: %v\n%s", c, err, stderr.String())
+		t.Fatalf("%s: %v\n%s", c, err, tail(stderr.String()))
 	}
 	return Result{stdout.String(), stderr.String(), c.ProcessState.ExitCode()}
 }

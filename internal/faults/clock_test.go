@@ -1,0 +1,235 @@
+package faults
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"omca"
+	"omca/internal/client"
+	"omca/internal/interop/lab"
+)
+
+// clock is a clock that can be set.
+type clock struct{ offset atomic.Int64 }
+
+func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.offset.Load())) }
+
+// set sets the clock so far from the true time.
+func (c *clock) set(offset time.Duration) { c.offset.Store(int64(offset)) }
+
+// authority is a daemon in this process, whose clock can be set. What is run
+// from outside has the machine's.
+type authority struct {
+	*client.Client
+	clock   *clock
+	address string
+}
+
+// serve opens an authority and runs it until the test ends.
+func serve(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{clock: new(clock)}
+	s, err := omca.Open(t.Context(), omca.Config{Home: lab.NewHome(t).Dir, Listen: "127.0.0.1:0", NodeName: "node1", Now: a.clock.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	up, ended := make(chan omca.Ready, 1), make(chan error, 1)
+	go func() { ended <- s.Run(ctx, func(r omca.Ready) { up <- r }) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-ended, s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	select {
+	case r := <-up:
+		a.address = r.Addresses[0]
+	case err := <-ended:
+		ended <- err
+		t.Fatal(err)
+	}
+	if a.Client, err = client.New(client.Config{Transport: s.Transport()}); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// path reads a path that is right.
+func path(t *testing.T, text string) client.Path {
+	t.Helper()
+	p, err := client.ParsePath(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// create makes an object with these keywords, and a certificate for it.
+func (a *authority) create(t *testing.T, text string, keywords ...string) client.CertificateState {
+	t.Helper()
+	if _, err := a.Create(t.Context(), path(t, text), client.NewObject{Keywords: keywords}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.CreateCertificate(t.Context(), path(t, text), client.Renewal{}); err != nil {
+		t.Fatal(err)
+	}
+	return a.state(t, text)
+}
+
+// state returns the certificate of an object as it stands.
+func (a *authority) state(t *testing.T, text string) client.CertificateState {
+	t.Helper()
+	state, err := a.Certificate(t.Context(), path(t, text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state
+}
+
+// pool returns the CA's certificate as a pool.
+func (a *authority) pool(t *testing.T) *x509.CertPool {
+	t.Helper()
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(a.state(t, "system/sec/ca").Certificate)) {
+		t.Fatal("the CA is no PEM")
+	}
+	return pool
+}
+
+// whoami calls over the network as a user whose clock shows the same time, and
+// returns the status.
+func (a *authority) whoami(t *testing.T, user string) int {
+	t.Helper()
+	key, err := a.Key(t.Context(), path(t, user), "private_key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair([]byte(a.state(t, user).CertificateChain), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{
+		RootCAs: a.pool(t), Certificates: []tls.Certificate{pair}, Time: a.clock.now, ServerName: "node1",
+	}}
+	defer transport.CloseIdleConnections()
+	answer, err := (&http.Client{Transport: transport, Timeout: lab.Patience}).Get("https://" + a.address + "/whoami")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	return answer.StatusCode
+}
+
+// TestClockForwards sets the clock a day forwards: what is due is renewed, who
+// is called by a certificate that still lives is called so, and the CA signs.
+func TestClockForwards(t *testing.T) {
+	a := serve(t)
+	const short, user, server = "36h", "system/usr/alice", "ns1/sec/web"
+	a.create(t, user, "grant=guest:ns1")
+	first := a.create(t, server, "cn=web.example.com", "validity="+short)
+	listener := a.create(t, "system/sec/cert", "validity="+short)
+	a.clock.set(24*time.Hour + time.Minute)
+	if status := a.whoami(t, user); status != http.StatusOK {
+		t.Errorf("status %d", status)
+	}
+	a.wake(t)
+	for text, before := range map[string]client.CertificateState{server: first, "system/sec/cert": listener} {
+		a.await(t, text+" is renewed", func() bool { return a.state(t, text).Serial != before.Serial })
+		if after := a.state(t, text); after.State != "valid" || !after.NotAfter.After(before.NotAfter) {
+			t.Errorf("%s: %q until %v, after %v", text, after.State, after.NotAfter, before.NotAfter)
+		}
+	}
+	if status := a.whoami(t, user); status != http.StatusOK {
+		t.Errorf("after the renewal: status %d", status)
+	}
+	if a.state(t, user).State != "valid" {
+		t.Error("the user's certificate is not valid")
+	}
+
+	// And back: what was renewed too early is not valid yet, for the length of the
+	// step; a new certificate is, at once.
+	a.clock.set(0)
+	if state := a.state(t, server).State; state == "valid" || state == "expired" {
+		t.Errorf("a certificate of tomorrow is %q", state)
+	}
+	for _, text := range []string{server, "system/sec/cert"} {
+		if _, err := a.CreateCertificate(t.Context(), path(t, text), client.Renewal{}); err != nil {
+			t.Fatal(err)
+		}
+		if state := a.state(t, text).State; state != "valid" {
+			t.Errorf("%s: a certificate of now is %q", text, state)
+		}
+	}
+	if status := a.whoami(t, user); status != http.StatusOK {
+		t.Errorf("back: status %d", status)
+	}
+}
+
+// TestClockBackwards sets the clock to the day before the CA was made: no
+// certificate can be valid then, and what is issued lies within the life of its
+// issuer, or is refused. When the clock is right again all is as it was.
+func TestClockBackwards(t *testing.T) {
+	a := serve(t)
+	const user, server = "system/usr/alice", "ns1/sec/web"
+	a.create(t, user, "grant=guest:ns1")
+	a.create(t, server, "cn=web.example.com")
+	authority, listener := a.state(t, "system/sec/ca"), a.state(t, "system/sec/cert")
+	a.clock.set(-24 * time.Hour)
+	a.wake(t)
+	issued, err := a.CreateCertificate(t.Context(), path(t, server), client.Renewal{})
+	var problem *client.Error
+	switch {
+	case err == nil && issued.NotBefore.Before(authority.NotBefore):
+		t.Errorf("the certificate begins at %v, its issuer at %v", issued.NotBefore, authority.NotBefore)
+	case err != nil && (!errors.As(err, &problem) || problem.Status >= http.StatusInternalServerError):
+		t.Errorf("issuing: %v, expected an error that tells", err)
+	}
+	if state := a.state(t, user).State; state == "valid" || state == "expired" {
+		t.Errorf("a certificate of tomorrow is %q", state)
+	}
+	if now := a.state(t, "system/sec/cert"); now.Serial != listener.Serial {
+		t.Error("the listener's certificate was replaced, though it is not due")
+	}
+
+	a.clock.set(0)
+	a.create(t, server, "cn=web.example.com")
+	for _, text := range []string{"system/sec/ca", user, server, "system/sec/cert"} {
+		if state := a.state(t, text).State; state != "valid" {
+			t.Errorf("%s: the certificate is %q when the clock is right again", text, state)
+		}
+	}
+	if status := a.whoami(t, user); status != http.StatusOK {
+		t.Errorf("status %d", status)
+	}
+}
+
+// wake makes a change, at which the authority looks again at what is due. Without
+// one it does so after a day: the timers of a process do not follow the clock.
+func (a *authority) wake(t *testing.T) {
+	t.Helper()
+	if _, err := a.Create(t.Context(), path(t, "ns1/sec/wake"), client.NewObject{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// await waits until something has happened in the background.
+func (a *authority) await(t *testing.T, what string, happened func() bool) {
+	t.Helper()
+	deadline := time.After(lab.Patience)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !happened() {
+		select {
+		case <-deadline:
+			t.Fatalf("after %v it is not so that %s", lab.Patience, what)
+		case <-tick.C:
+		}
+	}
+}
