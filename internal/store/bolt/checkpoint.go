@@ -12,8 +12,9 @@ import (
 )
 
 // tableBytes is how large a table grows before it goes to bbolt. More would
-// save little: keys are scattered, and most of them cost a page of their own.
-const tableBytes = 256 << 10
+// save little (keys are scattered, and most of them cost a page of their own),
+// and a transaction of bbolt takes many times as much memory.
+const tableBytes = 96 << 10
 
 // A checkpoint carries a table to bbolt in the background.
 type checkpoint struct {
