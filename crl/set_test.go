@@ -1,0 +1,212 @@
+package crl_test
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/big"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"omca/crl"
+	"omca/pki"
+)
+
+func set(lists ...*crl.Verified) *crl.Set { return crl.NewSet(crl.Sources{Lists: lists}) }
+
+// TestNotCovered tells an issuer without lists from one whose lists do not settle it.
+func TestNotCovered(t *testing.T) {
+	ca, other := certify(t, nil, "CA", asCA), certify(t, nil, "other", asCA)
+	twin := certify(t, nil, "CA", asCA) // the same name, another key
+	ee, of, from := certify(t, ca, "EE", serial(5)), certify(t, other, "EE", serial(5)), certify(t, twin, "EE", serial(5))
+	listed := set(list(ca, entry(5, crl.KeyCompromise)).verify(t))
+	cases := []struct {
+		name       string
+		set        *crl.Set
+		ee, issuer *identity
+		want       crl.Status
+		why        string
+	}{
+		{"no lists at all", set(), ee, ca, crl.NotCovered, "no lists"},
+		// What a server must say between its start and the first list.
+		{"expected, and not here yet", crl.NewSet(crl.Sources{Covered: []*x509.Certificate{ca.Certificate}}), ee, ca, crl.Undetermined, "no list"},
+		{"listed", listed, ee, ca, crl.Revoked, "keyCompromise"},
+		{"same serial of another issuer", listed, of, other, crl.NotCovered, "no lists"},
+		{"same serial, same name, another key", listed, from, twin, crl.Undetermined, "no list signed with the key"},
+		{"not the issuer", listed, of, ca, crl.Undetermined, "not of"},
+	}
+	for _, c := range cases {
+		v := c.set.Check(c.ee.Certificate, c.issuer.Certificate, now())
+		if v.Status != c.want || !strings.Contains(v.Why, c.why) {
+			t.Errorf("%s: %v (%s), want %v (%s)", c.name, v.Status, v.Why, c.want, c.why)
+		}
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	ca := certify(t, nil, "CA", asCA)
+	ee := certify(t, ca, "EE", serial(5))
+	v := set(list(ca, entry(5, crl.CertificateHold)).numbered(12).verify(t)).Check(ee.Certificate, ca.Certificate, now())
+	if v.Status != crl.Revoked || v.Reason != crl.CertificateHold || !v.RevokedAt.Equal(now().Add(-25*hour)) || v.Number.Int64() != 12 {
+		t.Errorf("%+v", v)
+	}
+	if (crl.Verdict{}).Status != crl.Undetermined {
+		t.Error("nothing is something")
+	}
+}
+
+// TestNewestList has several lists of one issuer and scope.
+func TestNewestList(t *testing.T) {
+	ca := certify(t, nil, "CA", asCA)
+	ee := certify(t, ca, "EE", serial(5))
+	clean, bad := list(ca), list(ca, entry(5, crl.CertificateHold))
+	aged := func(d draft, number int64, this, next time.Duration) *crl.Verified {
+		return d.numbered(number).with(func(d *draft) { d.thisUpdate, d.nextUpdate = now().Add(this), now().Add(next) }).verify(t)
+	}
+	cases := []struct {
+		name  string
+		lists []*crl.Verified
+		want  crl.Status
+	}{
+		{"released by the newer", []*crl.Verified{aged(bad, 1, -48*hour, 24*hour), aged(clean, 2, -24*hour, 24*hour)}, crl.Good},
+		{"revoked by the newer", []*crl.Verified{aged(bad, 2, -24*hour, 24*hour), aged(clean, 1, -48*hour, 24*hour)}, crl.Revoked},
+		{"numbers count, not dates", []*crl.Verified{aged(bad, 2, -48*hour, 24*hour), aged(clean, 1, -24*hour, 24*hour)}, crl.Revoked},
+		{"dates count without numbers", []*crl.Verified{aged(bad, -1, -24*hour, 24*hour), aged(clean, -1, -48*hour, 24*hour)}, crl.Revoked},
+		{"the newest is old", []*crl.Verified{aged(clean, 2, -24*hour, -hour), aged(clean, 1, -48*hour, 24*hour)}, crl.Undetermined},
+		{"the newest is of the future", []*crl.Verified{aged(clean, 2, hour, 24*hour), aged(clean, 1, -48*hour, 24*hour)}, crl.Good},
+		{"revoked in the future", []*crl.Verified{aged(bad, 2, hour, 24*hour), aged(clean, 1, -48*hour, 24*hour)}, crl.Revoked},
+	}
+	for _, c := range cases {
+		for range 2 {
+			if v := set(c.lists...).Check(ee.Certificate, ca.Certificate, now()); v.Status != c.want {
+				t.Errorf("%s: %v (%s), want %v", c.name, v.Status, v.Why, c.want)
+			}
+			c.lists[0], c.lists[1] = c.lists[1], c.lists[0]
+		}
+	}
+}
+
+// TestUpdatePeriod stands on both ends of it, which are included.
+func TestUpdatePeriod(t *testing.T) {
+	ca := certify(t, nil, "CA", asCA)
+	ee := certify(t, ca, "EE", serial(5))
+	d := list(ca)
+	s := set(d.verify(t))
+	for at, want := range map[time.Time]crl.Status{
+		d.thisUpdate: crl.Good, d.thisUpdate.Add(-time.Second): crl.Undetermined,
+		d.nextUpdate: crl.Good, d.nextUpdate.Add(time.Second): crl.Undetermined,
+	} {
+		if v := s.Check(ee.Certificate, ca.Certificate, at); v.Status != want {
+			t.Errorf("at %s: %v (%s), want %v", at, v.Status, v.Why, want)
+		}
+	}
+}
+
+func TestCheckChain(t *testing.T) {
+	w := newWorld(t)
+	root, ca := list(w.root).verify(t), list(w.ca).verify(t)
+	chain := w.chain()
+	cases := []struct {
+		name  string
+		set   *crl.Set
+		chain []*x509.Certificate
+		want  crl.Status
+		of    *x509.Certificate
+	}{
+		{"good", set(root, ca), chain, crl.Good, chain[0]},
+		{"leaf not covered", set(root), chain, crl.NotCovered, chain[0]},
+		{"CA not covered", set(ca), chain, crl.NotCovered, chain[1]},
+		{"CA revoked, leaf good", set(list(w.root, entry(2, crl.CACompromise)).verify(t), ca), chain, crl.Revoked, chain[1]},
+		{"CA revoked, leaf undetermined", set(list(w.root, entry(2, crl.CACompromise)).verify(t), list(w.ca).with(func(d *draft) { d.nextUpdate = time.Time{} }).verify(t)), chain, crl.Revoked, chain[1]},
+		{"anchor alone", set(root, ca), chain[2:], crl.NotCovered, chain[2]},
+		{"nothing", set(root, ca), nil, crl.Undetermined, nil},
+		{"broken chain", set(root, ca), []*x509.Certificate{chain[0], chain[2]}, crl.Undetermined, chain[0]},
+	}
+	for _, c := range cases {
+		if v := c.set.CheckChain(c.chain, now()); v.Status != c.want || v.Certificate != c.of {
+			t.Errorf("%s: %v (%s), want %v", c.name, v.Status, v.Why, c.want)
+		}
+	}
+}
+
+func TestWith(t *testing.T) {
+	ca, twin := certify(t, nil, "CA", asCA), certify(t, nil, "CA", asCA)
+	ee, same := certify(t, ca, "EE", serial(5)), certify(t, twin, "EE", serial(5))
+	before := set(list(ca).verify(t), list(twin).verify(t))
+	after := must[*crl.Set](t)(before.With(ca.Certificate, crl.Entry{Serial: "5", At: now(), Reason: crl.KeyCompromise}))
+	again := must[*crl.Set](t)(after.With(ca.Certificate, crl.Entry{Serial: "05", At: now().Add(hour), Reason: crl.Superseded}))
+	for _, s := range []*crl.Set{after, again} {
+		if v := s.Check(ee.Certificate, ca.Certificate, now()); v.Status != crl.Revoked || v.Reason != crl.KeyCompromise || !v.RevokedAt.Equal(now()) {
+			t.Errorf("%+v", v)
+		}
+		if v := s.Check(same.Certificate, twin.Certificate, now()); v.Status != crl.Good {
+			t.Errorf("the same serial of a CA with another key: %+v", v)
+		}
+	}
+	if v := before.Check(ee.Certificate, ca.Certificate, now()); v.Status != crl.Good {
+		t.Errorf("the set before changed: %+v", v)
+	}
+	for _, e := range []crl.Entry{{Serial: "5"}, {Serial: "-5", At: now()}, {Serial: "5", At: now(), Reason: crl.RemoveFromCRL}} {
+		if _, err := before.With(ca.Certificate, e); !errors.Is(err, pki.ErrInvalid) {
+			t.Errorf("%+v: %v", e, err)
+		}
+	}
+}
+
+func TestRebuilt(t *testing.T) {
+	ca := certify(t, nil, "CA", asCA)
+	five, six := certify(t, ca, "EE", serial(5)), certify(t, ca, "EE", serial(6))
+	s := set(list(ca).verify(t))
+	for _, n := range []pki.Serial{"5", "6"} {
+		s = must[*crl.Set](t)(s.With(ca.Certificate, crl.Entry{Serial: n, At: now(), Reason: crl.KeyCompromise}))
+	}
+	s = s.Rebuilt(crl.Sources{Lists: []*crl.Verified{list(ca, entry(5, crl.KeyCompromise)).numbered(2).verify(t)}})
+	if v := s.Check(five.Certificate, ca.Certificate, now()); v.Status != crl.Revoked || v.Number == nil {
+		t.Errorf("on the list now: %+v", v)
+	}
+	if v := s.Check(six.Certificate, ca.Certificate, now()); v.Status != crl.Revoked || v.Number != nil {
+		t.Errorf("not on the list yet: %+v", v)
+	}
+}
+
+// TestWithMany revokes many, one after the other, with readers beside.
+func TestWithMany(t *testing.T) {
+	ca := certify(t, nil, "CA", asCA)
+	s := set(list(ca).verify(t))
+	var readers sync.WaitGroup
+	const count = 2000
+	for n := range count {
+		if n%500 == 0 {
+			one := s
+			readers.Go(func() {
+				for i := range count {
+					cert := &x509.Certificate{RawIssuer: ca.RawSubject, SerialNumber: big.NewInt(int64(i))}
+					if got := one.Check(cert, ca.Certificate, now()).Status == crl.Revoked; got != (i < n) {
+						t.Errorf("serial %d of %d: revoked %v", i, n, got)
+						return
+					}
+				}
+			})
+		}
+		s = must[*crl.Set](t)(s.With(ca.Certificate, crl.Entry{Serial: pki.Serial(fmt.Sprintf("%x", n)), At: now()}))
+	}
+	readers.Wait()
+}
+
+// TestSignerValidity has lists signed with a key of their own, the certificate
+// of which has expired.
+func TestSignerValidity(t *testing.T) {
+	w := newWorld(t)
+	signer := certify(t, w.root, "CA", asCA, serial(3), func(c *x509.Certificate) { c.NotAfter = now().Add(-hour) })
+	s := crl.NewSet(crl.Sources{
+		Lists:       []*crl.Verified{list(w.root).verify(t), list(signer).verify(t)},
+		Authorities: []*x509.Certificate{w.root.Certificate, w.ca.Certificate, signer.Certificate},
+	})
+	for at, want := range map[time.Time]crl.Status{now(): crl.Undetermined, now().Add(-2 * hour): crl.Good} {
+		if v := s.CheckChain(w.chain(), at); v.Status != want {
+			t.Errorf("at %s: %v (%s), want %v", at, v.Status, v.Why, want)
+		}
+	}
+}
