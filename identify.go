@@ -58,6 +58,9 @@ func (s *Server) identify(r *http.Request) (usr.Caller, error) {
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
 		return usr.Caller{}, usr.ErrUnauthenticated
 	}
+	if err := s.check(r.TLS.VerifiedChains); err != nil { // a connection that is being closed
+		return usr.Caller{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
+	}
 	id, err := s.identity(ctx, r.TLS)
 	if err != nil {
 		return usr.Caller{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
@@ -112,9 +115,9 @@ func (s *Server) identity(ctx context.Context, state *tls.ConnectionState) (ca.I
 }
 
 // verify is asked by the listener about each handshake with a client
-// certificate, full or resumed. A certificate that speaks for nobody is refused
-// by the routes, which can say so.
-func (s *Server) verify(state tls.ConnectionState) error { return nil }
+// certificate, full or resumed: the revoked are refused. A certificate that
+// speaks for nobody is refused by the routes, which can say so.
+func (s *Server) verify(state tls.ConnectionState) error { return s.check(state.VerifiedChains) }
 
 // userOf names the user of a connection, so that it ends with the user.
 func (s *Server) userOf(state tls.ConnectionState) string {

@@ -50,6 +50,9 @@ type Server struct {
 	authority *ca.Authority
 	handler   http.Handler
 
+	enforcer  *enforcer
+	publisher *ca.Publisher
+
 	listener atomic.Pointer[listener.Listener] // nil until Run
 	served   sync.Map                          // path → *atomic.Pointer[tls.Certificate], for TLSConfig
 	address  atomic.Pointer[[]string]          // where Run listens
@@ -133,13 +136,19 @@ func (s *Server) compose(ctx context.Context) error {
 	if s.authority, err = ca.New(ca.Config{Store: s.objects, Now: c.Now, Log: c.Log}); err != nil {
 		return err
 	}
+	s.enforcer = newEnforcer()
+	s.publisher = s.authority.NewPublisher(s.published)
 	s.objects.OnChange(s.changed)
+	s.objects.OnRevoke(s.revoked)
 	s.work.Go(func() {
 		if err := s.objects.Run(s.background); !errors.Is(err, context.Canceled) {
 			c.Log.ErrorContext(s.background, "watch ended", "error", err)
 		}
 	})
 	if err := s.bootstrap(ctx); err != nil {
+		return err
+	}
+	if err := errors.Join(s.loadRevocations(ctx), s.readPolicy(ctx)); err != nil {
 		return err
 	}
 	s.handler, err = api.New(api.Config{
@@ -224,6 +233,10 @@ func (s *Server) changed(p object.Path) {
 		s.authority.Changed(p.String())
 	}
 	s.reload(ctx, p)
+	if err := errors.Join(s.loadRevocations(ctx), s.readPolicy(ctx)); err != nil {
+		s.config.Log.ErrorContext(ctx, "revocations not read", "changed", p.String(), "error", err)
+	}
+	s.publisher.Reload()
 	select {
 	case s.wake <- struct{}{}:
 	default:

@@ -16,9 +16,13 @@ const (
 	longestPause = 24 * time.Hour // clocks are set, machines sleep
 )
 
-// renew starts, once, the loop that renews certificates when they are due.
+// renew starts, once, the loops that renew certificates when they are due and
+// publish revocation lists.
 func (s *Server) renew() {
-	s.renewing.Do(func() { s.work.Go(func() { s.renewals(s.background) }) })
+	s.renewing.Do(func() {
+		s.work.Go(func() { s.renewals(s.background) })
+		s.work.Go(func() { s.publisher.Run(s.background) })
+	})
 }
 
 func (s *Server) renewals(ctx context.Context) {

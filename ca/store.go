@@ -104,6 +104,8 @@ type Store interface {
 
 	// Cluster reads the cluster's facts.
 	Cluster(ctx context.Context) (Cluster, error)
+
+	Revocations
 }
 
 // Listed is a record in a list.

@@ -54,6 +54,9 @@ type Store struct {
 	watch *follower    // of the objects
 	tell  []func(Path) // who wants to know of their changes
 
+	revoked     *follower // of the revocations
+	tellRevoked []func(ca.Revocation)
+
 	mu    sync.Mutex
 	epoch uint64          // counts changes, so that a read that raced with one is not kept
 	heads map[Path]*entry // what was read since it last changed
@@ -106,6 +109,7 @@ func OpenStore(ctx context.Context, c StoreConfig) (*Store, error) {
 	}
 	s := &Store{db: c.Store, keys: keys, now: c.Now, log: c.Log, heads: make(map[Path]*entry)}
 	s.watch = newFollower(c.Store, prefixObject, rev, s.changed, s.lost)
+	s.revoked = newFollower(c.Store, prefixRevoked, rev, s.revocationsChanged, s.revocationsLost)
 	return s, nil
 }
 
@@ -141,7 +145,18 @@ func openKeyring(ctx context.Context, db store.Store, master Master) (*Keyring, 
 func (s *Store) OnChange(tell func(Path)) { s.tell = append(s.tell, tell) }
 
 // Run follows the store until ctx is done. Commits return only while it runs.
-func (s *Store) Run(ctx context.Context) error { return s.watch.run(ctx) }
+func (s *Store) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 2)
+	for _, f := range []*follower{s.watch, s.revoked} {
+		go func() { ended <- f.run(ctx) }()
+	}
+	err := <-ended
+	cancel() // one without the other is half blind
+	<-ended
+	return err
+}
 
 // changed forgets what was known of the objects of a change, and tells.
 func (s *Store) changed(change store.Change) error {

@@ -1,0 +1,269 @@
+package ca
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"omca/crl"
+)
+
+// How long a list holds, and how old it may become before there is a new one.
+const (
+	listLife = 7 * 24 * time.Hour
+	listAge  = 24 * time.Hour
+)
+
+// A Publisher keeps the current revocation list of every CA whose key is here,
+// in memory, ready to be served and to be enforced.
+type Publisher struct {
+	a       *Authority
+	changed func([]*crl.Verified) // told of all current lists whenever one is new
+
+	mu    sync.Mutex
+	dirty chan struct{}     // something is to be built
+	lists map[string]*shelf // by the key identifier of the CA
+}
+
+// shelf is the lists of one CA.
+type shelf struct {
+	path    string // of the CA object
+	issuer  *x509.Certificate
+	builder *crl.Builder
+	waiting []crl.Revocation // not on a list yet
+	current *crl.Published
+	next    time.Time // when the current one is to be replaced
+}
+
+// NewPublisher returns a publisher with no lists. The func changed is called
+// from the goroutine that builds.
+func (a *Authority) NewPublisher(changed func([]*crl.Verified)) *Publisher {
+	return &Publisher{a: a, changed: changed, dirty: make(chan struct{}, 1), lists: make(map[string]*shelf)}
+}
+
+// Add puts a revocation on the next list of its CA.
+func (p *Publisher) Add(r Revocation) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.lists[r.KeyID]; s != nil {
+		s.waiting = append(s.waiting, r.Revocation)
+		p.wake()
+	}
+}
+
+// Reload looks at the CAs again: one is new, or gone, or has another key.
+func (p *Publisher) Reload() { p.wake() }
+
+func (p *Publisher) wake() {
+	select {
+	case p.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// Run publishes until ctx ends.
+func (p *Publisher) Run(ctx context.Context) {
+	for {
+		next, err := p.Publish(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		pause := listAge
+		if !next.IsZero() {
+			pause = min(pause, next.Sub(p.a.now()))
+		}
+		if err != nil {
+			p.a.log.ErrorContext(ctx, "revocation list not published", "error", err)
+			pause = time.Minute
+		}
+		timer := time.NewTimer(max(pause, time.Second))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-p.dirty:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// Publish builds every list that is missing, has something to add or is getting
+// old, and returns when the next one will be. It goes on past a failure.
+func (p *Publisher) Publish(ctx context.Context) (next time.Time, err error) {
+	if err := p.arrange(ctx); err != nil {
+		return time.Time{}, err
+	}
+	p.mu.Lock()
+	all := slices.Collect(maps.Values(p.lists))
+	p.mu.Unlock()
+	var failed []error
+	built := false
+	for _, s := range all {
+		fresh, err := p.build(ctx, s)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", s.path, err))
+			continue
+		}
+		built = built || fresh
+		if next.IsZero() || s.next.Before(next) {
+			next = s.next
+		}
+	}
+	if built {
+		p.changed(p.Verified())
+	}
+	return next, errors.Join(failed...)
+}
+
+// arrange makes a shelf for each CA whose key is here, filled with what is
+// revoked already, and takes those away that are no more.
+func (p *Publisher) arrange(ctx context.Context) error {
+	paths, err := p.a.store.Holders(ctx)
+	if err != nil {
+		return err
+	}
+	found := make(map[string]bool)
+	for _, at := range paths {
+		is, err := p.a.issuerAt(ctx, at)
+		if errors.Is(err, ErrInvalid) || errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) {
+			continue // no CA, or one whose key is elsewhere
+		}
+		if err != nil {
+			return err
+		}
+		cert := is.Certificate()
+		id := ownKeyID(cert)
+		found[id] = true
+		p.mu.Lock()
+		have := p.lists[id]
+		p.mu.Unlock()
+		if have != nil && have.path == at && have.issuer.Equal(cert) {
+			continue
+		}
+		fresh, err := p.newShelf(ctx, at, is)
+		if err != nil {
+			return fmt.Errorf("%s: %w", at, err)
+		}
+		p.mu.Lock()
+		p.lists[id] = fresh
+		p.mu.Unlock()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.lists, func(id string, _ *shelf) bool { return !found[id] })
+	return nil
+}
+
+func (p *Publisher) newShelf(ctx context.Context, at string, is *issuer) (*shelf, error) {
+	id := ownKeyID(is.Certificate())
+	last, err := p.a.store.LastList(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	builder, err := crl.NewBuilder(crl.BuilderConfig{
+		Issuer: is.Certificate(), Key: is.set.key, Number: last.Number, ThisUpdate: last.ThisUpdate,
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Whatever is revoked from here on comes by Add, or is read here, or both.
+	s := &shelf{path: at, issuer: is.Certificate(), builder: builder}
+	p.mu.Lock()
+	p.lists[id] = s
+	p.mu.Unlock()
+	for r, err := range p.a.store.Revocations(ctx, id) {
+		if err != nil {
+			return nil, err
+		}
+		p.mu.Lock()
+		s.waiting = append(s.waiting, r.Revocation)
+		p.mu.Unlock()
+	}
+	return s, nil
+}
+
+// build makes the next list of one CA, if it is time for one.
+func (p *Publisher) build(ctx context.Context, s *shelf) (fresh bool, err error) {
+	now := p.a.now()
+	p.mu.Lock()
+	waiting := s.waiting
+	s.waiting = nil
+	current := s.current
+	p.mu.Unlock()
+	if len(waiting) == 0 && current != nil && now.Before(s.next) {
+		return false, nil
+	}
+	// The number is durable before the list exists: no two lists share one.
+	state, err := p.a.store.ReserveList(ctx, ownKeyID(s.issuer), now.UTC().Truncate(time.Second))
+	if err == nil {
+		err = s.builder.Add(waiting...)
+	}
+	if err != nil {
+		p.mu.Lock()
+		s.waiting = append(waiting, s.waiting...)
+		p.mu.Unlock()
+		return false, err
+	}
+	published, err := s.builder.Build(state.Number, state.ThisUpdate, state.ThisUpdate.Add(listLife))
+	if err != nil {
+		p.mu.Lock()
+		s.next = time.Time{} // what was added is on no list yet
+		p.mu.Unlock()
+		return false, err
+	}
+	p.mu.Lock()
+	s.current, s.next = published, now.Add(listAge)
+	p.mu.Unlock()
+	p.a.log.InfoContext(ctx, "revocation list", "ca", s.path, "number", state.Number.String(), "entries", s.builder.Len(), "next_update", state.ThisUpdate.Add(listLife))
+	return true, nil
+}
+
+// Current returns the list of the CA object with that name ("ca" is
+// system/sec/ca), or ErrNotFound.
+func (p *Publisher) Current(name string) (*crl.Published, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.lists {
+		if path.Base(s.path) == name && s.current != nil {
+			return s.current, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: no CA of that name publishes a revocation list", ErrNotFound)
+}
+
+// PublishedList describes a current list.
+type PublishedList struct {
+	Path string // of the CA object
+	*crl.Published
+}
+
+// All returns the current lists, by the path of their CA.
+func (p *Publisher) All() []PublishedList {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []PublishedList
+	for _, s := range p.lists {
+		if s.current != nil {
+			all = append(all, PublishedList{s.path, s.current})
+		}
+	}
+	slices.SortFunc(all, func(a, b PublishedList) int { return strings.Compare(a.Path, b.Path) })
+	return all
+}
+
+// Verified returns the current lists as a Set takes them.
+func (p *Publisher) Verified() []*crl.Verified {
+	var all []*crl.Verified
+	for _, l := range p.All() {
+		all = append(all, l.Verified)
+	}
+	return all
+}

@@ -1,0 +1,175 @@
+package omca
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"omca/ca"
+	"omca/crl"
+	"omca/internal/object"
+	"omca/listener"
+)
+
+// errRevoked refuses a connection; the text is for the log.
+var errRevoked = errors.New("revoked")
+
+// enforcer holds every client certificate against what was taken back: by our
+// own CAs, at once, and by the lists of others.
+type enforcer struct {
+	set atomic.Pointer[crl.Set]
+
+	mu       sync.Mutex
+	soft     bool                         // the policy: what is not settled is let in, with a warning
+	issuers  map[string]*x509.Certificate // our CAs by key identifier
+	internal []*crl.Verified
+	external []*crl.Verified
+	covered  []*x509.Certificate // CAs whose external lists are expected
+}
+
+func newEnforcer() *enforcer {
+	e := &enforcer{issuers: make(map[string]*x509.Certificate)}
+	e.set.Store(crl.NewSet(crl.Sources{}))
+	return e
+}
+
+// rebuild makes a new snapshot of all sources; the caller holds mu. The
+// revocations that no list has yet are carried over.
+func (e *enforcer) rebuild() {
+	var authorities []*x509.Certificate
+	for _, cert := range e.issuers {
+		authorities = append(authorities, cert)
+	}
+	lists := append(append([]*crl.Verified{}, e.internal...), e.external...)
+	e.set.Store(e.set.Load().Rebuilt(crl.Sources{Lists: lists, Covered: e.covered, Authorities: authorities}))
+}
+
+// add puts one revocation in force.
+func (e *enforcer) add(r ca.Revocation) (issuer *x509.Certificate, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	issuer = e.issuers[r.KeyID]
+	if issuer == nil {
+		return nil, nil // a CA that is no longer here is no longer trusted
+	}
+	next, err := e.set.Load().With(issuer, r.Entry)
+	if err != nil {
+		return nil, err
+	}
+	e.set.Store(next)
+	return issuer, nil
+}
+
+// check refuses unless one of the verified chains has nothing against it.
+func (s *Server) check(chains [][]*x509.Certificate) error {
+	var worst error
+	for _, chain := range chains {
+		v := s.enforcer.set.Load().CheckChain(chain, s.config.Now())
+		switch v.Status {
+		case crl.Good, crl.NotCovered:
+			return nil
+		case crl.Revoked:
+			worst = fmt.Errorf("%w: %s (%s)", errRevoked, v.Why, v.Reason)
+		default:
+			if s.isSoft() {
+				s.config.Log.Warn("revocation not settled", "why", v.Why, "policy", "soft")
+				return nil
+			}
+			worst = fmt.Errorf("revocation not settled, and the policy is hard: %s", v.Why)
+		}
+	}
+	return worst
+}
+
+func (s *Server) isSoft() bool {
+	s.enforcer.mu.Lock()
+	defer s.enforcer.mu.Unlock()
+	return s.enforcer.soft
+}
+
+// revoked puts a revocation in force: in the snapshot first, so that no
+// handshake slips in, then on the open connections and on the next list.
+func (s *Server) revoked(r ca.Revocation) {
+	issuer, err := s.enforcer.add(r)
+	if err != nil {
+		s.config.Log.ErrorContext(s.background, "revocation not enforced", "serial", r.Serial, "error", err)
+	}
+	if l := s.listener.Load(); l != nil && issuer != nil {
+		if n := l.CloseCertificate(issuer.RawSubject, r.Serial.Int()); n > 0 {
+			s.config.Log.InfoContext(s.background, "connections closed", "serial", r.Serial, "count", n)
+		}
+	}
+	s.publisher.Add(r)
+}
+
+// published takes the new lists of our own CAs into the snapshot.
+func (s *Server) published(lists []*crl.Verified) {
+	s.enforcer.mu.Lock()
+	s.enforcer.internal = lists
+	s.enforcer.rebuild()
+	s.enforcer.mu.Unlock()
+}
+
+// loadRevocations reads, before the first connection, which CAs are ours and
+// what they took back.
+func (s *Server) loadRevocations(ctx context.Context) error {
+	paths, err := s.objects.Holders(ctx)
+	if err != nil {
+		return err
+	}
+	issuers := make(map[string]*x509.Certificate)
+	for _, path := range paths {
+		h, err := s.authority.Held(ctx, path)
+		if err != nil || len(h.Chain) == 0 || !h.Chain[0].IsCA {
+			continue
+		}
+		issuers[fmt.Sprintf("%x", h.Chain[0].SubjectKeyId)] = h.Chain[0]
+	}
+	s.enforcer.mu.Lock()
+	known := s.enforcer.issuers
+	s.enforcer.issuers = issuers
+	s.enforcer.mu.Unlock()
+	for id := range issuers {
+		if known[id] != nil && known[id].Equal(issuers[id]) {
+			continue
+		}
+		for r, err := range s.objects.Revocations(ctx, id) {
+			if err != nil {
+				return err
+			}
+			if _, err := s.enforcer.add(r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// closeRevoked ends the open connections whose certificates the snapshot no
+// longer lets in.
+func (s *Server) closeRevoked(ctx context.Context) {
+	l := s.listener.Load()
+	if l == nil {
+		return
+	}
+	n := l.CloseConnections(func(p listener.Peer) bool { return s.check(p.Chains) != nil })
+	if n > 0 {
+		s.config.Log.InfoContext(ctx, "connections closed", "count", n)
+	}
+}
+
+// readPolicy reads the keyword listener.crl_policy; anything but soft is hard.
+func (s *Server) readPolicy(ctx context.Context) error {
+	cluster, err := s.objects.Get(ctx, object.ClusterPath())
+	if err != nil {
+		return err
+	}
+	policy, err := cluster.Config.Eval("listener.crl_policy")
+	s.enforcer.mu.Lock()
+	s.enforcer.soft = policy == "soft"
+	s.enforcer.mu.Unlock()
+	return err
+}
