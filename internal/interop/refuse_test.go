@@ -64,9 +64,11 @@ func TestRefusedCertificates(t *testing.T) {
 				transport.Protocols.SetHTTP2(version == "HTTP/2.0")
 				answer, err := client.Get(d.URL("/api/object"))
 				if c.want == 0 {
-					var alert *net.OpError
-					if !errors.As(err, &alert) || alert.Op != "remote error" { // crypto/tls calls an alert so
-						t.Fatalf("%v, expected a TLS alert", err)
+					// The alert may be lost: the client writes its request before it reads
+					// how the handshake ended, to who has hung up.
+					var ours *tls.CertificateVerificationError
+					if err == nil || errors.As(err, &ours) {
+						t.Fatalf("%v, expected that the server refuses the handshake", err)
 					}
 					return
 				}
