@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"log/slog"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -35,7 +36,10 @@ type authority struct {
 func serve(t *testing.T) *authority {
 	t.Helper()
 	a := &authority{clock: new(clock)}
-	s, err := omca.Open(t.Context(), omca.Config{Home: lab.NewHome(t).Dir, Listen: "127.0.0.1:0", NodeName: "node1", Now: a.clock.now})
+	s, err := omca.Open(t.Context(), omca.Config{
+		Home: lab.NewHome(t).Dir, Listen: "127.0.0.1:0", NodeName: "node1",
+		Now: a.clock.now, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil { // other users run it too
 		return "", err
 	}
+	built = true
 	program := filepath.Join(dir, "omca")
 	out, err := exec.Command("go", "build", "-o", program, "omca/cmd/omca").CombinedOutput()
 	if err != nil {
@@ -40,7 +41,6 @@ var built bool
 // Binary returns the path of the program under test.
 func Binary(t testing.TB) string {
 	t.Helper()
-	built = true
 	program, err := binary()
 	if err != nil {
 		t.Fatal(err)
