@@ -219,7 +219,8 @@ func (i *Issuer) Draft(r Request, t Terms) (Draft, error) {
 
 // Sign puts the issuer's key to the bytes of a draft, once. Errors: ErrInvalid
 // for a draft of another issuer or one that was signed before; otherwise the
-// failure of the key. A signature that does not verify is never returned.
+// failure of the key. A signature by a device that does not verify is never
+// returned.
 func (i *Issuer) Sign(d Draft) (*x509.Certificate, error) {
 	if d.issuer == nil || d.issuer != i {
 		return nil, fmt.Errorf("%w: the draft was made by another issuer", ErrInvalid)
@@ -238,12 +239,27 @@ func (i *Issuer) Sign(d Draft) (*x509.Certificate, error) {
 	if !bytes.Equal(cert.RawTBSCertificate, d.tbs) {
 		return nil, fmt.Errorf("serial %s: the bytes signed are not the draft's", d.Serial())
 	}
+	if inProcess(i.key) {
+		return cert, nil
+	}
 	// A faulty device must not get a bad signature out of here, nor leak its key by it.
 	ca := &x509.Certificate{PublicKey: i.key.Public(), PublicKeyAlgorithm: keyAlgorithm(i.key.Public())}
 	if err := ca.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature); err != nil {
 		return nil, fmt.Errorf("the signature on serial %s does not verify: %w", d.Serial(), err)
 	}
 	return cert, nil
+}
+
+// inProcess reports whether key is one of the standard library's own: these sign
+// here, in memory that would be as faulty for the check, and crypto/rsa, whose
+// faults give keys away, checks itself. The check costs a third of issuing's
+// cryptography; it is for signers that are devices.
+func inProcess(key crypto.Signer) bool {
+	switch key.(type) {
+	case *ecdsa.PrivateKey, ed25519.PrivateKey, *rsa.PrivateKey:
+		return true
+	}
+	return false
 }
 
 // hashOf returns the hash of the algorithms that signatureAlgorithm returns;
