@@ -75,7 +75,7 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	if err := makeHome(c.Home); err != nil {
 		return nil, err
 	}
-	db, err := bolt.Open(ctx, bolt.Config{Path: filepath.Join(c.Home, "omca.db")})
+	db, err := openStore(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +86,25 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	}
 	return s, nil
 }
+
+// openStore opens the store, and makes one where there never was any.
+func openStore(ctx context.Context, c Config) (*bolt.Store, error) {
+	file, key := filepath.Join(c.Home, "omca.db"), filepath.Join(c.Home, sealKey)
+	_, missing := os.Stat(file)
+	if _, err := os.Stat(key); errors.Is(missing, fs.ErrNotExist) && err == nil {
+		// The store is made before the key: it was there, and is gone.
+		return nil, hint.With(fmt.Errorf("%s is gone, and %s is still there", file, key),
+			"bring the store back from the backup; to begin anew, with another CA, remove %s", key)
+	}
+	db, err := bolt.Open(ctx, bolt.Config{Path: file})
+	if err != nil && !errors.Is(err, store.ErrLocked) && hint.Of(err) == "" {
+		err = hint.With(err, "if the file is damaged, bring %s back from the backup (docs/backup.md)", file)
+	}
+	return db, err
+}
+
+// sealKey is the file of the master key, in the home.
+const sealKey = "seal.key"
 
 // complete fills in what has an honest default.
 func (c *Config) complete() error {
@@ -170,7 +189,7 @@ func (s *Server) openMaster(ctx context.Context) (object.Master, error) {
 		}
 		return object.NewPassphraseMaster(passphrase)
 	}
-	file := filepath.Join(s.config.Home, "seal.key")
+	file := filepath.Join(s.config.Home, sealKey)
 	master, err := object.OpenFileMaster(file)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return master, err

@@ -19,6 +19,7 @@ import (
 const (
 	listLife = 7 * 24 * time.Hour
 	listAge  = 24 * time.Hour
+	listLook = time.Hour // clocks are set, machines sleep
 )
 
 // A Publisher keeps the current revocation list of every CA whose key is here,
@@ -75,7 +76,7 @@ func (p *Publisher) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		pause := listAge
+		pause := listLook
 		if !next.IsZero() {
 			pause = min(pause, next.Sub(p.a.now()))
 		}
@@ -198,7 +199,9 @@ func (p *Publisher) build(ctx context.Context, s *shelf) (fresh bool, err error)
 	s.waiting = nil
 	current := s.current
 	p.mu.Unlock()
-	if len(waiting) == 0 && current != nil && now.Before(s.next) {
+	// A list from a clock that was ahead is not valid yet for anybody.
+	early := current != nil && current.Verified.Header().ThisUpdate.After(now)
+	if len(waiting) == 0 && current != nil && now.Before(s.next) && !early {
 		return false, nil
 	}
 	// The number is durable before the list exists: no two lists share one.

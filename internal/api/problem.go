@@ -70,6 +70,7 @@ func (d *door) problemOf(err error, requestID string) Problem {
 		p.Detail = "something went wrong inside; the log has it under this request id"
 	case http.StatusInsufficientStorage:
 		p.Detail = "the store is full: nothing was changed"
+		p.Hint = "make room on the file system of the home (OMCA_HOME), then repeat the command"
 	case http.StatusServiceUnavailable:
 		p.Detail = "the service cannot do its work at the moment"
 	default:
