@@ -136,7 +136,7 @@ func (b *Builder) Build(number *big.Int, thisUpdate, nextUpdate time.Time) (*Pub
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", pki.ErrInvalid, err)
 	}
-	signature, err := b.algorithm.sign(b.key, b.issuer, tbs)
+	signature, err := b.algorithm.sign(b.key, tbs)
 	if err != nil {
 		return nil, fmt.Errorf("signing list %s: %w", number, err)
 	}

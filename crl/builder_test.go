@@ -1,9 +1,11 @@
 package crl_test
 
 import (
+	"bytes"
 	"crypto"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -181,5 +183,31 @@ func TestBuildOpenSSL(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// faulty is a signing device that signs something else.
+type faulty struct{ crypto.Signer }
+
+func (f faulty) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	other := bytes.Clone(digest)
+	other[0] ^= 1
+	return f.Signer.Sign(random, other, opts)
+}
+
+func TestFaultySigner(t *testing.T) {
+	ca := certify(t, nil, "CA", asCA)
+	b := must[*crl.Builder](t)(crl.NewBuilder(crl.BuilderConfig{Issuer: ca.Certificate, Key: faulty{ca.key}}))
+	if p, err := b.Build(b.Next(), now(), now().Add(hour)); err == nil || p != nil {
+		t.Errorf("a list with a bad signature came out: %v", err)
+	}
+	if b.Next().Int64() != 1 {
+		t.Errorf("the list that failed counts: the next is %s", b.Next())
+	}
+	signer := certify(t, ca, "OCSP", asResponder)
+	r := must[*crl.Responder](t)(crl.NewResponder(ca.Certificate, signer.Certificate, faulty{signer.key}))
+	request := must[*crl.OCSPRequest](t)(crl.ParseOCSPRequest(ask(nil, sha1ID(ca, 5))))
+	if der, err := r.Respond(request, window(), statuses); err == nil || der != nil {
+		t.Errorf("an OCSP answer with a bad signature came out: %v", err)
 	}
 }

@@ -117,6 +117,8 @@ func (s *Set) mistrust(one *series, at time.Time, signers int) string {
 		return "too many signers of lists certify each other"
 	case at.Before(one.signer.NotBefore) || at.After(one.signer.NotAfter):
 		return "the certificate that its lists are signed with is not valid at the time"
+	case one.parent == nil:
+		return ""
 	}
 	v := s.check(one.signer, one.parent, at, signers-1)
 	if v.Status == Good || v.Status == NotCovered {

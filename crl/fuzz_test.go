@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"errors"
 	"math/big"
@@ -243,6 +244,25 @@ func FuzzParseOCSPRequest(f *testing.F) {
 		id := got.IDs[0]
 		if id.Hash != want.HashAlgorithm || !bytes.Equal(id.NameHash, want.IssuerNameHash) || !bytes.Equal(id.KeyHash, want.IssuerKeyHash) || id.Serial.Int().Cmp(want.SerialNumber) != 0 {
 			t.Fatalf("%+v, want %+v", id, want)
+		}
+	})
+}
+
+// FuzzDistributionPoints asks about certificates with any distribution points,
+// which must only not panic, and never be good unless one is the list's.
+func FuzzDistributionPoints(f *testing.F) {
+	ca := certify(f, nil, "CA", asCA)
+	f.Add(seq(seq(full(uri("http://a/1")), flags(0x81, 1, 2), element(0xa2, dirName(ca.RawSubject)))))
+	f.Add(seq(seq(relative("CRL1")), seq(full(uri("http://a/1"), dirName(ca.RawSubject)))))
+	f.Add(seq(seq(element(0xa2, dirName(ca.RawSubject)))))
+	s := set(list(ca).idp(full(uri("http://a/1"))).verify(f), list(ca).idp(relative("CRL1")).verify(f))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		v := s.Check(&x509.Certificate{
+			RawIssuer: ca.RawSubject, SerialNumber: big.NewInt(5),
+			Extensions: []pkix.Extension{{Id: []int{2, 5, 29, 31}, Value: value}},
+		}, ca.Certificate, now())
+		if v.Status == crl.Good && !bytes.Contains(value, uri("http://a/1")) && !bytes.Contains(value, []byte("CRL1")) {
+			t.Errorf("good with %x", value)
 		}
 	})
 }

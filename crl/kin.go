@@ -3,32 +3,33 @@ package crl
 import (
 	"bytes"
 	"crypto/x509"
+	"slices"
 
 	"omca/pki"
 )
 
-// kin is a CA certificate that belongs to the same CA as another one.
+// kin is a CA certificate that belongs to the same CA as a signer of lists, and
+// who issued that signer; nil if nobody above it is known.
 type kin struct{ ca, parent *x509.Certificate }
 
 // kinOf returns those of known that have the name of signer and another key, and
 // are the same CA nevertheless: one of the two issued the other (a rollover, as
-// RFC 4210, 4.4 has it), or a third issued both. For each it says who issued
-// signer. A name alone proves nothing: two CAs may choose the same.
+// RFC 4210, 4.4 has it), or a third issued both. A name alone proves nothing: two
+// CAs may choose the same.
 func kinOf(signer *x509.Certificate, known []*x509.Certificate) []kin {
 	var list []kin
 	for _, ca := range known {
 		if !bytes.Equal(ca.RawSubject, signer.RawSubject) || keyOf(ca) == keyOf(signer) {
 			continue
 		}
-		if issued(ca, signer) || issued(signer, ca) {
+		above := slices.IndexFunc(known, func(c *x509.Certificate) bool { return keyOf(c) != keyOf(signer) && issued(c, signer) })
+		switch {
+		case issued(ca, signer):
 			list = append(list, kin{ca, ca})
-			continue
-		}
-		for _, parent := range known {
-			if issued(parent, signer) && issued(parent, ca) {
-				list = append(list, kin{ca, parent})
-				break
-			}
+		case issued(signer, ca) && above < 0:
+			list = append(list, kin{ca, nil})
+		case above >= 0 && (issued(signer, ca) || issued(known[above], ca)):
+			list = append(list, kin{ca, known[above]})
 		}
 	}
 	return list

@@ -202,9 +202,12 @@ func addSingle(b *cryptobyte.Builder, id CertID, w Window, v Verdict) {
 
 // sign returns the OCSPResponse of a ResponseData.
 func (r *Responder) sign(tbs []byte) ([]byte, error) {
-	signature, err := r.algorithm.sign(r.key, r.cert, tbs)
+	signature, err := r.algorithm.sign(r.key, tbs)
 	if err != nil {
 		return nil, fmt.Errorf("signing an OCSP answer: %w", err)
+	}
+	if err := r.cert.CheckSignature(r.algorithm.x509, tbs, signature); err != nil {
+		return nil, fmt.Errorf("the signature on an OCSP answer does not verify: %w", err)
 	}
 	basic, err := assemble(tbs, r.algorithm, signature, func(b *cryptobyte.Builder) {
 		b.AddASN1(tag0|constructed, func(b *cryptobyte.Builder) {

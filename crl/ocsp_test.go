@@ -105,7 +105,8 @@ func TestRespond(t *testing.T) {
 	if got.Status != ocsp.Unknown {
 		t.Errorf("serial 6 of another issuer has status %d", got.Status)
 	}
-	request = must[*crl.OCSPRequest](t)(crl.ParseOCSPRequest(ask(nil, sha1ID(other, 6), certID(crypto.SHA384, "\x60\x86\x48\x01\x65\x03\x04\x02\x02", ca, 6))))
+	twin, renamed := certify(t, nil, "CA", asCA), certifyKey(t, nil, "renamed", ca.key, asCA)
+	request = must[*crl.OCSPRequest](t)(crl.ParseOCSPRequest(ask(nil, sha1ID(other, 6), sha1ID(twin, 6), sha256ID(renamed, 6), certID(crypto.SHA384, "\x60\x86\x48\x01\x65\x03\x04\x02\x02", ca, 6))))
 	if _, err := r.Respond(request, window(), statuses); !errors.Is(err, crl.ErrNotOurs) {
 		t.Errorf("others only: %v", err)
 	}
@@ -160,7 +161,7 @@ func TestParseOCSPRequestRefuses(t *testing.T) {
 		"empty":              {},
 		"no certificates":    ask(nil),
 		"too many":           ask(nil, slices.Repeat([][]byte{id}, 17)...),
-		"too long":           ask(nil, append(slices.Clone(id), make([]byte, 9000)...)),
+		"too long":           ask(ext(unknownExtension, false, make([]byte, 9000)), id),
 		"trailing":           append(ask(nil, id), 0),
 		"version 2":          seq(seq(element(0xa0, integerDER(1)), seq(seq(id)))),
 		"negative serial":    ask(nil, sha1ID(ca, -5)),

@@ -98,6 +98,7 @@ func TestParseRefuses(t *testing.T) {
 		"31 February":              timed(asn1.UTCTime, "260231110000Z"),
 		"no seconds":               timed(asn1.UTCTime, "2605311100Z"),
 		"zone":                     timed(asn1.UTCTime, "260531110000+0100"),
+		"no Z":                     timed(asn1.UTCTime, "2605311100009"),
 		"fraction":                 timed(asn1.GeneralizedTime, "20260531110000.5Z"),
 		"sign in a time":           timed(asn1.UTCTime, "26053111000+Z"),
 		"empty entry extensions":   entries(seq(integerDER(5), at, seq(), seq())),

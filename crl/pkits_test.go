@@ -264,7 +264,7 @@ func pkitsKeys() []pkitsCase {
 			w.revoked = [][]byte{entry(3, crl.KeyCompromise)}
 		}, crl.Undetermined, extended},
 		{"4.4 separate keys, signer of another authority", func(w *world) {
-			other := certify(w.tb, nil, "Other Anchor", asCA)
+			other := certify(w.tb, nil, "Trust Anchor", asCA)
 			signer := certify(w.tb, other, "CA", asCA, serial(3))
 			w.more = append(w.more, other, signer)
 			w.lists = []draft{list(signer)}
@@ -317,6 +317,10 @@ func pkitsPoints() []pkitsCase {
 		{"4.14 one of several names", func(w *world) {
 			with(w, full(uri("http://a/1"), uri("http://b/1")), full(uri("ldap://c/1"), uri("http://b/1")))
 		}, crl.Good, agrees},
+		{"4.14 a point of another issuer", func(w *world) {
+			w.entity(points(seq(full(uri("http://a/1")), element(0xa2, dirName(w.root.RawSubject)))))
+			w.lists = []draft{list(w.ca).idp(full(uri("http://a/1")))}
+		}, crl.Undetermined, agrees},
 		{"4.14 second distribution point", func(w *world) {
 			w.entity(points(seq(full(uri("http://a/1"))), seq(full(uri("http://b/1")))))
 			w.lists = []draft{list(w.ca, entry(5, crl.KeyCompromise)).idp(full(uri("http://b/1")))}

@@ -20,8 +20,8 @@ type revocation struct {
 }
 
 // recent holds revocations that no list has yet. It is a persistent map: layers
-// are never changed, each is larger than all after it together, and adding one
-// merges as few as keep it so. Adding costs little whatever is there already.
+// are never changed, each is much larger than the next, and adding one merges as
+// few as keep it so. Both adding and finding cost little, whatever is there.
 type recent []map[revocation]Entry
 
 // with returns r and one more. What is there already stays as it was.
@@ -31,7 +31,7 @@ func (r recent) with(key revocation, e Entry) recent {
 	}
 	layer := map[revocation]Entry{key: e}
 	last := len(r)
-	for last > 0 && len(r[last-1]) <= len(layer) {
+	for last > 0 && len(r[last-1]) <= 8*len(layer) {
 		last--
 		merged := maps.Clone(r[last])
 		maps.Copy(merged, layer)

@@ -214,13 +214,13 @@ func parsePoints(value, issuer []byte) ([]distributionPoint, bool) {
 	}
 	var points []distributionPoint
 	for !in.Empty() {
-		var point, name, flags cryptobyte.String
+		var point, name, flags, issuers cryptobyte.String
 		var hasName, hasFlags bool
 		p := distributionPoint{reasons: AllReasons}
 		if !in.ReadASN1(&point, asn1.SEQUENCE) ||
 			!point.ReadOptionalASN1(&name, &hasName, tag0|constructed) ||
 			!point.ReadOptionalASN1(&flags, &hasFlags, tag1) ||
-			!point.ReadOptionalASN1(nil, &p.indirect, tag2|constructed) || !point.Empty() {
+			!point.ReadOptionalASN1(&issuers, &p.indirect, tag2|constructed) || !point.Empty() {
 			return nil, false
 		}
 		if hasName {

@@ -36,9 +36,9 @@ type series struct {
 	complete []*List // newest first
 	deltas   []*List // newest first
 
-	// Both are nil if the lists are signed with the key that signs the certificates.
+	// If the lists are not signed with the key that signs the certificates:
 	signer *x509.Certificate
-	parent *x509.Certificate // who issued the signer
+	parent *x509.Certificate // who issued the signer; nil if nobody above it is known
 }
 
 // NewSet returns the set of lists.

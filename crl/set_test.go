@@ -210,3 +210,61 @@ func TestSignerValidity(t *testing.T) {
 		}
 	}
 }
+
+// TestRollover has a CA whose older key issued its newer one.
+func TestRollover(t *testing.T) {
+	old := certify(t, nil, "CA", asCA)
+	fresh := certify(t, old, "CA", asCA, serial(3))
+	ee := certify(t, fresh, "EE", serial(5))
+	cas := []*x509.Certificate{old.Certificate, fresh.Certificate}
+	check := func(lists ...*crl.Verified) crl.Verdict {
+		s := crl.NewSet(crl.Sources{Lists: lists, Authorities: cas})
+		return s.CheckChain([]*x509.Certificate{ee.Certificate, fresh.Certificate, old.Certificate}, now())
+	}
+	if v := check(list(old).verify(t)); v.Status != crl.Good {
+		t.Errorf("signed with the old key: %v (%s)", v.Status, v.Why)
+	}
+	if v := check(list(old, entry(5, crl.KeyCompromise)).numbered(1).verify(t), list(fresh).numbered(9).verify(t)); v.Status != crl.Revoked {
+		t.Errorf("revoked with the old key, which counts by itself: %v (%s)", v.Status, v.Why)
+	}
+	if v := crl.NewSet(crl.Sources{Lists: []*crl.Verified{list(old).verify(t)}}).Check(ee.Certificate, fresh.Certificate, now()); v.Status != crl.Undetermined {
+		t.Errorf("nobody knows that it is the same CA: %v (%s)", v.Status, v.Why)
+	}
+}
+
+// TestSignersInACircle has two keys that certify each other, and nobody else
+// them: no list can say that its own signer is good.
+func TestSignersInACircle(t *testing.T) {
+	a, b := certify(t, nil, "CA", asCA), certify(t, nil, "CA", asCA)
+	crossA := certifyKey(t, b, "CA", a.key, asCA, serial(3))
+	crossB := certifyKey(t, a, "CA", b.key, asCA, serial(4))
+	ee := certify(t, b, "EE", serial(5))
+	s := crl.NewSet(crl.Sources{Lists: []*crl.Verified{list(crossA).verify(t)}, Authorities: []*x509.Certificate{crossA.Certificate, crossB.Certificate}})
+	if v := s.Check(ee.Certificate, b.Certificate, now()); v.Status != crl.Undetermined || !strings.Contains(v.Why, "certify each other") {
+		t.Errorf("%v (%s)", v.Status, v.Why)
+	}
+}
+
+// TestWhy reads the explanations that people act upon.
+func TestWhy(t *testing.T) {
+	ca := certify(t, nil, "CA", asCA)
+	ee := certify(t, ca, "EE", serial(5), points(seq(full(uri("http://a/1")))))
+	for want, d := range map[string]draft{
+		"has no nextUpdate":                           list(ca).with(func(d *draft) { d.nextUpdate = time.Time{} }),
+		"was to be followed by another at 2026-06-01": list(ca).with(func(d *draft) { d.nextUpdate = now().Add(-hour) }),
+		"is not valid yet":                            list(ca).with(func(d *draft) { d.thisUpdate = now().Add(hour) }),
+		"unknown critical extension, 1.2.3.4":         list(ca).with(func(d *draft) { d.extensions = [][]byte{ext(unknownExtension, true, integerDER(1))} }),
+		"its distribution point (http://b/1) is none": list(ca).idp(full(uri("http://b/1"))),
+		"it is indirect":                              list(ca).idp(yes(0x84)),
+		"some reasons":                                list(ca).idp(flags(0x83, 1)),
+		"no complete one":                             list(ca).numbered(2).delta(1),
+	} {
+		v := set(d.verify(t)).Check(ee.Certificate, ca.Certificate, now())
+		if v.Status != crl.Undetermined || !strings.Contains(v.Why, want) {
+			t.Errorf("%v (%s), want %q", v.Status, v.Why, want)
+		}
+	}
+	if got := fmt.Sprint(crl.Good, crl.Revoked, crl.Undetermined, crl.NotCovered); got != "good revoked undetermined not covered" {
+		t.Error(got)
+	}
+}

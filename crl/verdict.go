@@ -37,7 +37,7 @@ type Verdict struct {
 	Status    Status
 	Reason    Reason    // if Revoked
 	RevokedAt time.Time // if Revoked; UTC
-	Number    *big.Int  // of the list that names the certificate; nil if it was Set.With, or the list has none
+	Number    *big.Int  // of the list that names the certificate, not to be changed; nil if it was Set.With, or the list has none
 	Why       string    // for people, in a few words; "" if Good
 
 	// Certificate is the one that decided, after CheckChain.
