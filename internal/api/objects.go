@@ -220,13 +220,29 @@ func (d *door) makeObject(ctx context.Context, c *call, config object.Config, st
 	if err := d.maySet(ctx, c.who, config, changed); err != nil {
 		return err
 	}
-	if err := store(ctx, c, config); err != nil {
+	c.note(slog.String("keywords", strings.Join(changed, " ")))
+	return store(ctx, c, config)
+}
+
+// write makes the object of the call hold config and nothing else, and a user's
+// its certificate too: in one commit, so that there is the old one or the new
+// one and never half of it. The revision is that of the one that is there, or 0.
+func (d *door) write(ctx context.Context, c *call, revision int64, config object.Config) error {
+	wanted, err := d.wantsCertificate(ctx, c)
+	if err != nil {
 		return err
 	}
-	c.note(slog.String("keywords", strings.Join(changed, " ")))
-	if _, err := d.firstCertificate(ctx, c); err != nil {
-		return d.undo(ctx, c.path, fmt.Errorf("%w; %s was not created", err, c.path))
+	if !wanted {
+		return d.Objects.Make(ctx, c.path, revision, config)
 	}
+	_, err = d.Authority.Create(d.Objects.Stage(ctx, c.path, revision, config), c.who, c.path.String(), ca.CreateOptions{ReplaceExternal: true})
+	switch {
+	case err != nil && revision == 0:
+		return fmt.Errorf("%w; %s was not created", err, c.path)
+	case err != nil:
+		return fmt.Errorf("%w; %s is as it was", err, c.path)
+	}
+	d.metrics.issued.WithLabelValues(ca.ProfileUser).Inc()
 	return nil
 }
 
@@ -246,10 +262,11 @@ func (d *door) replace(ctx context.Context, c *call, config object.Config) error
 	if err := d.deletable(ctx, c.path); err != nil {
 		return err
 	}
-	if err := d.Objects.Delete(ctx, c.path); err != nil {
+	o, err := d.Objects.Get(ctx, c.path)
+	if err != nil {
 		return err
 	}
-	return d.Objects.Create(ctx, c.path, config)
+	return d.write(ctx, c, o.Revision, config)
 }
 
 // settle stores the new object and, where its namespace is new too, gives the
@@ -267,7 +284,7 @@ func (d *door) settle(ctx context.Context, c *call, config object.Config) error 
 			return err
 		}
 	}
-	if err := d.Objects.Create(ctx, c.path, config); err != nil || !claims {
+	if err := d.write(ctx, c, 0, config); err != nil || !claims {
 		return err
 	}
 	if err := d.claim(ctx, c); err != nil {
@@ -298,9 +315,25 @@ func (d *door) claim(ctx context.Context, c *call) error {
 	})
 }
 
-// firstCertificate gives a user its certificate and key at once
-// (docs/issuing.md, For a user).
+// firstCertificate gives a user that was made when there was no CA yet its
+// certificate and key.
 func (d *door) firstCertificate(ctx context.Context, c *call) (issued bool, err error) {
+	wanted, err := d.wantsCertificate(ctx, c)
+	if err != nil || !wanted {
+		return false, err
+	}
+	held, err := d.Authority.Held(ctx, c.path.String())
+	if err != nil || held.State != ca.StateNone {
+		return false, err
+	}
+	_, err = d.issue(ctx, c, ca.CreateOptions{})
+	return err == nil, err
+}
+
+// wantsCertificate reports whether the object of the call is a user, who gets a
+// certificate and a key at once (docs/issuing.md, For a user), and says why not
+// where that may surprise.
+func (d *door) wantsCertificate(ctx context.Context, c *call) (bool, error) {
 	if c.path.Kind != object.KindUsr {
 		return false, nil
 	}
@@ -308,20 +341,11 @@ func (d *door) firstCertificate(ctx context.Context, c *call) (issued bool, err 
 		c.notice("%s gets no certificate: the users who can call are system/usr/NAME", c.path)
 		return false, nil //nolint:nilerr // a name that is no user's
 	}
-	held, err := d.Authority.Held(ctx, c.path.String())
-	if err != nil || held.State != ca.StateNone {
-		return false, err
-	}
 	ready, err := d.caReady(ctx)
-	if err != nil {
-		return false, err
-	}
-	if !ready {
+	if err == nil && !ready {
 		c.notice("%s has no certificate yet: the cluster has no CA that can sign; \"omca %s certificate create\" when it has", c.path, c.path)
-		return false, nil
 	}
-	_, err = d.issue(ctx, c, ca.CreateOptions{})
-	return err == nil, err
+	return ready, err
 }
 
 // caReady reports whether the cluster's CA exists and is complete.

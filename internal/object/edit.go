@@ -3,7 +3,6 @@ package object
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -84,18 +83,7 @@ func (s *Store) HasNamespace(ctx context.Context, namespace string) (bool, error
 }
 
 // Create makes an object that does not exist: ErrExists otherwise.
-func (s *Store) Create(ctx context.Context, p Path, c Config) error {
-	now := s.now().UTC()
-	put, err := putHead(p, &head{Created: now, Updated: now, Config: c})
-	if err != nil {
-		return err
-	}
-	err = s.commit(ctx, store.Tx{Expect: []store.Expect{{Key: put.Key}}, Puts: []store.Put{put}})
-	if errors.Is(err, ca.ErrConflict) {
-		return fmt.Errorf("%w: %s", ErrExists, p)
-	}
-	return err
-}
+func (s *Store) Create(ctx context.Context, p Path, c Config) error { return s.Make(ctx, p, 0, c) }
 
 // Configure replaces the config of the object at p, which must still have the
 // given revision: ErrConflict otherwise.

@@ -23,16 +23,28 @@ func (s *Store) Holder(ctx context.Context, path string) (ca.Holder, error) {
 	if !p.Kind.Sealed() {
 		return ca.Holder{}, fmt.Errorf("%w: %s is a %s: certificates belong to objects of kind sec and usr", ca.ErrInvalid, p, p.Kind)
 	}
+	if st := stagedAt(ctx, p); st != nil {
+		return holderOf(p, st.config, st.revision)
+	}
 	e, err := s.entry(ctx, p)
 	if err != nil {
 		return ca.Holder{}, err
 	}
-	h, err := describeHolder(e.Config)
+	h, err := holderOf(p, e.Config, e.rev)
+	if err != nil {
+		return ca.Holder{}, err
+	}
+	return h, s.readSet(ctx, p, e.Keys, &h)
+}
+
+// holderOf is the holder at p without what its keys hold.
+func holderOf(p Path, c Config, revision int64) (ca.Holder, error) {
+	h, err := describeHolder(c)
 	if err != nil {
 		return ca.Holder{}, fmt.Errorf("%s: %w", p, err)
 	}
-	h.Path, h.Kind, h.Name, h.Revision = p.String(), string(p.Kind), p.Name, e.rev
-	return h, s.readSet(ctx, p, e.Keys, &h)
+	h.Path, h.Kind, h.Name, h.Revision = p.String(), string(p.Kind), p.Name, revision
+	return h, nil
 }
 
 // readSet fills in what the keys of the object hold of a certificate set.
@@ -154,11 +166,15 @@ func (s *Store) commitChange(ctx context.Context, c ca.Change, records store.Tx)
 	if err != nil {
 		return err
 	}
-	return s.change(ctx, p, c.Revision, func(h *head, tx *store.Tx) error {
+	fill := func(h *head, tx *store.Tx) error {
 		tx.Expect = append(tx.Expect, records.Expect...)
 		tx.Puts = append(tx.Puts, records.Puts...)
 		return s.putSet(p, h, tx, c)
-	})
+	}
+	if st := stagedAt(ctx, p); st != nil {
+		return s.remake(ctx, *st, fill)
+	}
+	return s.change(ctx, p, c.Revision, fill)
 }
 
 // putSet adds the keys of a change to tx, in an order that does not depend on chance.

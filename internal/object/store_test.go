@@ -349,3 +349,35 @@ func TestFollowsOthers(t *testing.T) {
 		t.Errorf("%+v, %v", u, err)
 	}
 }
+
+// Made from nothing: what was there goes in the same commit, or nothing does.
+func TestMakeReplacesWhole(t *testing.T) {
+	s := newStore(t, mem.New(), fileMaster(t))
+	p := create(t, s, "ns1/sec/web", "cn=old.example.com")
+	if err := s.Edit(t.Context(), p, []object.Edit{{Action: object.Add, Name: "k", Value: []byte("v")}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Make(t.Context(), p, 0, config(t, p)); !errors.Is(err, object.ErrExists) {
+		t.Errorf("made although it is there: %v", err)
+	}
+	before, err := s.Get(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Make(t.Context(), p, before.Revision-1, config(t, p)); !errors.Is(err, ca.ErrConflict) {
+		t.Errorf("made on another revision: %v", err)
+	}
+	if _, err := s.Value(t.Context(), p, "k"); err != nil {
+		t.Errorf("a refused making took a key: %v", err)
+	}
+	if err := s.Make(t.Context(), p, before.Revision, config(t, p, "cn=new.example.com")); err != nil {
+		t.Fatal(err)
+	}
+	after, err := s.Get(t.Context(), p)
+	if err != nil || len(after.Keys) != 0 || after.Config.Settings()[0].Value != "new.example.com" {
+		t.Errorf("%+v, %v", after, err)
+	}
+	if _, err := s.Value(t.Context(), p, "k"); !errors.Is(err, ca.ErrNotFound) {
+		t.Errorf("a key of the old one: %v", err)
+	}
+}
