@@ -47,6 +47,7 @@ func plan() map[string]room {
 			own:   []string{"internal/store", "ca", "usr", "crl", "pki", "internal/hint"},
 			never: []string{"net/http", cli, bolt, etcd},
 		},
+		"internal/feed":    {own: []string{"crl", "pki", "internal/hint"}, never: []string{"flag", cli, bolt, etcd}},
 		"internal/api":     doors,
 		"internal/console": doors,
 		"internal/client":  {own: []string{"internal/hint"}, never: []string{cli, bolt, etcd}},

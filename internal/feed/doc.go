@@ -1,0 +1,32 @@
+// Package feed brings the revocation lists of other CAs here, and keeps them fresh.
+//
+// A source is what an operator wrote into cluster.crl: an http or https URL, an absolute file name, or the path of a sec. What comes
+// from it is one or several lists, DER or PEM. Each is held against the CAs that are trusted, the good ones are handed on as
+// [crl.Verified], and a copy of their DER goes to [Memory], so that the next start has them before anybody can connect.
+//
+// # What is refused
+//
+// A download replaces what is held only if all of it can be read, one list at least is of a trusted CA, none that says so is badly
+// signed, none is from the future, none is older than the one of its kind that is held (by number or by date), and none that is held
+// and still current is missing. Otherwise the last good lists stay, and the reason is in [Status] and in the log. A list that is past
+// its nextUpdate is kept: it still convicts, and package crl lets it acquit nobody. Lists of CAs that are not trusted, beside
+// some that are, are set aside and named.
+//
+// # When
+//
+// A list is fetched again well before its nextUpdate, with jitter, as [Limits] bounds it, and with a conditional request (RFC 9110,
+// 13.1). After a failure the wait doubles, with jitter. A file is looked at every few seconds, the path of a sec when
+// [Feeds.Notify] says so.
+//
+// # What an operator must know
+//
+// Whoever may set cluster.crl chooses an address that this machine connects to and a file that it reads. So nothing that came is ever
+// shown but what a well-formed list says of itself, no scheme but http and https is spoken, redirects are few, never lead from https to
+// http, and carry no credentials. Lists are signed, so plain http is safe against forging; what it allows is withholding, and then the
+// lists lapse.
+//
+// The package never decides about a certificate, never writes but through Memory, never reads the clock, flags or the environment, and
+// uses no proxy. Its log is one line, "crl source", for each change of the state of a source.
+//
+// Conventions: errors wrap pki.ErrInvalid when what came is refused; anything else is that nothing came. Times are UTC.
+package feed

@@ -1,0 +1,202 @@
+package feed
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"omca/crl"
+	"omca/pki"
+)
+
+// kind of a source.
+type kind int
+
+const (
+	unusable kind = iota
+	web
+	file
+	object
+)
+
+type digest [sha256.Size]byte
+
+// source is one word of cluster.crl. All below turn is guarded by Feeds.mu, and lists, sum, etag, modified and unsaved are written by the
+// holder of Feeds.settle only.
+type source struct {
+	name  string // as it was written
+	shown string // the same, fit to be shown
+	kind  kind
+	place string // what to fetch
+	bad   error  // why it is unusable
+
+	turn chan struct{} // holds a token while it is fetched
+
+	lists          []*crl.Verified // the last good ones
+	sum            digest          // of the DER they were read from, those set aside included; zero if unknown
+	etag, modified string          // validators of the same
+	unsaved        *Kept           // a copy that Memory would not take
+	seen           fs.FileInfo     // of the file when it was read last
+	fetched        time.Time       // when lists came, or were confirmed, last
+
+	due      time.Time // of the next fetch
+	polled   time.Time // when a file was looked at last
+	again    bool      // fetch it at once
+	running  bool      // Run has an attempt under way
+	failures int       // in a row
+	err      error     // of the last attempt
+	aside    error     // why some of the lists were set aside, nil if none was
+	unkept   error     // why Memory did not take them
+	logged   condition // what the log said last
+}
+
+// newSource reads one word of cluster.crl. One that makes no sense is a source that always fails.
+func newSource(name string) *source {
+	s := &source{name: name, shown: name, place: name, turn: make(chan struct{}, 1)}
+	switch {
+	case filepath.IsAbs(name):
+		s.kind = file
+	case strings.Contains(name, "://"):
+		address, err := url.Parse(name)
+		switch {
+		case err != nil:
+			// The error quotes the URL, secrets and all.
+			s.shown, s.bad = "a malformed URL", errors.New("a malformed URL")
+		case address.User != nil:
+			address.User = nil
+			s.shown, s.bad = address.String(), errors.New("a URL with a password in it: a config is no place for secrets")
+		case address.Scheme != "http" && address.Scheme != "https" || address.Host == "":
+			s.bad = fmt.Errorf("%q is not an http or https URL", name)
+		default:
+			s.kind = web
+		}
+	case isSec(name):
+		s.kind, s.place = object, fullPath(name)
+	default:
+		s.bad = fmt.Errorf("%q is none of a URL, an absolute file name and the path of a sec", name)
+	}
+	return s
+}
+
+func isSec(path string) bool {
+	parts := strings.Split(fullPath(path), "/")
+	return len(parts) == 3 && parts[0] != "" && parts[1] == "sec" && parts[2] != ""
+}
+
+// mode says what an attempt wants.
+type mode int
+
+const (
+	ifChanged mode = iota // nothing, if it is what came last
+	anew                  // the whole
+)
+
+// outcome of a fetch.
+type outcome int
+
+const (
+	whole     outcome = iota // it came
+	confirmed                // the server says that it is what came last
+	untouched                // the file is the one read last, whatever came of that
+)
+
+// parcel is what a fetch brought.
+type parcel struct {
+	outcome        outcome
+	body           []byte
+	etag, modified string
+	info           fs.FileInfo // of a file
+}
+
+// fetch brings what a source has, at most Limits.Bytes.
+func (f *Feeds) fetch(ctx context.Context, s *source, m mode) (parcel, error) {
+	f.mu.Lock()
+	etag, modified, seen := s.etag, s.modified, s.seen
+	s.again = false
+	f.mu.Unlock()
+	if m == anew {
+		etag, modified, seen = "", "", nil
+	}
+	switch s.kind {
+	case web:
+		return f.get(ctx, s.place, etag, modified)
+	case file:
+		return f.look(ctx, s.place, seen)
+	case object:
+		body, err := f.cfg.Object(ctx, s.place)
+		if err == nil && len(body) > f.limits.Bytes {
+			err = tooLong(int64(len(body)), f.limits.Bytes)
+		}
+		return parcel{body: body}, err
+	}
+	return parcel{}, s.bad
+}
+
+// look reads a file, unless it is the one seen before. A file system may hang: then the goroutine that reads is left behind.
+func (f *Feeds) look(ctx context.Context, name string, seen fs.FileInfo) (parcel, error) {
+	type result struct {
+		parcel
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		p, err := readFile(name, seen, f.limits.Bytes)
+		done <- result{p, err}
+	}()
+	select {
+	case r := <-done:
+		return r.parcel, r.err
+	case <-ctx.Done():
+		return parcel{}, context.Cause(ctx)
+	}
+}
+
+func readFile(name string, seen fs.FileInfo, limit int) (p parcel, err error) {
+	// Opening a pipe would wait for a writer, and reading a device may never end.
+	info, err := os.Stat(name)
+	if err != nil {
+		return p, err
+	}
+	if !info.Mode().IsRegular() {
+		return p, fmt.Errorf("%w: %s is not a regular file", pki.ErrInvalid, name)
+	}
+	if seen != nil && os.SameFile(info, seen) && info.ModTime().Equal(seen.ModTime()) && info.Size() == seen.Size() {
+		return parcel{outcome: untouched}, nil
+	}
+	in, err := os.Open(name)
+	if err != nil {
+		return p, err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	// What is read is the file that is open, which another may have replaced since.
+	if p.info, err = in.Stat(); err != nil {
+		return p, err
+	}
+	p.body, err = readAll(in, limit)
+	return p, err
+}
+
+// readAll reads what is there, and refuses it beyond limit bytes.
+func readAll(in io.Reader, limit int) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(in, int64(limit)+1))
+	if err == nil && len(body) > limit {
+		return nil, tooLong(-1, limit)
+	}
+	return body, err
+}
+
+// tooLong is the error for what has more bytes than limit; negative if nobody knows how many.
+func tooLong(bytes int64, limit int) error {
+	if bytes < 0 {
+		return fmt.Errorf("%w: more than %d bytes came, which is all that is read", pki.ErrInvalid, limit)
+	}
+	return fmt.Errorf("%w: %d bytes, at most %d are read", pki.ErrInvalid, bytes, limit)
+}
