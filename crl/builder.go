@@ -46,6 +46,7 @@ type Builder struct {
 	issuer    *x509.Certificate
 	key       crypto.Signer
 	algorithm algorithm
+	keyID     []byte // as it stands in the issuer's certificate
 	scope     []byte // value of the issuingDistributionPoint extension; nil for none
 	entries   *packed
 
@@ -66,7 +67,13 @@ func NewBuilder(c BuilderConfig) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Builder{issuer: c.Issuer, key: c.Key, algorithm: algorithm, entries: new(packed), number: new(big.Int), last: c.ThisUpdate}
+	keyID := c.Issuer.SubjectKeyId
+	if len(keyID) == 0 {
+		if keyID, err = pki.SubjectKeyID(c.Key.Public()); err != nil {
+			return nil, err
+		}
+	}
+	b := &Builder{issuer: c.Issuer, key: c.Key, algorithm: algorithm, keyID: keyID, entries: new(packed), number: new(big.Int), last: c.ThisUpdate}
 	if c.Number != nil {
 		b.number.Set(c.Number)
 	}
@@ -126,7 +133,7 @@ func (b *Builder) Build(number *big.Int, thisUpdate, nextUpdate time.Time) (*Pub
 	}
 	if !nextUpdate.After(thisUpdate) {
 		return nil, fmt.Errorf("%w: a list of %s that is to be followed at %s",
-			pki.ErrInvalid, thisUpdate.Format(time.RFC3339), nextUpdate.Format(time.RFC3339))
+			pki.ErrInvalid, stamp(thisUpdate), stamp(nextUpdate))
 	}
 	entries := b.entries
 	if !b.last.IsZero() {
@@ -191,7 +198,7 @@ func (b *Builder) encodeTBS(entries *packed, number *big.Int, thisUpdate, nextUp
 func (b *Builder) addExtensions(out *cryptobyte.Builder, number *big.Int) {
 	addExtension(out, "\x55\x1d\x23", optional, func(out *cryptobyte.Builder) {
 		out.AddASN1(asn1.SEQUENCE, func(out *cryptobyte.Builder) {
-			out.AddASN1(tag0, func(out *cryptobyte.Builder) { out.AddBytes(b.issuer.SubjectKeyId) })
+			out.AddASN1(tag0, func(out *cryptobyte.Builder) { out.AddBytes(b.keyID) })
 		})
 	})
 	addExtension(out, "\x55\x1d\x14", optional, func(out *cryptobyte.Builder) { out.AddASN1BigInt(number) })

@@ -211,3 +211,14 @@ func TestFaultySigner(t *testing.T) {
 		t.Errorf("an OCSP answer with a bad signature came out: %v", err)
 	}
 }
+
+// TestBuildKeyID has an issuer whose certificate says nothing of its key identifier.
+func TestBuildKeyID(t *testing.T) {
+	ca := certify(t, nil, "CA", asCA)
+	silent := *ca.Certificate
+	silent.SubjectKeyId = nil
+	p := build(t, builder(t, &identity{&silent, ca.key}), now())
+	if diff := cmp.Diff(must[[]byte](t)(pki.SubjectKeyID(ca.key.Public())), p.Verified.Header().AuthorityKeyID); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -9,7 +9,7 @@ import (
 
 // maxSigners is how many signers of lists are checked on the way to one verdict:
 // each may have been certified by a CA whose lists are signed by yet another.
-const maxSigners = 4
+const maxSigners = 3
 
 // Check says what is known about cert, which issuer issued, at a time. That the
 // one signed the other is the caller's business. It is RFC 5280, section 6.3;
@@ -76,7 +76,7 @@ func (s *Set) judge(all []*series, cert *x509.Certificate, serial []byte, at tim
 	for _, one := range all {
 		mask, why := one.scope.covers(cert)
 		if mask == 0 {
-			verdict.note("the %s does not speak for it: %s", one.newest(), why)
+			verdict.note("%s does not speak for it: %s", one.newest(), why)
 			continue
 		}
 		if why := s.mistrust(one, at, signers); why != "" {
@@ -188,7 +188,7 @@ func (l *List) convicts(serial []byte) *record {
 
 func (l *List) conviction(r *record) Verdict {
 	e := r.entry()
-	return Verdict{Status: Revoked, Reason: e.Reason, RevokedAt: e.At, Number: l.Number, Why: fmt.Sprintf("revoked (%s) by the %s", e.Reason, &l.Header)}
+	return Verdict{Status: Revoked, Reason: e.Reason, RevokedAt: e.At, Number: l.Number, Why: fmt.Sprintf("revoked (%s) by %s", e.Reason, &l.Header)}
 }
 
 // follows reports whether a delta list is newer than a complete one, which

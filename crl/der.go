@@ -88,6 +88,9 @@ func addTime(b *cryptobyte.Builder, t time.Time) {
 	b.AddASN1GeneralizedTime(t)
 }
 
+// stamp writes a time for people.
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
 // minimalInteger reports whether content is how DER writes an INTEGER.
 func minimalInteger(content []byte) bool {
 	if len(content) < 2 {

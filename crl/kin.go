@@ -3,7 +3,6 @@ package crl
 import (
 	"bytes"
 	"crypto/x509"
-	"slices"
 
 	"omca/pki"
 )
@@ -17,19 +16,20 @@ type kin struct{ ca, parent *x509.Certificate }
 // RFC 4210, 4.4 has it), or a third issued both. A name alone proves nothing: two
 // CAs may choose the same.
 func kinOf(signer *x509.Certificate, known []*x509.Certificate) []kin {
+	var parent *x509.Certificate
+	for _, c := range known {
+		if keyOf(c) != keyOf(signer) && issued(c, signer) {
+			parent = c
+			break
+		}
+	}
 	var list []kin
 	for _, ca := range known {
 		if !bytes.Equal(ca.RawSubject, signer.RawSubject) || keyOf(ca) == keyOf(signer) {
 			continue
 		}
-		above := slices.IndexFunc(known, func(c *x509.Certificate) bool { return keyOf(c) != keyOf(signer) && issued(c, signer) })
-		switch {
-		case issued(ca, signer):
-			list = append(list, kin{ca, ca})
-		case issued(signer, ca) && above < 0:
-			list = append(list, kin{ca, nil})
-		case above >= 0 && (issued(signer, ca) || issued(known[above], ca)):
-			list = append(list, kin{ca, known[above]})
+		if issued(ca, signer) || issued(signer, ca) || parent != nil && issued(parent, ca) {
+			list = append(list, kin{ca, parent})
 		}
 	}
 	return list

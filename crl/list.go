@@ -61,31 +61,31 @@ func (l *List) Entries() iter.Seq[Entry] { return l.entries.all() }
 // Delta reports whether l says only what changed since another list.
 func (h *Header) Delta() bool { return h.BaseNumber != nil }
 
-// String describes a list in a few words, for reasons and logs.
+// String describes a list in a few words, such as "delta list 7 (2026-06-01T12:00:00Z)".
 func (h *Header) String() string {
 	kind := "list"
 	if h.Delta() {
 		kind = "delta list"
 	}
 	if h.Number == nil {
-		return fmt.Sprintf("%s of %s", kind, h.ThisUpdate.Format(time.RFC3339))
+		return fmt.Sprintf("%s (%s)", kind, stamp(h.ThisUpdate))
 	}
-	return fmt.Sprintf("%s %s of %s", kind, h.Number, h.ThisUpdate.Format(time.RFC3339))
+	return fmt.Sprintf("%s %s (%s)", kind, h.Number, stamp(h.ThisUpdate))
 }
 
 // unusable says why a list cannot acquit anybody at a time; "" if it can.
 func (h *Header) unusable(at time.Time) string {
 	switch {
 	case h.UnknownCritical != "":
-		return fmt.Sprintf("the %s has an unknown critical extension, %s", h, h.UnknownCritical)
+		return fmt.Sprintf("%s has an unknown critical extension, %s", h, h.UnknownCritical)
 	case h.foreign:
-		return fmt.Sprintf("the %s has entries of other issuers", h)
+		return fmt.Sprintf("%s has entries of other issuers", h)
 	case h.future(at):
-		return fmt.Sprintf("the %s is not valid yet at %s", h, at.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("%s is not valid yet at %s", h, stamp(at))
 	case h.NextUpdate.IsZero():
-		return fmt.Sprintf("the %s has no nextUpdate", h)
+		return fmt.Sprintf("%s has no nextUpdate", h)
 	case at.After(h.NextUpdate):
-		return fmt.Sprintf("the %s was to be followed by another at %s", h, h.NextUpdate.Format(time.RFC3339))
+		return fmt.Sprintf("%s was to be followed by another at %s", h, stamp(h.NextUpdate))
 	}
 	return ""
 }

@@ -176,8 +176,6 @@ func (r *Responder) Respond(request *OCSPRequest, w Window, status func(pki.Seri
 	return r.sign(tbs)
 }
 
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
 // addSingle writes a SingleResponse.
 func addSingle(b *cryptobyte.Builder, id CertID, w Window, v Verdict) {
 	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {

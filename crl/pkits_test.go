@@ -267,7 +267,7 @@ func pkitsKeys() []pkitsCase {
 			other := certify(w.tb, nil, "Trust Anchor", asCA)
 			signer := certify(w.tb, other, "CA", asCA, serial(3))
 			w.more = append(w.more, other, signer)
-			w.lists = []draft{list(signer)}
+			w.lists = []draft{list(signer), list(other)}
 		}, crl.Undetermined, extended},
 		{"4.4 CA without cRLSign", func(w *world) {
 			w.ca = certifyKey(w.tb, w.root, "CA", w.ca.key, asCA, serial(2), usage(x509.KeyUsageCertSign))

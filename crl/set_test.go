@@ -162,9 +162,21 @@ func TestRebuilt(t *testing.T) {
 	for _, n := range []pki.Serial{"5", "6"} {
 		s = must[*crl.Set](t)(s.With(ca.Certificate, crl.Entry{Serial: n, At: now(), Reason: crl.KeyCompromise}))
 	}
+	if s.Recent() != 2 {
+		t.Errorf("%d recent revocations, want 2", s.Recent())
+	}
 	s = s.Rebuilt(crl.Sources{Lists: []*crl.Verified{list(ca, entry(5, crl.KeyCompromise)).numbered(2).verify(t)}})
+	if s.Recent() != 1 {
+		t.Errorf("%d recent revocations after the list, want 1", s.Recent())
+	}
 	if v := s.Check(five.Certificate, ca.Certificate, now()); v.Status != crl.Revoked || v.Number == nil {
 		t.Errorf("on the list now: %+v", v)
+	}
+	// A list that may leave it out does not take its place.
+	part := must[*crl.Set](t)(set().With(ca.Certificate, crl.Entry{Serial: "5", At: now()})).
+		Rebuilt(crl.Sources{Lists: []*crl.Verified{list(ca, entry(5, crl.KeyCompromise)).idp(yes(0x82)).verify(t)}})
+	if v := part.Check(five.Certificate, ca.Certificate, now()); v.Status != crl.Revoked || part.Recent() != 1 {
+		t.Errorf("on a list of CAs only: %+v", v)
 	}
 	if v := s.Check(six.Certificate, ca.Certificate, now()); v.Status != crl.Revoked || v.Number != nil {
 		t.Errorf("not on the list yet: %+v", v)
@@ -227,8 +239,34 @@ func TestRollover(t *testing.T) {
 	if v := check(list(old, entry(5, crl.KeyCompromise)).numbered(1).verify(t), list(fresh).numbered(9).verify(t)); v.Status != crl.Revoked {
 		t.Errorf("revoked with the old key, which counts by itself: %v (%s)", v.Status, v.Why)
 	}
+	if v := check(list(old, entry(1, crl.KeyCompromise)).verify(t)); v.Status != crl.Good {
+		t.Errorf("a trust anchor is not taken back by its own list: %v (%s)", v.Status, v.Why)
+	}
 	if v := crl.NewSet(crl.Sources{Lists: []*crl.Verified{list(old).verify(t)}}).Check(ee.Certificate, fresh.Certificate, now()); v.Status != crl.Undetermined {
 		t.Errorf("nobody knows that it is the same CA: %v (%s)", v.Status, v.Why)
+	}
+}
+
+// TestRolloverBelow has an intermediate CA whose older key issued its newer one,
+// and signs only lists of CAs since.
+func TestRolloverBelow(t *testing.T) {
+	w := newWorld(t)
+	fresh := certify(t, w.ca, "CA", asCA, serial(3))
+	w.more = []*identity{fresh}
+	w.lists = []draft{list(w.ca).idp(yes(0x82)), list(fresh)}
+	if v := w.set().CheckChain(w.chain(), now()); v.Status != crl.Good {
+		t.Errorf("%v (%s)", v.Status, v.Why)
+	}
+	w.lists[0].entries = [][]byte{entry(3, crl.KeyCompromise)}
+	if v := w.set().CheckChain(w.chain(), now()); v.Status != crl.Undetermined {
+		t.Errorf("the newer key is revoked: %v (%s)", v.Status, v.Why)
+	}
+	// Two that only share a name are two.
+	stranger := certify(t, nil, "CA", asCA)
+	w.more = []*identity{stranger}
+	w.lists = []draft{list(stranger)}
+	if v := w.set().CheckChain(w.chain(), now()); v.Status != crl.Undetermined {
+		t.Errorf("a list of a stranger: %v (%s)", v.Status, v.Why)
 	}
 }
 

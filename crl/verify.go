@@ -6,6 +6,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+	"iter"
 
 	"omca/pki"
 )
@@ -16,10 +17,10 @@ import (
 // pki.ErrInvalid, saying both sides.
 func (l *List) CheckSignature(issuer *x509.Certificate) error {
 	if !bytes.Equal(l.RawIssuer, issuer.RawSubject) {
-		return fmt.Errorf("%w: the %s is of %s, not of %q", pki.ErrInvalid, &l.Header, nameText(l.RawIssuer), issuer.Subject)
+		return fmt.Errorf("%w: %s is of %s, not of %q", pki.ErrInvalid, &l.Header, nameText(l.RawIssuer), issuer.Subject)
 	}
 	if len(l.AuthorityKeyID) > 0 && len(issuer.SubjectKeyId) > 0 && !bytes.Equal(l.AuthorityKeyID, issuer.SubjectKeyId) {
-		return fmt.Errorf("%w: the %s is signed with key %x, the key of %q is %x",
+		return fmt.Errorf("%w: %s is signed with key %x, the key of %q is %x",
 			pki.ErrInvalid, &l.Header, l.AuthorityKeyID, issuer.Subject, issuer.SubjectKeyId)
 	}
 	if issuer.KeyUsage != 0 && issuer.KeyUsage&x509.KeyUsageCRLSign == 0 {
@@ -27,14 +28,14 @@ func (l *List) CheckSignature(issuer *x509.Certificate) error {
 	}
 	algorithm, ok := lookupAlgorithm(l.algorithm)
 	if !ok {
-		return fmt.Errorf("%w: the %s is signed with an algorithm that is not accepted", pki.ErrInvalid, &l.Header)
+		return fmt.Errorf("%w: %s is signed with an algorithm that is not accepted", pki.ErrInvalid, &l.Header)
 	}
 	// A huge key makes verifying expensive.
 	if err := pki.CheckPublicKey(issuer.PublicKey); err != nil {
 		return err
 	}
 	if err := issuer.CheckSignature(algorithm, l.tbs, l.signature); err != nil {
-		return fmt.Errorf("%w: the signature on the %s is not of %q: %v", pki.ErrInvalid, &l.Header, issuer.Subject, err)
+		return fmt.Errorf("%w: the signature on %s is not of %q: %v", pki.ErrInvalid, &l.Header, issuer.Subject, err)
 	}
 	return nil
 }
@@ -50,7 +51,7 @@ type Verified struct {
 // passes. Errors: pki.ErrInvalid with the reason for each.
 func (l *List) Verify(signers ...*x509.Certificate) (*Verified, error) {
 	if len(signers) == 0 {
-		return nil, fmt.Errorf("%w: nobody is known who could have signed the %s of %s", pki.ErrInvalid, &l.Header, nameText(l.RawIssuer))
+		return nil, fmt.Errorf("%w: nobody is known who could have signed %s of %s", pki.ErrInvalid, &l.Header, nameText(l.RawIssuer))
 	}
 	var last error
 	for _, signer := range signers {
@@ -74,6 +75,9 @@ func (v *Verified) Signer() *x509.Certificate { return v.signer }
 
 // Len returns the number of entries.
 func (v *Verified) Len() int { return v.list.Len() }
+
+// Entries returns the entries in the order of the list.
+func (v *Verified) Entries() iter.Seq[Entry] { return v.list.Entries() }
 
 // nameText returns a Name, DER, as people write it.
 func nameText(der []byte) string {
