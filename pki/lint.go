@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	zcrypto "github.com/zmap/zcrypto/x509"
 	zlint "github.com/zmap/zlint/v3/lint"
@@ -69,21 +70,31 @@ func skips() []skip {
 
 // A linter holds the lints to run, chosen once.
 type linter struct {
-	lints  []*zlint.CertificateLint
-	skips  []skip
-	config zlint.Configuration
+	lints []*zlint.CertificateLint
+	skips []skip
+	made  *sync.Pool // of *[]zlint.LintInterface, one for each of lints
 }
 
 // newLinter chooses the lints: those of the sources that speak of any X.509
 // certificate. The CA/Browser Forum's refuse private names and addresses.
 func newLinter() linter {
 	registry := zlint.GlobalRegistry()
-	l := linter{skips: skips(), config: registry.GetConfiguration()}
+	l := linter{skips: skips()}
 	for _, source := range []zlint.LintSource{
 		zlint.RFC5280, zlint.RFC3279, zlint.RFC5480, zlint.RFC5891, zlint.RFC8813, zlint.Community,
 	} {
 		l.lints = append(l.lints, registry.CertificateLints().BySource(source)...)
 	}
+	// A lint looks at one certificate after another, for one goroutine at a time.
+	// zlint makes each anew for each certificate, and a result for each that has
+	// nothing to say: a tenth of all that issuing allocates.
+	l.made = &sync.Pool{New: func() any {
+		made := make([]zlint.LintInterface, len(l.lints))
+		for i, lint := range l.lints {
+			made[i] = lint.Lint()
+		}
+		return &made
+	}}
 	return l
 }
 
@@ -94,10 +105,14 @@ func (l linter) run(cert, issuer *x509.Certificate, profile Profile) []Finding {
 	if err != nil {
 		return append(findings, Finding{"omca_readable", SeverityError, "RFC 5280: 4.1", err.Error()})
 	}
-	// zlint.LintCertificateEx would file the result of every lint; only the bad ones matter.
-	for _, lint := range l.lints {
-		result := lint.Execute(parsed, l.config)
-		if result.Status < zlint.Warn || l.skipped(lint.Name, cert) {
+	made, ok := l.made.Get().(*[]zlint.LintInterface)
+	if !ok {
+		return append(findings, Finding{"omca_readable", SeverityError, "RFC 5280: 4.1", "there are no lints to read it with"})
+	}
+	defer l.made.Put(made)
+	for i, lint := range l.lints {
+		result := look((*made)[i], lint, parsed)
+		if result == nil || result.Status < zlint.Warn || l.skipped(lint.Name, cert) {
 			continue
 		}
 		severity := SeverityError
@@ -111,6 +126,20 @@ func (l linter) run(cert, issuer *x509.Certificate, profile Profile) []Finding {
 		findings = append(findings, Finding{lint.Name, severity, lint.Citation, detail})
 	}
 	return findings
+}
+
+// look lets one lint look at a certificate: nil when it does not speak of such a
+// certificate. One that panics has met something that it cannot read.
+func look(lint zlint.LintInterface, about *zlint.CertificateLint, cert *zcrypto.Certificate) (result *zlint.LintResult) {
+	defer func() {
+		if v := recover(); v != nil {
+			result = &zlint.LintResult{Status: zlint.Fatal, Details: fmt.Sprintf("the lint panicked: %v", v)}
+		}
+	}()
+	if !lint.CheckApplies(cert) || !about.CheckEffective(cert) {
+		return nil
+	}
+	return lint.Execute(cert)
 }
 
 func (l linter) skipped(name string, cert *x509.Certificate) bool {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -58,6 +59,11 @@ func runDaemon(ctx context.Context, c *call) error {
 	log, err := c.logger()
 	if err != nil {
 		return err
+	}
+	if c.getenv("GOGC") == "" {
+		// What lives is a few megabytes, what a request leaves behind is a tenth of
+		// one: collecting half as often costs 5 MB and saves 6 % of the processor.
+		debug.SetGCPercent(200)
 	}
 	config := daemonConfig{
 		place:       place{home, c.passphraseFile()},
