@@ -47,6 +47,9 @@ func split(body []byte, limit int) ([][]byte, error) {
 		}
 		lists = append(lists, block.Bytes)
 	}
+	if len(bytes.TrimSpace(body)) > 0 {
+		return nil, fmt.Errorf("%w: text behind the last PEM block, as if another was cut off", pki.ErrInvalid)
+	}
 	return lists, nil
 }
 

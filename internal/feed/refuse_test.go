@@ -54,7 +54,8 @@ func TestRefused(t *testing.T) {
 		{"a page", []byte("<html><body>maintenance</body></html>"), "neither DER nor PEM"},
 		{"a certificate", pemType("CERTIFICATE", corp.Raw), "another type"},
 		{"a certificate in DER", corp.Raw, "malformed"},
-		{"cut PEM", pemOf(with(0, late(base, 6, time.Minute))...)[:700], "is broken"},
+		{"cut PEM", allButLast(30, pemOf(with(0, late(base, 6, time.Minute))...)), "PEM block 3 of 3 is broken"},
+		{"cut PEM header", append(pemOf(with(0, late(base, 6, time.Minute))...), "-----BEG"...), "as if another was cut off"},
 		{"cut DER", held[0][:len(held[0])-1], "broken DER"},
 		{"trailing junk", append(bytes.Clone(held[0]), "junk"...), "broken DER"},
 		{"too many, PEM", bytes.Repeat(pemOf(held[0]), 5), "more than 4 lists"},
@@ -85,6 +86,8 @@ func TestRefused(t *testing.T) {
 		})
 	}
 }
+
+func allButLast(n int, text []byte) []byte { return text[:len(text)-n] }
 
 // Lists of CAs that are not trusted are set aside, beside some that are.
 func TestAside(t *testing.T) {
