@@ -62,28 +62,32 @@ func TestRefused(t *testing.T) {
 		{"too many, DER", bytes.Repeat(held[0], 5), "more than 4 lists"},
 		{"too long", make([]byte, 10_001), "at most 10000"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			b := newBench(t, Limits{Lists: 4, Bytes: 10_000}, corp)
-			b.serve(pemOf(held...))
-			b.load(url1)
-			b.holds("Corp 5", "Corp 6", "Corp 5")
-			before, kept := b.calls(), b.memory.kept[url1].DER
-			b.serve(c.body)
-			err := b.Refresh(t.Context(), url1)
-			saved := !bytes.Equal(kept, b.memory.kept[url1].DER)
-			if c.want == "" {
-				if err != nil || b.calls() != before+1 || !saved {
-					t.Errorf("error %v, %d calls of Changed, saved %t; want it accepted", err, b.calls()-before, saved)
-				}
-				return
-			}
-			if !errors.Is(err, pki.ErrInvalid) || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), url1) {
-				t.Errorf("error %v, want one with %q", err, c.want)
-			}
-			if b.calls() != before || saved || b.Status()[0].State != Fresh || b.Status()[0].LastError == "" {
-				t.Errorf("%d calls of Changed, saved %t, status %+v; want nothing replaced", b.calls()-before, saved, b.Status()[0])
-			}
-		})
+		t.Run(c.name, func(t *testing.T) { offer(t, corp, pemOf(held...), c.body, c.want) })
+	}
+}
+
+// offer has a source give held, and then body, which is to be refused with a reason; "" for accepted.
+func offer(t *testing.T, corp ca, held, body []byte, want string) {
+	t.Helper()
+	b := newBench(t, Limits{Lists: 4, Bytes: 10_000}, corp)
+	b.serve(held)
+	b.load(url1)
+	b.holds("Corp 5", "Corp 6", "Corp 5")
+	before, kept := b.calls(), b.memory.kept[url1].DER
+	b.serve(body)
+	err := b.Refresh(t.Context(), url1)
+	saved := !bytes.Equal(kept, b.memory.kept[url1].DER)
+	if want == "" {
+		if err != nil || b.calls() != before+1 || !saved {
+			t.Errorf("error %v, %d calls of Changed, saved %t; want it accepted", err, b.calls()-before, saved)
+		}
+		return
+	}
+	if !errors.Is(err, pki.ErrInvalid) || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), url1) {
+		t.Errorf("error %v, want one with %q", err, want)
+	}
+	if b.calls() != before || saved || b.Status()[0].State != Fresh || b.Status()[0].LastError == "" {
+		t.Errorf("%d calls of Changed, saved %t, status %+v; want nothing replaced", b.calls()-before, saved, b.Status()[0])
 	}
 }
 
@@ -118,4 +122,45 @@ func TestLapsedIsNotMissed(t *testing.T) {
 		t.Error(err)
 	}
 	b.holds("Corp 3")
+}
+
+// A CA begins anew with another key: the numbers may, the date may not.
+func TestAnotherKey(t *testing.T) {
+	old, fresh := newCA(t, "Corp"), newCA(t, "Corp")
+	now := time.Now()
+	b := newBench(t, Limits{}, old, fresh)
+	b.serve(old.sign(t, list(now, 100)))
+	b.load(url1)
+	b.serve(fresh.sign(t, list(now.Add(-time.Minute), 101)))
+	if err := b.Refresh(t.Context(), url1); err == nil || !strings.Contains(err.Error(), "rollback") {
+		t.Errorf("error %v", err)
+	}
+	b.serve(fresh.sign(t, list(now.Add(time.Minute), 1)))
+	if err := b.Refresh(t.Context(), url1); err != nil {
+		t.Error(err)
+	}
+	b.holds("Corp 1")
+}
+
+// The list of a CA that left is not missed, even before Reverify was told.
+func TestLeftIsNotMissed(t *testing.T) {
+	corp, other := newCA(t, "Corp"), newCA(t, "Other")
+	now := time.Now()
+	b := newBench(t, Limits{}, corp, other)
+	b.serve(pemOf(other.sign(t, list(now, 1)), corp.sign(t, list(now, 2))))
+	b.load(url1)
+	b.trust(corp)
+	b.serve(corp.sign(t, list(now, 3)))
+	if err := b.Refresh(t.Context(), url1); err != nil {
+		t.Error(err)
+	}
+	b.holds("Corp 3")
+}
+
+// The value of a sec is bounded, too.
+func TestLongObject(t *testing.T) {
+	b := newBench(t, Limits{Bytes: 100}, newCA(t, "Corp"))
+	b.put("root/sec/crl", make([]byte, 101))
+	b.load("root/sec/crl")
+	b.is(Error, "101 bytes, at most 100 are read")
 }

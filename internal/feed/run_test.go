@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -273,6 +275,16 @@ func TestBrokenMemory(t *testing.T) {
 		}
 		b.holds("Corp 1")
 		b.is(Fresh, "no copy was kept: the store is full")
+		b.trust(newCA(t, "Other"))
+		if err := b.Reverify(t.Context()); err != nil {
+			t.Error("the copy that was not kept was asked of Memory:", err)
+		}
+		b.holds()
+		b.trust(corp)
+		if err := b.Refresh(t.Context(), url1); err != nil {
+			t.Fatal(err)
+		}
+		b.holds("Corp 1")
 		b.memory.fail(nil)
 		b.on(func(*http.Request) (*http.Response, error) { return nil, errors.New("away") })
 		b.run()
@@ -457,17 +469,52 @@ func TestClockGoesBack(t *testing.T) {
 	corp := newCA(t, "Corp")
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Limits{}, corp)
-		ahead := 100 * day
-		b.cfg.Now = func() time.Time { return time.Now().Add(ahead) }
+		var ahead atomic.Int64
+		ahead.Store(int64(100 * day))
+		b.cfg.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 		b.serve(corp.sign(t, list(time.Now(), 1)))
 		b.load(url1)
 		b.run()
 		b.requests()
-		ahead = 0
+		ahead.Store(0)
 		sleep(2 * time.Minute)
 		if len(b.requests()) == 0 {
 			t.Error("no request after the clock went back")
 		}
 		b.is(Fresh, "")
 	})
+}
+
+// Everything at once, for the race detector; the last word counts.
+func TestAtOnce(t *testing.T) {
+	corp := newCA(t, "Corp")
+	b := newBench(t, Limits{Poll: time.Millisecond}, corp)
+	der := corp.sign(t, list(time.Now(), 1))
+	b.serve(der)
+	name := fileName(t)
+	replace(t, name, der)
+	b.load(url1, name)
+	b.run()
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			for range 20 {
+				b.SetSources(t.Context(), []string{url1, name, "sec/crl"}[i%3:])
+				b.put("root/sec/crl", der)
+				if err := b.Reverify(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if err := b.Refresh(t.Context(), "sec/crl"); err != nil && !errors.Is(err, ErrUnknown) {
+					t.Error(err)
+				}
+				b.Status()
+			}
+		})
+	}
+	all.Wait()
+	b.SetSources(t.Context(), []string{"sec/crl"})
+	if err := b.Refresh(t.Context(), "sec/crl"); err != nil {
+		t.Error(err)
+	}
+	b.holds("Corp 1")
 }

@@ -63,24 +63,8 @@ func TestServers(t *testing.T) {
 			w.Header().Set("Content-Length", "99999999999")
 			w.WriteHeader(200)
 		}, "99999999999 bytes, at most 100000 are read"},
-		{"giant, endless", func(w http.ResponseWriter, _ *http.Request) {
-			for block := make([]byte, 10_000); ; {
-				if _, err := w.Write(block); err != nil {
-					return
-				}
-			}
-		}, "more than 100000 bytes came"},
-		{"drop by drop", func(w http.ResponseWriter, r *http.Request) {
-			for _, octet := range good {
-				w.Write([]byte{octet})
-				w.(http.Flusher).Flush()
-				select {
-				case <-r.Context().Done():
-					return
-				case <-time.After(50 * time.Millisecond):
-				}
-			}
-		}, "did not come whole within 400ms"},
+		{"giant, endless", endless, "more than 100000 bytes came"},
+		{"drop by drop", dripping(good), "did not come whole within 400ms"},
 		{"no header", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "timeout awaiting response headers"},
 		{"cut off", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", fmt.Sprint(len(good)))
@@ -95,13 +79,8 @@ func TestServers(t *testing.T) {
 		{"redirect to a file", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
 		}, "redirect to scheme \"file\""},
-		{"three redirects", func(w http.ResponseWriter, r *http.Request) {
-			if len(r.URL.Path) == 4 {
-				w.Write(good)
-				return
-			}
-			http.Redirect(w, r, r.URL.Path+"x", http.StatusFound)
-		}, ""},
+		{"three redirects", after(3, good), ""},
+		{"four redirects", after(4, good), "more than 3 redirects"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -117,6 +96,41 @@ func TestServers(t *testing.T) {
 				t.Errorf("error %q shows more than it should", got)
 			}
 		})
+	}
+}
+
+// endless never stops writing.
+func endless(w http.ResponseWriter, _ *http.Request) {
+	for block := make([]byte, 10_000); ; {
+		if _, err := w.Write(block); err != nil {
+			return
+		}
+	}
+}
+
+// dripping writes twenty octets a second.
+func dripping(body []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		for _, octet := range body {
+			w.Write([]byte{octet})
+			w.(http.Flusher).Flush()
+			select {
+			case <-r.Context().Done():
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}
+}
+
+// after answers with body after some redirects.
+func after(redirects int, body []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if len(r.URL.Path) > redirects {
+			w.Write(body)
+			return
+		}
+		http.Redirect(w, r, r.URL.Path+"x", http.StatusFound)
 	}
 }
 
