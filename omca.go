@@ -171,7 +171,7 @@ func (s *Server) compose(ctx context.Context) error {
 		return err
 	}
 	s.handler, err = api.New(api.Config{
-		Authority: s.authority, Objects: s.objects, Identify: s.identify,
+		Authority: s.authority, Objects: s.objects, Publisher: s.publisher, Identify: s.identify,
 		Log: c.Log, Now: c.Now, Version: c.Version,
 		Status: s.status, Stop: s.requestStop, Ready: s.ready, Full: full, Down: down,
 		Collectors: s.measures(),

@@ -40,6 +40,21 @@ type Config struct {
 	// room left, or that it takes no more work. Nil: no error means that.
 	Full, Down func(error) bool
 
+	// Publisher has the revocation lists of our own CAs.
+	Publisher *ca.Publisher
+
+	// OCSP answers a request, DER, and says when there will be a newer answer;
+	// zero for an answer that is for this request alone. Its errors are
+	// pki.ErrInvalid for what is no request, crl.ErrNotOurs for one about another
+	// CA, or a failure. Nil: nobody answers here.
+	OCSP func(ctx context.Context, request []byte) (answer []byte, next time.Time, err error)
+
+	// External says how the revocation lists of other CAs are doing, and Refresh
+	// fetches those of one source now; ErrNotFound for a source that nobody named.
+	// Nil: there are none.
+	External func(context.Context) []ExternalList
+	Refresh  func(ctx context.Context, source string) error
+
 	// Collectors are more metrics to serve. May be nil.
 	Collectors []prometheus.Collector
 }
@@ -71,26 +86,18 @@ type door struct {
 	// claiming is held while a namespace is found absent and its first object
 	// made, so that two squatters do not both become its admin.
 	claiming sync.Mutex
+
+	shown shownLists
 }
 
 // New returns the handler of the API. It refuses a Config that lacks something
 // and a table of routes that says of one of them not who may call it.
 func New(c Config) (http.Handler, error) {
-	if c.Authority == nil || c.Objects == nil || c.Identify == nil || c.Log == nil || c.Now == nil || c.Status == nil || c.Ready == nil {
-		return nil, errors.New("api: Config needs Authority, Objects, Identify, Log, Now, Status and Ready")
+	d, err := newDoor(c)
+	if err != nil {
+		return nil, err
 	}
-	if c.Full == nil {
-		c.Full = never
-	}
-	if c.Down == nil {
-		c.Down = never
-	}
-	d := &door{Config: c}
 	routes := d.routes()
-	var err error
-	if d.metrics, err = newMetrics(c); err != nil {
-		return nil, fmt.Errorf("api: metrics: %w", err)
-	}
 	if d.openapi, err = openAPI(routes, c.Version); err != nil {
 		return nil, fmt.Errorf("api: OpenAPI document: %w", err)
 	}
@@ -102,6 +109,41 @@ func New(c Config) (http.Handler, error) {
 		return nil, fmt.Errorf("api: %w", err)
 	}
 	return d.outside(router), nil
+}
+
+// Public returns the handler for plain HTTP: revocation lists, OCSP and the
+// certificate of the CA, which are signed and no secret, and nothing else.
+func Public(c Config) (http.Handler, error) {
+	d, err := newDoor(c)
+	if err != nil {
+		return nil, err
+	}
+	router, err := d.router(d.signedRoutes())
+	if err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	return d.outside(router), nil
+}
+
+// newDoor checks a Config and fills in what has an honest default.
+func newDoor(c Config) (*door, error) {
+	if c.Authority == nil || c.Objects == nil || c.Publisher == nil || c.Identify == nil || c.Log == nil || c.Now == nil || c.Status == nil || c.Ready == nil {
+		return nil, errors.New("api: Config needs Authority, Objects, Publisher, Identify, Log, Now, Status and Ready")
+	}
+	if c.Full == nil {
+		c.Full = never
+	}
+	if c.Down == nil {
+		c.Down = never
+	}
+	if c.External == nil {
+		c.External = func(context.Context) []ExternalList { return nil }
+	}
+	m, err := newMetrics(c)
+	if err != nil {
+		return nil, fmt.Errorf("api: metrics: %w", err)
+	}
+	return &door{Config: c, metrics: m}, nil
 }
 
 func never(error) bool { return false }

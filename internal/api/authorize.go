@@ -74,6 +74,12 @@ func (d *door) creates() rule {
 	}}
 }
 
+// ownersRule is for a certificate of the inventory: whose it is says the record,
+// so its handler decides.
+func ownersRule() rule {
+	return needs("whoever may change the object that it was issued for, or the user itself", usr.Authenticated())
+}
+
 // looksAround is for facts about the daemon: whoever is somebody somewhere.
 func looksAround() rule {
 	return rule{says: "guest on any namespace", check: func(_ context.Context, c *call) error { return guestSomewhere(c.who) }}

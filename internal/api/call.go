@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"omca/internal/object"
@@ -55,6 +56,19 @@ func (c *call) list(name string) []string {
 		}
 	}
 	return words
+}
+
+// flag reads a parameter that is true or false; false unless given.
+func (c *call) flag(name string) (bool, error) {
+	text := c.query.Get(name)
+	if text == "" {
+		return false, nil
+	}
+	v, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, fmt.Errorf("%w: %s is %.32q, not true or false", errBadRequest, name, text)
+	}
+	return v, nil
 }
 
 // readBody reads what the request carries, once its type and its size are right.

@@ -18,7 +18,7 @@ import (
 // is none, everything but path, state and pending is empty.
 type CertificateState struct {
 	Path      string    `json:"path"`
-	State     string    `json:"state"` // "none", "valid", "not_yet_valid", "expired" or "pending"
+	State     string    `json:"state"` // "none", "valid", "not_yet_valid", "expired", "revoked" or "pending"
 	Serial    string    `json:"serial"`
 	Subject   string    `json:"subject"`
 	Issuer    string    `json:"issuer"`
@@ -31,6 +31,8 @@ type CertificateState struct {
 	SignedBy  string    `json:"signed_by"` // path of the CA; "" for one outside
 	Pending   []string  `json:"pending"`   // what was imported and does not fit yet, in words
 
+	Withdrawal
+
 	// PEM, for who may read these keys of the object; else "".
 	Certificate      string `json:"certificate"`
 	CertificateChain string `json:"certificate_chain"`
@@ -40,11 +42,13 @@ type CertificateState struct {
 type Renewal struct {
 	Rekey           bool `json:"rekey,omitempty"`            // the private key too
 	ReplaceExternal bool `json:"replace_external,omitempty"` // a valid certificate of a CA outside
+	Revoke          bool `json:"revoke,omitempty"`           // what is replaced, once the new one is there
 }
 
 // Creation says what a first certificate may replace.
 type Creation struct {
 	ReplaceExternal bool `json:"replace_external,omitempty"`
+	Revoke          bool `json:"revoke,omitempty"` // what is replaced, once the new one is there
 }
 
 // Issued is a certificate that an object just got.
@@ -89,6 +93,9 @@ func (d *door) certificateState(ctx context.Context, who usr.Caller, p object.Pa
 	s.Names = append(s.Names, pki.NamesOf(leaf).Strings()...)
 	s.NotBefore, s.NotAfter, s.DaysLeft = leaf.NotBefore.UTC(), leaf.NotAfter.UTC(), pki.DaysLeft(leaf, d.Now())
 	s.SHA256, s.KeyType = pki.Fingerprint(leaf), pki.DescribeKey(leaf.PublicKey)
+	if s.State, s.Withdrawal, err = d.standing(ctx, leaf, held.State); err != nil {
+		return CertificateState{}, err
+	}
 	if usr.CanReadKey(who, target(p), ca.KeyChain) == nil {
 		s.Certificate = string(pki.EncodeCertificates(leaf))
 		s.CertificateChain = string(pki.EncodeCertificates(held.Chain...))
@@ -101,7 +108,7 @@ func (d *door) createCertificate(ctx context.Context, c *call) (response, error)
 	if err != nil {
 		return response{}, err
 	}
-	return d.answerIssued(ctx, c, ca.CreateOptions{ReplaceExternal: want.ReplaceExternal})
+	return d.answerIssued(ctx, c, ca.CreateOptions{ReplaceExternal: want.ReplaceExternal}, want.Revoke)
 }
 
 func (d *door) renewCertificate(ctx context.Context, c *call) (response, error) {
@@ -116,12 +123,24 @@ func (d *door) renewCertificate(ctx context.Context, c *call) (response, error) 
 	if len(held.Chain) == 0 {
 		return response{}, hint.With(fmt.Errorf("%w: %s has no certificate to renew", ca.ErrConflict, c.path), "\"omca %s certificate create\" makes the first one", c.path)
 	}
-	return d.answerIssued(ctx, c, ca.CreateOptions{Rekey: want.Rekey, ReplaceExternal: want.ReplaceExternal})
+	return d.answerIssued(ctx, c, ca.CreateOptions{Rekey: want.Rekey, ReplaceExternal: want.ReplaceExternal}, want.Revoke)
 }
 
-func (d *door) answerIssued(ctx context.Context, c *call, opt ca.CreateOptions) (response, error) {
+// answerIssued gives the object of the call a certificate, and takes back the
+// one that it replaces, if that is wanted.
+func (d *door) answerIssued(ctx context.Context, c *call, opt ca.CreateOptions, revoke bool) (response, error) {
+	var old pki.Serial
+	if revoke {
+		var err error
+		if old, err = d.replaced(ctx, c.path); err != nil {
+			return response{}, err
+		}
+	}
 	issued, err := d.issue(ctx, c, opt)
 	if err != nil {
+		return response{}, err
+	}
+	if err := d.supersede(ctx, c, old); err != nil {
 		return response{}, err
 	}
 	return reply(http.StatusOK, Issued{

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"omca/ca"
@@ -67,11 +66,9 @@ func (d *door) getConfig(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	evaluate := false
-	if text := c.query.Get("evaluate"); text != "" {
-		if evaluate, err = strconv.ParseBool(text); err != nil {
-			return response{}, fmt.Errorf("%w: evaluate is %.32q, not true or false", errBadRequest, text)
-		}
+	evaluate, err := c.flag("evaluate")
+	if err != nil {
+		return response{}, err
 	}
 	names := c.list("kw")
 	if len(names) == 0 {

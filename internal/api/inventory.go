@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -30,8 +31,17 @@ type Record struct {
 	Profile    string    `json:"profile"`
 	NotBefore  time.Time `json:"not_before"`
 	NotAfter   time.Time `json:"not_after"`
-	State      string    `json:"state"` // "valid", "not_yet_valid" or "expired"
+	State      string    `json:"state"` // "valid", "not_yet_valid", "expired" or "revoked"
 	SHA256     string    `json:"sha256"`
+
+	Withdrawal
+}
+
+// Withdrawal says when and why a certificate was taken back. It is empty for
+// one that was not.
+type Withdrawal struct {
+	RevokedAt *time.Time `json:"revoked_at,omitempty"`
+	Reason    string     `json:"reason,omitempty"` // of RFC 5280, 5.3.1
 }
 
 // FullRecord is a record with its certificate.
@@ -139,6 +149,15 @@ func (d *door) selection(c *call) (q ca.Query, limit int, err error) {
 	return q, limit, nil
 }
 
+// only says which states the parameter revoked selects: all unless given.
+func (c *call) only() (selects func(state string) bool, err error) {
+	if c.query.Get("revoked") == "" {
+		return func(string) bool { return true }, nil
+	}
+	revoked, err := c.flag("revoked")
+	return func(state string) bool { return revoked == (state == stateRevoked) }, err
+}
+
 // listCertificates gives a page of what the caller may see. A page may have
 // fewer records than the limit, or none, and still not be the last: a caller
 // who may see little does not make the server read everything at once.
@@ -147,8 +166,12 @@ func (d *door) listCertificates(ctx context.Context, c *call) (response, error) 
 	if err != nil {
 		return response{}, err
 	}
+	selects, err := c.only()
+	if err != nil {
+		return response{}, err
+	}
 	list := CertificateList{Kind: "CertificateList", Items: []Record{}}
-	now, looked, cursor := d.Now(), 0, ""
+	looked, cursor := 0, ""
 	for r, err := range d.Authority.Records(ctx, q) {
 		if err != nil {
 			return response{}, err
@@ -161,26 +184,45 @@ func (d *door) listCertificates(ctx context.Context, c *call) (response, error) 
 		if !mayReadOwner(c.who, r.Owner) {
 			continue
 		}
-		list.Items = append(list.Items, recordOf(r.Record, now))
+		record, err := d.recordOf(ctx, r.Record)
+		if err != nil {
+			return response{}, err
+		}
+		if selects(record.State) {
+			list.Items = append(list.Items, record)
+		}
 	}
 	return reply(http.StatusOK, list)
 }
 
 func (d *door) getRecord(ctx context.Context, c *call) (response, error) {
-	serial, err := pki.ParseSerial(c.vars["serial"])
+	r, err := d.visibleRecord(ctx, c)
 	if err != nil {
 		return response{}, err
+	}
+	record, err := d.recordOf(ctx, r)
+	if err != nil {
+		return response{}, err
+	}
+	return reply(http.StatusOK, FullRecord{record, string(pki.EncodeCertificates(r.Certificate))})
+}
+
+// visibleRecord is the record with the serial number in the URL.
+func (d *door) visibleRecord(ctx context.Context, c *call) (ca.Record, error) {
+	serial, err := pki.ParseSerial(c.vars["serial"])
+	if err != nil {
+		return ca.Record{}, err
 	}
 	c.note(slog.String("serial", string(serial)))
 	r, err := d.Authority.Record(ctx, serial)
 	if err != nil {
-		return response{}, err
+		return ca.Record{}, err
 	}
 	if !mayReadOwner(c.who, r.Owner) {
 		// As if it were not there: serial numbers are not for guessing.
-		return response{}, fmt.Errorf("%w: no certificate with serial %s was issued here", ca.ErrNotFound, serial)
+		return ca.Record{}, fmt.Errorf("%w: no certificate with serial %s was issued here", ca.ErrNotFound, serial)
 	}
-	return reply(http.StatusOK, FullRecord{recordOf(r, d.Now()), string(pki.EncodeCertificates(r.Certificate))})
+	return r, nil
 }
 
 // mayReadOwner reports whether who may read the object that a certificate was issued for.
@@ -189,11 +231,22 @@ func mayReadOwner(who usr.Caller, owner string) bool {
 	return err == nil && usr.CanRead(who, target(p)) == nil
 }
 
-func recordOf(r ca.Record, now time.Time) Record {
+func (d *door) recordOf(ctx context.Context, r ca.Record) (Record, error) {
 	cert := r.Certificate
+	state, withdrawn, err := d.standing(ctx, cert, ca.StateAt(cert, d.Now()))
 	return Record{
 		Serial: string(r.Serial()), Issuer: cert.Issuer.CommonName, IssuerPath: r.Issuer, Subject: cert.Subject.String(),
 		Names: append([]string{}, pki.NamesOf(cert).Strings()...), Owner: r.Owner, Profile: r.Profile,
-		NotBefore: cert.NotBefore.UTC(), NotAfter: cert.NotAfter.UTC(), State: string(ca.StateAt(cert, now)), SHA256: pki.Fingerprint(cert),
+		NotBefore: cert.NotBefore.UTC(), NotAfter: cert.NotAfter.UTC(), State: state, SHA256: pki.Fingerprint(cert), Withdrawal: withdrawn,
+	}, err
+}
+
+// standing is the state of a certificate of which state is what its dates say.
+func (d *door) standing(ctx context.Context, cert *x509.Certificate, state ca.State) (string, Withdrawal, error) {
+	r, revoked, err := d.Authority.RevocationOf(ctx, cert)
+	if err != nil || !revoked {
+		return string(state), Withdrawal{}, err
 	}
+	at := r.At.UTC()
+	return stateRevoked, Withdrawal{RevokedAt: &at, Reason: r.Reason.String()}, nil
 }

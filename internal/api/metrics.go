@@ -35,7 +35,7 @@ func newMetrics(c Config) (*metrics, error) {
 	}
 	registry := prometheus.NewRegistry()
 	all := append([]prometheus.Collector{
-		m.requests, m.seconds, m.issued, &facts{status: c.Status},
+		m.requests, m.seconds, m.issued, &facts{status: c.Status}, &listFacts{c},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	}, c.Collectors...)
 	for _, collector := range all {
@@ -94,4 +94,82 @@ func (f *facts) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(f.expiry(), prometheus.GaugeValue, float64(at.Unix()), name)
 		}
 	}
+}
+
+// listFacts asks for the revocation lists when the metrics are read. What a
+// source or a CA has in several lists is one line: of the worst of them.
+type listFacts struct{ config Config }
+
+// listLine is what is told of one CA of ours, or of one source.
+type listLine struct {
+	issued, next time.Time // the oldest and the soonest; zero without a list
+	entries      int
+	failed       bool
+}
+
+func listDesc(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("omca_crl_"+name, help, []string{"ca", "source"}, nil)
+}
+
+func (*listFacts) age() *prometheus.Desc {
+	return listDesc("age_seconds", "Time since the revocation list was issued.")
+}
+
+func (*listFacts) next() *prometheus.Desc {
+	return listDesc("next_update_seconds", "When the revocation list lapses, in seconds since 1970.")
+}
+
+func (*listFacts) entries() *prometheus.Desc {
+	return listDesc("entries", "Certificates on the revocation list.")
+}
+
+func (*listFacts) failed() *prometheus.Desc {
+	return listDesc("error", "1 when the revocation list could not be had at the last attempt, or is past its next update.")
+}
+
+// Describe is prometheus.Collector.Describe.
+func (f *listFacts) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{f.age(), f.next(), f.entries(), f.failed()} {
+		out <- d
+	}
+}
+
+// Collect is prometheus.Collector.Collect.
+func (f *listFacts) Collect(out chan<- prometheus.Metric) {
+	now := f.config.Now()
+	lines := make(map[[2]string]listLine)
+	for _, l := range f.config.lists(context.Background(), now) {
+		name := [2]string{l.CA, l.Source}
+		lines[name] = lines[name].with(l)
+	}
+	for name, line := range lines {
+		gauge := func(d *prometheus.Desc, v float64) {
+			out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, name[0], name[1])
+		}
+		failed := 0.0
+		if line.failed {
+			failed = 1
+		}
+		gauge(f.failed(), failed)
+		gauge(f.entries(), float64(line.entries))
+		if !line.issued.IsZero() {
+			gauge(f.age(), now.Sub(line.issued).Seconds())
+		}
+		if !line.next.IsZero() {
+			gauge(f.next(), float64(line.next.Unix()))
+		}
+	}
+}
+
+// with adds one list to the line.
+func (l listLine) with(list CRL) listLine {
+	if at := list.ThisUpdate; at != nil && (l.issued.IsZero() || at.Before(l.issued)) {
+		l.issued = *at
+	}
+	if at := list.NextUpdate; at != nil && (l.next.IsZero() || at.Before(l.next)) {
+		l.next = *at
+	}
+	l.entries += list.Entries
+	l.failed = l.failed || list.LastError != "" || list.State != "fresh"
+	return l
 }

@@ -54,6 +54,7 @@ type CreateRequest struct {
 	Keywords []string `json:"keywords,omitempty"` // expressions: "cn=x", "grant+=guest"
 	Config   string   `json:"config,omitempty"`   // INI, under the keywords
 	Force    bool     `json:"force,omitempty"`    // an object that is there goes first
+	Revoke   bool     `json:"revoke,omitempty"`   // with force: its certificates are revoked, once there is the new one
 }
 
 // Created says what creating did.
@@ -164,6 +165,9 @@ func (d *door) createObject(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
+	if want.Revoke && !want.Force {
+		return response{}, fmt.Errorf("%w: revoke goes with force", errBadRequest)
+	}
 	exprs, err := object.ParseExprs(want.Keywords)
 	if err != nil {
 		return response{}, err
@@ -193,6 +197,11 @@ func (d *door) createObject(ctx context.Context, c *call) (response, error) {
 	}
 	if err := d.makeObject(ctx, c, config, store); err != nil {
 		return response{}, err
+	}
+	if exists && want.Revoke {
+		if err := d.supersedeOwned(ctx, c); err != nil {
+			return response{}, err
+		}
 	}
 	return reply(http.StatusCreated, Created{Object: c.path.String(), Created: true, IsChanged: true})
 }
@@ -399,6 +408,10 @@ func (d *door) inUse(ctx context.Context, p object.Path) (string, error) {
 
 func (d *door) deleteObject(ctx context.Context, c *call) (response, error) {
 	if err := d.deletable(ctx, c.path); err != nil {
+		return response{}, err
+	}
+	// First: what is deleted and still works is found by nobody.
+	if err := d.endOf(ctx, c); err != nil {
 		return response{}, err
 	}
 	if err := d.Objects.Delete(ctx, c.path); err != nil {

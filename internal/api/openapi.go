@@ -115,6 +115,9 @@ func (r route) operation(s schemas) (operation, error) {
 		}
 		op.Responses[strconv.Itoa(status)] = answerDoc{Description: http.StatusText(status), Content: c}
 	}
+	if r.answer.unchanged {
+		op.Responses["304"] = answerDoc{Description: http.StatusText(http.StatusNotModified)}
+	}
 	problem, err := contentOf(s, mediaProblem, reflect.TypeFor[Problem]())
 	op.Responses["default"] = answerDoc{Description: "A problem.", Content: problem}
 	return op, err

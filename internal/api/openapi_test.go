@@ -24,6 +24,13 @@ func TestEveryRoute(t *testing.T) {
 		{"listCertificates", request{target: "/api/certificate?expiring=1y"}},
 		{"getCertificateRecord", request{target: "/api/certificate/" + serial}},
 		{"getCA", request{target: "/api/ca"}},
+		{"revokeSerial", request{method: "POST", target: "/api/certificate/" + serial + "/revoke", body: `{"reason":"keyCompromise"}`}},
+		{"getCRL", request{target: "/crl/ca.crl"}},
+		{"getCRLPEM", request{target: "/crl/ca.pem"}},
+		{"postOCSP", request{method: "POST", target: "/ocsp", body: "request", media: "application/ocsp-request"}},
+		{"getOCSP", request{target: "/ocsp/AAAA"}},
+		{"listCRLs", request{target: "/api/crl"}},
+		{"refreshCRL", request{method: "POST", target: "/api/crl/refresh", body: `{"source":"http://crl.mycorp"}`}},
 		{"healthz", request{target: "/healthz"}},
 		{"readyz", request{target: "/readyz"}},
 		{"caPEM", request{target: "/ca.pem"}},
@@ -56,6 +63,7 @@ func TestEveryRoute(t *testing.T) {
 		{"getCertificate", request{target: at + "system/sec/cert/certificate"}},
 		{"createCertificate", request{method: "POST", target: web + "/certificate", body: `{}`}},
 		{"renewCertificate", request{method: "POST", target: web + "/certificate/renew", body: `{"rekey":true}`}},
+		{"revokeCertificate", request{method: "POST", target: web + "/certificate/revoke"}},
 		{"signingRequest", request{method: "POST", target: web + "/certificate/signing-request"}},
 		{"pkcs12", request{method: "POST", target: web + "/certificate/pkcs12", body: `{"password":"x"}`}},
 		{"deleteObject", request{method: "POST", target: web + "/action/delete"}},
@@ -103,7 +111,7 @@ func TestDocumentNames(t *testing.T) {
 			}
 		}
 	}
-	if len(open) != 7 {
+	if len(open) != 11 {
 		t.Errorf("open to everyone: %q", open)
 	}
 }

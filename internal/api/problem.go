@@ -44,6 +44,8 @@ func (d *door) statusOf(err error) int {
 		return http.StatusRequestEntityTooLarge
 	case errors.Is(err, ca.ErrNotFound), errors.Is(err, errNoRoute):
 		return http.StatusNotFound
+	case errors.Is(err, errUpstream): // what came from there may be invalid, and the request was not
+		return http.StatusBadGateway
 	case errors.Is(err, ca.ErrConflict): // object.ErrExists is one
 		return http.StatusConflict
 	case errors.Is(err, errBadRequest), errors.Is(err, ca.ErrInvalid),

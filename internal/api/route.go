@@ -19,6 +19,7 @@ import (
 type route struct {
 	method string
 	path   string // pattern of gorilla/mux, without regular expressions
+	rest   bool   // the variable at the end of the path may have slashes in it
 	rule   rule   // who may
 	id     string // operation, as OpenAPI, the audit trail and the metrics call it
 	about  string // one sentence for the operator
@@ -55,6 +56,8 @@ type answer struct {
 	media   string       // "" for no body
 	orText  bool         // text/plain too, when it is text
 	schema  reflect.Type // of JSON
+
+	unchanged bool // 304 to whoever has it already
 }
 
 // audit says which calls of a route leave a line although nothing was denied.
@@ -74,6 +77,10 @@ const (
 	mediaPEM  = "application/x-pem-file"
 	mediaP12  = "application/x-pkcs12"
 	mediaAny  = "application/octet-stream"
+
+	mediaCRL         = "application/pkix-crl"     // RFC 2585, 4.2
+	mediaOCSPRequest = "application/ocsp-request" // RFC 6960, A.1
+	mediaOCSP        = "application/ocsp-response"
 )
 
 // The limits of bodies, in bytes.
@@ -114,7 +121,7 @@ func (d *door) router(routes []route) (http.Handler, error) {
 		if row.method == http.MethodGet {
 			methods = append(methods, http.MethodHead)
 		}
-		r.Handle(row.path, d.serve(row)).Methods(methods...)
+		r.Handle(row.pattern(), d.serve(row)).Methods(methods...)
 	}
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		d.refuse(w, errNoRoute)
@@ -124,6 +131,14 @@ func (d *door) router(routes []route) (http.Handler, error) {
 		d.refuse(w, fmt.Errorf("%w: %s", errMethod, req.Method))
 	})
 	return r, nil
+}
+
+// pattern is the path as the router takes it.
+func (r route) pattern() string {
+	if !r.rest {
+		return r.path
+	}
+	return strings.TrimSuffix(r.path, "}") + ":.+}"
 }
 
 // check refuses a row that lacks something. Default deny: a route without a
@@ -249,4 +264,5 @@ var (
 	errMethod     = errors.New("the address is there, but not for this method")
 	errTooLarge   = errors.New("too large")
 	errMediaType  = errors.New("unsupported media type")
+	errUpstream   = errors.New("not fetched")
 )

@@ -3,6 +3,8 @@ package api
 import (
 	"net/http"
 	"reflect"
+
+	"omca/crl"
 )
 
 const (
@@ -19,6 +21,7 @@ func (d *door) routes() []route {
 	rows = append(rows, d.configRoutes()...)
 	rows = append(rows, d.keyRoutes()...)
 	rows = append(rows, d.certificateRoutes()...)
+	rows = append(rows, d.listRoutes()...)
 	return append(rows, d.daemonRoutes()...)
 }
 
@@ -43,25 +46,27 @@ func (d *door) inventoryRoutes() []route {
 				{name: "owner", about: "Only those of the object with this path."},
 				{name: "issuer", about: "Only those that the CA with this path signed."},
 				{name: "profile", about: "Only those of this profile."},
+				{name: "revoked", about: "true: only those that are revoked; false: only the others."},
 				{name: "limit", about: "At most so many, from 1 to 1000."},
 				{name: "after", about: "Only those behind this cursor, the next of another page."},
 			},
 			answer: jsonAnswer[CertificateList](http.StatusOK), handle: d.listCertificates},
 		{method: http.MethodGet, path: "/api/certificate/{serial}", rule: authenticated(), id: "getCertificateRecord", about: "One certificate of the inventory.",
 			answer: jsonAnswer[FullRecord](http.StatusOK), handle: d.getRecord},
+		{method: http.MethodPost, path: "/api/certificate/{serial}/revoke", rule: ownersRule(), id: "revokeSerial",
+			about: "Take a certificate back, for good. Asking again changes nothing.",
+			body:  jsonOption[RevokeRequest](), answer: jsonAnswer[Revoked](http.StatusOK), audit: auditByCA, handle: d.revokeSerial},
 		{method: http.MethodGet, path: "/api/ca", rule: authenticated(), id: "getCA", about: "The certificate of the cluster's CA.",
 			answer: jsonAnswer[Authority](http.StatusOK), handle: d.getCA},
 	}
 }
 
 func (d *door) publicRoutes() []route {
-	return []route{
+	return append(d.signedRoutes(), []route{
 		{method: http.MethodGet, path: "/healthz", rule: public(), id: "healthz", about: "Whether the process is alive.",
 			answer: jsonAnswer[Health](http.StatusOK), handle: d.healthz},
 		{method: http.MethodGet, path: "/readyz", rule: public(), id: "readyz", about: "Whether requests can be served.",
 			answer: jsonAnswer[Health](http.StatusOK), handle: d.readyz},
-		{method: http.MethodGet, path: "/ca.pem", rule: public(), id: "caPEM", about: "The chain of the cluster's CA.",
-			answer: answer{status: http.StatusOK, media: mediaPEM}, handle: d.getCAPEM},
 		{method: http.MethodGet, path: "/api/auth/info", rule: public(), id: "authInfo", about: "How callers can prove who they are.",
 			answer: jsonAnswer[AuthInfo](http.StatusOK), handle: d.authInfo},
 		{method: http.MethodGet, path: "/api/openapi", rule: public(), id: "openapi", about: "This document.",
@@ -70,6 +75,32 @@ func (d *door) publicRoutes() []route {
 			answer: answer{status: http.StatusOK, media: mediaHTML}, handle: d.serveDocs},
 		{method: http.MethodGet, path: "/metrics", rule: d.measures(), id: "metrics", about: "Metrics in the text format of Prometheus.",
 			answer: answer{status: http.StatusOK, media: "text/plain"}, handle: d.serveMetrics},
+	}...)
+}
+
+// signedRoutes are those that plain HTTP has too: what they give is signed.
+func (d *door) signedRoutes() []route {
+	return []route{
+		{method: http.MethodGet, path: "/crl/{name}.crl", rule: public(), id: "getCRL", about: "The revocation list of the CA with this name, DER.",
+			answer: answer{status: http.StatusOK, media: mediaCRL, unchanged: true}, handle: d.getCRL},
+		{method: http.MethodGet, path: "/crl/{name}.pem", rule: public(), id: "getCRLPEM", about: "The revocation list of the CA with this name, PEM.",
+			answer: answer{status: http.StatusOK, media: mediaPEM, unchanged: true}, handle: d.getCRLPEM},
+		{method: http.MethodPost, path: "/ocsp", rule: public(), id: "postOCSP", about: "Answer an OCSP request (RFC 6960).",
+			body: body{media: mediaOCSPRequest, limit: crl.MaxOCSPRequest}, answer: answer{status: http.StatusOK, media: mediaOCSP}, handle: d.postOCSP},
+		{method: http.MethodGet, path: "/ocsp/{request}", rest: true, rule: public(), id: "getOCSP", about: "The same for a request in the URL, in base64, escaped (RFC 6960, A.1).",
+			answer: answer{status: http.StatusOK, media: mediaOCSP}, handle: d.getOCSP},
+		{method: http.MethodGet, path: "/ca.pem", rule: public(), id: "caPEM", about: "The chain of the cluster's CA.",
+			answer: answer{status: http.StatusOK, media: mediaPEM}, handle: d.getCAPEM},
+	}
+}
+
+// listRoutes are about the revocation lists that are enforced here.
+func (d *door) listRoutes() []route {
+	return []route{
+		{method: http.MethodGet, path: "/api/crl", rule: looksAround(), id: "listCRLs", about: "The revocation lists: those published here, and those of other CAs that are enforced here.",
+			answer: jsonAnswer[CRLList](http.StatusOK), handle: d.listCRLs},
+		{method: http.MethodPost, path: "/api/crl/refresh", rule: root(), id: "refreshCRL", about: "Fetch the revocation lists of other CAs now.",
+			body: jsonOption[RefreshRequest](), answer: answer{status: http.StatusNoContent}, audit: auditCalls, handle: d.refreshCRL},
 	}
 }
 
@@ -86,6 +117,7 @@ func (d *door) objectRoutes() []route {
 			body:   body{media: mediaJSON, schema: reflect.TypeFor[CreateRequest](), limit: 2 * limitConfig, optional: true},
 			answer: answer{status: http.StatusCreated, another: http.StatusOK, media: mediaJSON, schema: reflect.TypeFor[Created]()}, audit: auditCalls, handle: d.createObject},
 		{method: http.MethodPost, path: pathObject + "/action/delete", rule: d.changes(), id: "deleteObject", about: "Delete an object and its keys.",
+			params: []param{{name: "revoke", about: "Whether to revoke first all living certificates that were issued for it: true unless given for a usr, false for any other kind."}},
 			answer: jsonAnswer[Orchestration](http.StatusOK), audit: auditCalls, handle: d.deleteObject},
 	}
 }
@@ -159,6 +191,8 @@ func (d *door) certificateRoutes() []route {
 			body: jsonOption[Creation](), answer: jsonAnswer[Issued](http.StatusOK), audit: auditByCA, handle: d.createCertificate},
 		{method: http.MethodPost, path: pathObject + "/certificate/renew", rule: d.changes(), id: "renewCertificate", about: "Give an object a new certificate in place of its own.",
 			body: jsonOption[Renewal](), answer: jsonAnswer[Issued](http.StatusOK), audit: auditByCA, handle: d.renewCertificate},
+		{method: http.MethodPost, path: pathObject + "/certificate/revoke", rule: d.revokes(), id: "revokeCertificate", about: "Take back the certificate that an object holds, for good.",
+			body: jsonOption[RevokeRequest](), answer: jsonAnswer[Revoked](http.StatusOK), audit: auditByCA, handle: d.revokeHeld},
 		{method: http.MethodPost, path: pathObject + "/certificate/signing-request", rule: d.changes(), id: "signingRequest", about: "The PKCS #10 request for the key and the keywords of an object, PEM.",
 			answer: answer{status: http.StatusOK, media: mediaText}, audit: auditCalls, handle: d.signingRequest},
 		{method: http.MethodPost, path: pathObject + "/certificate/pkcs12", rule: readsPrivateKey(), id: "pkcs12", about: "Key, certificate and chain as a PKCS #12 file.",

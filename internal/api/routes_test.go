@@ -18,6 +18,7 @@ func TestNewRefuses(t *testing.T) {
 	whole := w.door.Config
 	for name, without := range map[string]func(*Config){
 		"authority": func(c *Config) { c.Authority = nil },
+		"publisher": func(c *Config) { c.Publisher = nil },
 		"objects":   func(c *Config) { c.Objects = nil },
 		"identify":  func(c *Config) { c.Identify = nil },
 		"log":       func(c *Config) { c.Log = nil },
@@ -29,6 +30,9 @@ func TestNewRefuses(t *testing.T) {
 		without(&c)
 		if _, err := New(c); err == nil {
 			t.Errorf("New without %s", name)
+		}
+		if _, err := Public(c); err == nil {
+			t.Errorf("Public without %s", name)
 		}
 	}
 }
@@ -68,7 +72,7 @@ func probe(r route) request {
 	if r.method != http.MethodGet {
 		object = "ns1/sec/absent"
 	}
-	target := strings.NewReplacer("{namespace}/{kind}/{name}", object, "{serial}", "abc", "{profile}", "goroutine").Replace(r.path)
+	target := strings.NewReplacer("{namespace}/{kind}/{name}", object, "{serial}", "abc", "{profile}", "goroutine", "/crl/{name}", "/crl/ca", "{request}", "AAAA").Replace(r.path)
 	if r.id == "getData" || r.id == "getKey" {
 		target += "?name=color"
 	}
@@ -84,8 +88,8 @@ func TestWhoMay(t *testing.T) {
 	const changers = "admin1 adminall root"
 	may := map[string]string{
 		"whoami": users, "authWhoami": users,
-		"signCertificate": users, "listCertificates": users, "getCertificateRecord": users, "getCA": users,
-		"healthz": everyone, "readyz": everyone, "caPEM": everyone, "authInfo": everyone, "openapi": everyone, "docs": everyone,
+		"signCertificate": users, "listCertificates": users, "getCertificateRecord": users, "getCA": users, "revokeSerial": users, // and of those whoever may change the owner
+		"healthz": everyone, "readyz": everyone, "caPEM": everyone, "getCRL": everyone, "getCRLPEM": everyone, "postOCSP": everyone, "getOCSP": everyone, "authInfo": everyone, "openapi": everyone, "docs": everyone,
 		"metrics":   "guest guest1 operator1 admin1 adminall adminsys root",
 		"listPaths": users, "listObjects": users, "getObject": readers,
 		"createObject": changers, "deleteObject": changers,
@@ -96,6 +100,8 @@ func TestWhoMay(t *testing.T) {
 		"listKeywords": users,
 		"getData":      changers, "patchData": changers, "getKey": changers, "addKey": changers, "changeKey": changers, "removeKey": changers, "listKeys": readers,
 		"getCertificate": readers, "createCertificate": changers, "renewCertificate": changers, "signingRequest": changers, "pkcs12": "root",
+		"revokeCertificate": changers,
+		"listCRLs":          "guest guest1 operator1 admin1 adminall adminsys root", "refreshCRL": "root",
 		"daemonStatus": "guest guest1 operator1 admin1 adminall adminsys root", "stopDaemon": "root", "getProfile": "root",
 	}
 	w := newWorld(t)
@@ -148,6 +154,9 @@ func TestWhoMayElsewhere(t *testing.T) {
 		{"GET", "/api/object/path/system/usr/guest1/data/key?name=password", ""},
 		{"GET", "/api/object/path/system/usr/guest1/data?name=certificate&name=private_key", "guest1 boss"},
 		{"POST", "/api/object/path/system/usr/guest1/certificate/pkcs12", "guest1 boss"},
+		{"POST", "/api/object/path/system/usr/guest1/certificate/revoke", "guest1 boss"}, // adminsys lacks guest:ns1
+		{"POST", "/api/object/path/system/usr/none/certificate/revoke", "adminsys boss"},
+		{"POST", "/api/object/path/system/sec/cert/certificate/revoke", "boss"},
 		{"PATCH", "/api/object/path/system/usr/guest1/config", "boss"},              // adminsys lacks guest:ns1
 		{"PUT", "/api/object/path/system/usr/guest1/data/key", "boss"},              //
 		{"PUT", "/api/object/path/system/usr/none/data/key", "adminsys boss"},       // who holds nothing

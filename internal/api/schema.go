@@ -31,7 +31,7 @@ func (s schemas) of(t reflect.Type) (schema, error) {
 		return schema{Type: "string", Format: "date-time"}, nil
 	case t == reflect.TypeFor[[]byte]():
 		return schema{Type: "string", ContentEncoding: "base64"}, nil
-	case t.Implements(reflect.TypeFor[interface{ MarshalText() ([]byte, error) }]()):
+	case t.Kind() != reflect.Pointer && t.Implements(reflect.TypeFor[interface{ MarshalText() ([]byte, error) }]()):
 		return schema{Type: "string"}, nil
 	}
 	switch t.Kind() {

@@ -1,0 +1,258 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"omca/ca"
+	"omca/crl"
+	"omca/pki"
+)
+
+// mostCached bounds how long others may keep a list or an OCSP answer of ours
+// without asking: so long a revocation may go unnoticed by them.
+const mostCached = 5 * time.Minute
+
+// ExternalList is one revocation list of another CA, or a source that gave none.
+type ExternalList struct {
+	Source                            string // as the operator wrote it, without a password
+	Issuer, Number                    string // "" without a list; Number is decimal
+	ThisUpdate, NextUpdate, FetchedAt time.Time
+	Entries                           int
+	State                             string // "fresh", "stale", "never" or "error"
+	LastError                         string
+}
+
+// CRL is one revocation list: ours, of a CA, or another's, from a source.
+type CRL struct {
+	CA         string     `json:"ca"`     // path of our CA; "" for the list of another
+	Source     string     `json:"source"` // where the list of another comes from; "" for one of ours
+	Issuer     string     `json:"issuer"`
+	Number     string     `json:"number"` // decimal
+	ThisUpdate *time.Time `json:"this_update"`
+	NextUpdate *time.Time `json:"next_update"`
+	Entries    int        `json:"entries"`
+	State      string     `json:"state"`      // "fresh"; "stale": past its next update; "never" or "error": there is none
+	LastError  string     `json:"last_error"` // of the last attempt to get it
+	FetchedAt  *time.Time `json:"fetched_at"`
+	URL        string     `json:"url"` // path of ours on this server
+}
+
+// CRLList is the revocation lists, ours first.
+type CRLList struct {
+	Items []CRL `json:"items"`
+}
+
+// RefreshRequest says which lists to fetch.
+type RefreshRequest struct {
+	Source string `json:"source,omitempty"` // all unless given
+}
+
+// moment is a time in JSON; null when it is zero.
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// lists describes all lists at the given time.
+func (c Config) lists(ctx context.Context, now time.Time) []CRL {
+	all := []CRL{}
+	for _, l := range c.Publisher.All() {
+		h := l.Verified.Header()
+		list := CRL{
+			CA: l.Path, Issuer: l.Verified.Signer().Subject.String(), Entries: l.Verified.Len(), State: "fresh",
+			ThisUpdate: moment(h.ThisUpdate), NextUpdate: moment(h.NextUpdate), URL: "/crl/" + l.Path[strings.LastIndex(l.Path, "/")+1:] + ".crl",
+		}
+		if h.Number != nil {
+			list.Number = h.Number.String()
+		}
+		if now.After(h.NextUpdate) {
+			list.State = "stale"
+		}
+		all = append(all, list)
+	}
+	if c.External == nil {
+		return all
+	}
+	for _, e := range c.External(ctx) {
+		all = append(all, CRL{
+			Source: e.Source, Issuer: e.Issuer, Number: e.Number, Entries: e.Entries, State: e.State, LastError: e.LastError,
+			ThisUpdate: moment(e.ThisUpdate), NextUpdate: moment(e.NextUpdate), FetchedAt: moment(e.FetchedAt),
+		})
+	}
+	return all
+}
+
+func (d *door) listCRLs(ctx context.Context, _ *call) (response, error) {
+	return reply(http.StatusOK, CRLList{Items: d.lists(ctx, d.Now())})
+}
+
+// refreshCRL fetches one source, or all: a failure of one leaves the others.
+func (d *door) refreshCRL(ctx context.Context, c *call) (response, error) {
+	want, err := decode[RefreshRequest](c)
+	if err != nil {
+		return response{}, err
+	}
+	sources := []string{want.Source}
+	if want.Source == "" {
+		sources = nil
+		for _, l := range d.External(ctx) {
+			if !slices.Contains(sources, l.Source) {
+				sources = append(sources, l.Source)
+			}
+		}
+	}
+	if d.Refresh == nil || len(sources) == 0 {
+		return response{}, fmt.Errorf("%w: the keyword cluster.crl names no source", ca.ErrNotFound)
+	}
+	var failed []error
+	for _, source := range sources {
+		switch err := d.Refresh(ctx, source); {
+		case errors.Is(err, ca.ErrNotFound), d.Full(err), d.Down(err):
+			return response{}, err
+		case err != nil:
+			failed = append(failed, err)
+		}
+	}
+	if len(failed) > 0 {
+		return response{}, fmt.Errorf("%w: %w", errUpstream, errors.Join(failed...))
+	}
+	return noContent()
+}
+
+func (d *door) getCRL(_ context.Context, c *call) (response, error) {
+	list, err := d.Publisher.Current(c.vars["name"])
+	if err != nil {
+		return response{}, err
+	}
+	return d.serveList(c, list, mediaCRL, list.DER, d.shown.of(c.vars["name"], list).tag), nil
+}
+
+func (d *door) getCRLPEM(_ context.Context, c *call) (response, error) {
+	list, err := d.Publisher.Current(c.vars["name"])
+	if err != nil {
+		return response{}, err
+	}
+	shown := d.shown.of(c.vars["name"], list)
+	return d.serveList(c, list, mediaPEM, shown.pem(), strings.TrimSuffix(shown.tag, `"`)+`-pem"`), nil
+}
+
+// serveList answers with a list in one of its forms, or that it is unchanged.
+//
+// Only its tag tells whether somebody has it already: two lists may be of the
+// same second, and then their dates are equal (RFC 9110, 8.8.2.2).
+func (d *door) serveList(c *call, list *crl.Published, media string, text []byte, tag string) response {
+	h := list.Verified.Header()
+	header := d.cached(h.NextUpdate)
+	header.Set("ETag", tag)
+	header.Set("Last-Modified", h.ThisUpdate.UTC().Format(http.TimeFormat))
+	if hasTag(c.request.Header.Values("If-None-Match"), tag) {
+		return response{status: http.StatusNotModified, header: header}
+	}
+	return response{status: http.StatusOK, media: media, body: text, header: header}
+}
+
+// cached says how long what is good until next may be kept.
+func (d *door) cached(next time.Time) http.Header {
+	now := d.Now()
+	age := min(mostCached, next.Sub(now)).Truncate(time.Second)
+	if age <= 0 {
+		return http.Header{"Cache-Control": {"no-cache"}}
+	}
+	return http.Header{
+		"Cache-Control": {"public, max-age=" + strconv.Itoa(int(age/time.Second)) + ", must-revalidate"},
+		"Expires":       {now.Add(age).UTC().Format(http.TimeFormat)},
+	}
+}
+
+// hasTag reports whether an If-None-Match names the tag (RFC 9110, 13.1.2). Our
+// tags have no commas in them.
+func hasTag(fields []string, tag string) bool {
+	for _, field := range fields {
+		for one := range strings.SplitSeq(field, ",") {
+			one = strings.TrimSpace(one)
+			if one == "*" || strings.TrimPrefix(one, "W/") == tag {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// shownLists keeps what is made of the current lists, each once: they may be long.
+type shownLists struct {
+	mu  sync.Mutex
+	all map[string]*shownList // by name, of which there are no more than CAs
+}
+
+type shownList struct {
+	of  *crl.Published
+	tag string
+	pem func() []byte
+}
+
+func (s *shownLists) of(name string, list *crl.Published) *shownList {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if kept := s.all[name]; kept != nil && kept.of == list {
+		return kept
+	}
+	if s.all == nil {
+		s.all = make(map[string]*shownList)
+	}
+	s.all[name] = &shownList{of: list, tag: list.ETag(), pem: sync.OnceValue(list.PEM)}
+	return s.all[name]
+}
+
+func (d *door) postOCSP(ctx context.Context, c *call) (response, error) {
+	return d.ocsp(ctx, c, c.body)
+}
+
+func (d *door) getOCSP(ctx context.Context, c *call) (response, error) {
+	// As it was sent: some clients escape the slashes of base64, some do not.
+	request, err := crl.DecodeOCSPPath(strings.TrimPrefix(c.request.URL.EscapedPath(), "/ocsp/"))
+	if err != nil {
+		return failedOCSP(crl.MalformedRequest), nil //nolint:nilerr // that is the answer
+	}
+	return d.ocsp(ctx, c, request)
+}
+
+// ocsp answers a request. RFC 6960, 4.2.1: what goes wrong is told in the body
+// of an answer, so the status is 200.
+func (d *door) ocsp(ctx context.Context, c *call, request []byte) (response, error) {
+	if d.OCSP == nil {
+		return response{}, fmt.Errorf("%w: there is no OCSP responder here", ca.ErrNotFound)
+	}
+	answer, next, err := d.OCSP(ctx, request)
+	switch {
+	case errors.Is(err, pki.ErrInvalid):
+		return failedOCSP(crl.MalformedRequest), nil
+	case errors.Is(err, crl.ErrNotOurs), errors.Is(err, ca.ErrNotFound):
+		return failedOCSP(crl.Unauthorized), nil
+	case err != nil:
+		d.Log.ErrorContext(ctx, "no OCSP answer", "request_id", c.id, "error", err.Error())
+		if d.statusOf(err) == http.StatusInternalServerError {
+			return failedOCSP(crl.InternalError), nil
+		}
+		return failedOCSP(crl.TryLater), nil
+	}
+	r := response{status: http.StatusOK, media: mediaOCSP, body: answer}
+	if !next.IsZero() {
+		r.header = d.cached(next)
+	}
+	return r, nil
+}
+
+func failedOCSP(f crl.OCSPFailure) response {
+	return response{status: http.StatusOK, media: mediaOCSP, body: f.Response()}
+}

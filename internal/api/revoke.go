@@ -1,0 +1,181 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"omca/ca"
+	"omca/crl"
+	"omca/internal/hint"
+	"omca/internal/object"
+	"omca/pki"
+	"omca/usr"
+)
+
+// stateRevoked is the state of a certificate that was taken back, whatever its
+// dates say.
+const stateRevoked = "revoked"
+
+// RevokeRequest says why a certificate is taken back.
+type RevokeRequest struct {
+	Reason string `json:"reason,omitempty"` // of RFC 5280, 5.3.1; "unspecified" unless given
+}
+
+// Revoked is a revocation that is in force.
+type Revoked struct {
+	Serial    string    `json:"serial"`
+	Reason    string    `json:"reason"`
+	RevokedAt time.Time `json:"revoked_at"`
+}
+
+// revokes is for taking back the certificate of an object.
+func (d *door) revokes() rule {
+	return rule{says: "as for a change, or the user itself", check: func(ctx context.Context, c *call) error { return d.mayRevoke(ctx, c.who, c.path) }}
+}
+
+// mayRevoke decides whether who may take back what was issued for the object at
+// p. Users may take back their own: who fears for a key must not have to ask.
+func (d *door) mayRevoke(ctx context.Context, who usr.Caller, p object.Path) error {
+	if who.Is(target(p)) {
+		return nil
+	}
+	return d.mayChange(ctx, who, p)
+}
+
+// revokeHeld takes back the certificate that an object holds.
+func (d *door) revokeHeld(ctx context.Context, c *call) (response, error) {
+	want, err := decode[RevokeRequest](c)
+	if err != nil {
+		return response{}, err
+	}
+	held, err := d.Authority.Held(ctx, c.path.String())
+	switch {
+	case err != nil:
+		return response{}, err
+	case len(held.Chain) == 0:
+		return response{}, fmt.Errorf("%w: %s has no certificate to revoke", ca.ErrConflict, c.path)
+	case held.SignedBy == "":
+		return response{}, hint.With(fmt.Errorf("%w: the certificate of %s was signed by %q, not by this cluster", ca.ErrConflict, c.path, held.Chain[0].Issuer.CommonName),
+			"revoke it where it was signed, and name that CA's list in the keyword cluster.crl")
+	}
+	return d.revoke(ctx, c, held.Chain[0], want)
+}
+
+// revokeSerial takes back a certificate of the inventory. Who may not read the
+// owner learns nothing of it.
+func (d *door) revokeSerial(ctx context.Context, c *call) (response, error) {
+	r, err := d.visibleRecord(ctx, c)
+	if err != nil {
+		return response{}, err
+	}
+	want, err := decode[RevokeRequest](c)
+	if err != nil {
+		return response{}, err
+	}
+	owner, err := object.ParsePath(r.Owner)
+	if err != nil {
+		return response{}, err
+	}
+	if err := d.mayRevoke(ctx, c.who, owner); err != nil {
+		return response{}, err
+	}
+	return d.revoke(ctx, c, r.Certificate, want)
+}
+
+func (d *door) revoke(ctx context.Context, c *call, cert *x509.Certificate, want RevokeRequest) (response, error) {
+	serial := pki.SerialOf(cert)
+	c.note(slog.String("serial", string(serial)))
+	if cert.IsCA && bytes.Equal(cert.RawIssuer, cert.RawSubject) {
+		// RFC 5280, 6.1: a trust anchor is trusted because somebody says so, and no list ends that.
+		return response{}, hint.With(fmt.Errorf("%w: %s is the root certificate of a CA: no revocation list can take it back", ca.ErrConflict, serial),
+			"whoever trusts it must stop doing so; a new one is made by \"omca PATH certificate renew --rekey\"")
+	}
+	reason := crl.Unspecified
+	if want.Reason != "" {
+		var err error
+		if reason, err = crl.ParseReason(want.Reason); err != nil {
+			return response{}, err
+		}
+	}
+	before, err := d.Authority.Revoked(ctx, serial)
+	if err != nil {
+		return response{}, err
+	}
+	r, err := d.Authority.Revoke(ctx, c.who, serial, reason)
+	if err != nil {
+		return response{}, err
+	}
+	if before && want.Reason != "" && r.Reason != reason {
+		c.notice("certificate %s was revoked at %s already, for %s, and that stays", serial, r.At.UTC().Format(time.RFC3339), r.Reason)
+	}
+	return reply(http.StatusOK, Revoked{Serial: string(r.Serial), Reason: r.Reason.String(), RevokedAt: r.At.UTC()})
+}
+
+// replaced is the certificate that an object holds before it gets another one;
+// "" when there is none, or when it is not ours to take back.
+func (d *door) replaced(ctx context.Context, p object.Path) (pki.Serial, error) {
+	held, err := d.Authority.Held(ctx, p.String())
+	if err != nil || len(held.Chain) == 0 || held.SignedBy == "" {
+		return "", err
+	}
+	return pki.SerialOf(held.Chain[0]), nil
+}
+
+// supersede takes back a certificate in whose place there is a new one by now.
+func (d *door) supersede(ctx context.Context, c *call, old pki.Serial) error {
+	if old == "" {
+		return nil
+	}
+	c.note(slog.String("revoked", string(old)))
+	if _, err := d.Authority.Revoke(ctx, c.who, old, crl.Superseded); err != nil {
+		return fmt.Errorf("%s has a new certificate, and the former one, %s, is not revoked: %w", c.path, old, err)
+	}
+	return nil
+}
+
+// supersedeOwned takes back all that the object of the call had before it was
+// made anew.
+func (d *door) supersedeOwned(ctx context.Context, c *call) error {
+	keep, err := d.replaced(ctx, c.path)
+	if err == nil {
+		err = d.revokeOwned(ctx, c, keep, crl.Superseded)
+	}
+	if err != nil {
+		return fmt.Errorf("%s was made anew, and not all that it had before is revoked: %w", c.path, err)
+	}
+	return nil
+}
+
+// revokeOwned takes back every living certificate of the object of the call but
+// the one to keep.
+func (d *door) revokeOwned(ctx context.Context, c *call, keep pki.Serial, reason crl.Reason) error {
+	n, err := d.Authority.RevokeOwned(ctx, c.who, c.path.String(), keep, reason)
+	if n > 0 {
+		c.note(slog.Int("revoked", n))
+	}
+	return err
+}
+
+// endOf takes back what was issued for the object of the call, which is about
+// to be deleted: for a user unless told not to, for any other only when told to.
+func (d *door) endOf(ctx context.Context, c *call) error {
+	wanted := c.path.Kind == object.KindUsr
+	if _, said := c.query["revoke"]; said {
+		var err error
+		if wanted, err = c.flag("revoke"); err != nil {
+			return err
+		}
+	}
+	if !wanted {
+		return nil
+	}
+	if _, err := d.Objects.Get(ctx, c.path); err != nil {
+		return err
+	}
+	return d.revokeOwned(ctx, c, "", crl.CessationOfOperation)
+}
