@@ -108,6 +108,7 @@ func pure(call *ast.CallExpr, imported map[string]string) bool {
 	}
 	return calling(call, imported,
 		"errors.New", "fmt.Errorf", "regexp.MustCompile", "strings.NewReplacer", "time.Duration",
+		"hash/crc32.MakeTable",
 		"net/netip.MustParseAddr", "net/netip.MustParsePrefix",
 		"html/template.Must", "html/template.New", "text/template.Must", "text/template.New",
 		module+"/usr.RootGrants")

@@ -32,6 +32,11 @@ var (
 	// a commit unknown. The commit that met it may or may not be there after
 	// the store was opened again; later ones are refused and write nothing.
 	ErrBroken = errors.New("the disk failed during a commit: the store takes no more commits until it is opened again")
+	// ErrDamaged means that the disk does not hold what was written to it; the
+	// error names the file and says what was found there. Nothing is repaired.
+	// Reads of what is whole may go on; a commit that meets damage gives
+	// ErrBroken as well.
+	ErrDamaged = errors.New("the store is damaged")
 )
 
 // An Entry is a key with its value.
@@ -108,7 +113,9 @@ type Change struct {
 // ErrClosed are exact, and a Commit that returns one of them, or that was
 // called with a context already done, wrote nothing. Any other error of
 // Commit (ErrBroken, a context that ended meanwhile, a network failure) leaves
-// the outcome unknown: read back before deciding what to do.
+// the outcome unknown: read back before deciding what to do. A store that
+// finds its own files damaged says ErrDamaged, from any method, and neither
+// panics nor makes up an answer.
 type Store interface {
 	// Get returns the entry of a key, or ErrNotFound.
 	Get(ctx context.Context, key string) (Entry, error)

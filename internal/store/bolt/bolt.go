@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -16,6 +17,7 @@ import (
 // Store is a store.Store in one file and its journal. Use Open.
 type Store struct {
 	db       *bbolt.DB
+	file     *os.File // the one that db has open
 	path     string
 	pageSize int64
 	recent   *ring.Ring               // what is published here is durable
@@ -23,6 +25,7 @@ type Store struct {
 	resident atomic.Int64             // bytes of the file mapped since they were last released, about
 	sync     func(*bbolt.Tx) error    // commits to bbolt; a field so that a test can fail it
 	disk     disk                     // of the next journal
+	lost     atomic.Pointer[error]    // why bbolt cannot be called any more, if so
 	stats    struct{ commits, conflicts, groups, syncs, bytes atomic.Int64 }
 
 	mu      sync.Mutex
@@ -80,7 +83,7 @@ func (s *Store) Close() error {
 		s.lead <- struct{}{} // and keeps it
 		err := s.finish()
 		s.recent.End(store.ErrClosed)
-		s.closed = errors.Join(err, s.db.Close())
+		s.closed = errors.Join(err, s.shut())
 	})
 	return s.closed
 }

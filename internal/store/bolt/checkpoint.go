@@ -106,7 +106,10 @@ func (s *Store) carry() error {
 	}
 	tables := *s.tables.Load()
 	err := s.update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(bucketName)
+		b, err := data(tx)
+		if err != nil {
+			return err
+		}
 		b.FillPercent = fillPercent
 		for _, t := range slices.Backward(tables[1:]) { // the newest comes last
 			if err := t.save(b); err != nil {
@@ -164,16 +167,23 @@ func (s *Store) finish() error {
 // This is believed only when the file shows it: its header must still be that
 // of the transaction before.
 func (s *Store) update(change func(*bbolt.Tx) error) error {
-	tx, err := s.db.Begin(true)
+	if err := checkChange(s.file, (*s.tables.Load())[1:]); err != nil {
+		return s.fail(err)
+	}
+	var tx *bbolt.Tx
+	err := s.locked(func() (err error) {
+		tx, err = s.db.Begin(true)
+		return err
+	})
 	if err != nil {
 		return s.fail(err)
 	}
 	before := tx.ID() - 1
-	if err := change(tx); err != nil {
-		return s.fail(errors.Join(err, tx.Rollback()))
+	if err := guard(func() error { return change(tx) }); err != nil {
+		return s.fail(errors.Join(err, s.locked(tx.Rollback)))
 	}
-	if err := s.sync(tx); err != nil {
-		_ = tx.Rollback() // where bbolt has not done it: else it says that tx is closed
+	if err := guard(func() error { return s.sync(tx) }); err != nil {
+		_ = s.locked(tx.Rollback) // where bbolt has not done it: else it says that tx is closed
 		if isFull(err) && s.newest() == before {
 			return s.full(err)
 		}
@@ -189,7 +199,7 @@ func (s *Store) update(change func(*bbolt.Tx) error) error {
 // newest returns the transaction that a reader of bbolt sees, -1 for none.
 func (s *Store) newest() int {
 	id := -1
-	if err := s.db.View(func(tx *bbolt.Tx) error { id = tx.ID(); return nil }); err != nil {
+	if err := s.look(func(tx *bbolt.Tx) error { id = tx.ID(); return nil }); err != nil {
 		return -1
 	}
 	return id
@@ -234,7 +244,7 @@ func loadUse(tx *bbolt.Tx) (use, error) {
 		return use{}, nil
 	}
 	if len(v) != idBytes+8 {
-		return use{}, fmt.Errorf("damaged: what it says about its journal has %d bytes, expected %d", len(v), idBytes+8)
+		return use{}, fmt.Errorf("%w: what it says about its journal has %d bytes, expected %d", store.ErrDamaged, len(v), idBytes+8)
 	}
 	return use{id: journalID(v), base: binary.BigEndian.Uint64(v[idBytes:])}, nil
 }

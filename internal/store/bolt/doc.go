@@ -47,6 +47,17 @@
 // store.ErrBroken until the store is opened again, watchers end with it, and
 // reads go on.
 //
+// # Damage
+//
+// bbolt believes its pages. What it would believe at a high price is checked
+// before: when the file is opened, the list of free pages or, without one, all
+// pages in use; before each checkpoint, the pages on the way to the keys that
+// it changes. Elsewhere a panic of bbolt's, or a fault of the mapping, is
+// caught. Either way the error is store.ErrDamaged with what was found; reads
+// of other pages go on, and commits end with store.ErrBroken. A page that
+// looks sound and is not the one that was written (inside a value, say) is
+// noticed by nobody here.
+//
 // The package never repairs, compacts or moves a file, and keeps no history
 // beyond the latest megabyte of changes (internal/ring).
 package bolt

@@ -115,7 +115,7 @@ func (f frameInfo) parseBody(body []byte) ([]store.Change, error) {
 		changes = append(changes, c)
 	}
 	if r.bad || len(r.b) > 0 || len(changes) == 0 {
-		return nil, fmt.Errorf("the frame of revisions %d to %d: %w", f.first, f.last, errBody)
+		return nil, fmt.Errorf("%w: the frame of revisions %d to %d: %w", store.ErrDamaged, f.first, f.last, errBody)
 	}
 	return changes, nil
 }

@@ -192,7 +192,7 @@ func replay(path string, u use, rev int64, sync func(*os.File) error) ([]store.C
 	}
 	for _, c := range changes {
 		if rev++; c.Rev != rev {
-			return nil, fmt.Errorf("the journal is damaged: revision %d is missing before %d", rev, c.Rev)
+			return nil, fmt.Errorf("%w: its journal: revision %d is missing before %d", store.ErrDamaged, rev, c.Rev)
 		}
 	}
 	return changes, nil
@@ -246,7 +246,7 @@ func readFrames(r io.ReaderAt, size int64, id journalID, gen uint64) ([]store.Ch
 		case ok && f.gen > gen:
 			return nil, fmt.Errorf("it is newer than the store: generation %d, expected %d", f.gen, gen)
 		case ok && f.gen == gen && at > off:
-			return nil, fmt.Errorf("damaged: no frame at %d, and revision %d behind it", off, f.first)
+			return nil, fmt.Errorf("%w: no frame at %d, and revision %d behind it", store.ErrDamaged, off, f.first)
 		}
 	}
 	return changes, nil

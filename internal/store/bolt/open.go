@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 
 	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 
 	"omca/internal/store"
 	"omca/internal/store/internal/ring"
@@ -36,41 +36,54 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := create(c.Path); err != nil {
+	if err := guard(func() error { return create(c.Path) }); err != nil {
 		return nil, describe(c.Path, err)
 	}
-	db, err := bbolt.Open(c.Path, 0o600, options(openFile))
-	if err != nil {
+	s := &Store{
+		path:    c.Path,
+		sync:    (*bbolt.Tx).Commit,
+		disk:    realDisk(),
+		closing: make(chan struct{}),
+		lead:    make(chan struct{}, 1),
+	}
+	if err := s.open(); err != nil {
 		return nil, describe(c.Path, err)
 	}
-	s, err := openStore(c.Path, db)
-	if err != nil {
-		return nil, describe(c.Path, errors.Join(err, db.Close()))
+	if err := s.load(); err != nil {
+		return nil, describe(c.Path, errors.Join(err, s.shut()))
 	}
 	s.release() // after a crash bbolt has read the whole file
 	return s, nil
 }
 
-// openStore returns the store in db, which is locked by now.
-func openStore(path string, db *bbolt.DB) (*Store, error) {
-	rev, u, err := state(db)
+// open has bbolt open the file, which is locked then. What bbolt had open when
+// it met a damaged page is closed here.
+func (s *Store) open() error {
+	err := guard(func() (err error) {
+		s.db, err = bbolt.Open(s.path, 0o600, options(func(path string, flag int, mode os.FileMode) (f *os.File, err error) {
+			s.file, err = openFile(path, flag, mode)
+			return s.file, err
+		}))
+		return err
+	})
+	if err != nil && s.file != nil {
+		err = errors.Join(err, giveUp(s.file))
+	}
+	return err
+}
+
+// load takes in what the file and the journal hold.
+func (s *Store) load() error {
+	rev, u, err := s.state()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s := &Store{
-		db:       db,
-		path:     path,
-		pageSize: int64(db.Info().PageSize),
-		sync:     (*bbolt.Tx).Commit,
-		disk:     realDisk(),
-		closing:  make(chan struct{}),
-		lead:     make(chan struct{}, 1),
-	}
+	s.pageSize = int64(s.db.Info().PageSize)
 	tables := []*table{new(table)}
 	if u != (use{}) {
-		missed, err := replay(path, u, rev, s.disk.sync)
+		missed, err := replay(s.path, u, rev, s.disk.sync)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		tables = append(tables, new(table))
 		for _, c := range missed {
@@ -81,19 +94,19 @@ func openStore(path string, db *bbolt.DB) (*Store, error) {
 	s.recent = ring.New(rev)
 	s.tables.Store(&tables)
 	if err := s.carry(); err != nil && !errors.Is(err, store.ErrFull) {
-		return nil, err
+		return err
 	}
 	if rev == 0 {
 		// Nothing was ever stored: whoever created the file may have been
 		// stopped before its name was durable.
-		return s, syncDir(filepath.Dir(path))
+		return syncDir(filepath.Dir(s.path))
 	}
-	return s, nil
+	return nil
 }
 
 func describe(path string, err error) error {
 	switch {
-	case errors.Is(err, berrors.ErrTimeout):
+	case errors.Is(err, unix.EWOULDBLOCK):
 		return fmt.Errorf("%w: %s", store.ErrLocked, path)
 	case isFull(err):
 		return fmt.Errorf("%w: opening %s: %w", store.ErrFull, path, err)
@@ -105,7 +118,7 @@ func describe(path string, err error) error {
 // grows with the file, and would be written whole by each of them.
 func options(openFile func(string, int, os.FileMode) (*os.File, error)) *bbolt.Options {
 	return &bbolt.Options{
-		Timeout:        1, // one attempt at the lock
+		Timeout:        1, // one attempt at the lock, which openFile has taken
 		NoFreelistSync: true,
 		FreelistType:   bbolt.FreelistMapType,
 		OpenFile:       openFile,
@@ -152,33 +165,36 @@ func syncDir(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// openFile is called by bbolt. It looks at the very file that it has opened.
+// openFile is called by bbolt. It locks the very file that it has opened, as
+// bbolt does once more, and looks at it.
 func openFile(path string, flag int, mode os.FileMode) (*os.File, error) {
 	f, err := os.OpenFile(path, flag&^os.O_CREATE, mode)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkFile(f); err != nil {
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		err = checkFile(f)
+	}
+	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
 
 func checkFile(f *os.File) error {
-	// The header first: a file that another process has open grows before
-	// its header says so.
-	want, err := extent(f)
-	if err != nil {
-		return err
-	}
 	info, err := checkMode(f)
 	if err != nil {
 		return err
 	}
-	if info.Size() < want {
+	found, err := metas(f)
+	if err != nil {
+		return err
+	}
+	if want := extent(found); info.Size() < want {
 		return fmt.Errorf("truncated: it has %d bytes, at least %d expected", info.Size(), want)
 	}
-	return nil
+	return checkPages(f, found)
 }
 
 // checkMode refuses what is not a file of its owner alone.
@@ -197,8 +213,8 @@ func checkMode(f *os.File) (fs.FileInfo, error) {
 
 // state returns the revision of bbolt and the journal that it says is in use,
 // and refuses a file that is not a store, or one of another format.
-func state(db *bbolt.DB) (rev int64, u use, err error) {
-	err = db.View(func(tx *bbolt.Tx) error {
+func (s *Store) state() (rev int64, u use, err error) {
+	err = s.look(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bucketName)
 		if b == nil {
 			return fmt.Errorf("not a store that this version of omca knows: it does not hold %q", bucketName)

@@ -196,7 +196,8 @@ func FuzzExtent(f *testing.F) {
 		if _, err := file.Write(b); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := extent(file); err == nil && n < headerAt+headerSize {
+		found, err := metas(file)
+		if n := extent(found); err == nil && n < headerAt+headerSize {
 			t.Errorf("extent %d", n)
 		}
 	})

@@ -97,7 +97,13 @@ func (s *Store) now(ctx context.Context) (int64, []*table, error) {
 
 // view reads bbolt. What it shows is durable: it was in the journal before.
 func (s *Store) view(read func(*bbolt.Bucket) error) error {
-	err := s.db.View(func(tx *bbolt.Tx) error { return read(tx.Bucket(bucketName)) })
+	err := s.look(func(tx *bbolt.Tx) error {
+		b, err := data(tx)
+		if err != nil {
+			return err
+		}
+		return read(b)
+	})
 	switch {
 	case errors.Is(err, berrors.ErrDatabaseNotOpen):
 		return store.ErrClosed
@@ -150,7 +156,7 @@ func stored(b *bbolt.Bucket, key string) (store.Entry, error) {
 	if v == nil {
 		return store.Entry{Key: key}, nil
 	}
-	return decode(key, v)
+	return decode(b, key, v)
 }
 
 // ascend yields the entries under prefix, from the key start on.
@@ -158,11 +164,16 @@ func (s snapshot) ascend(start, prefix string) iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
 		c := s.bucket.Cursor()
 		k, v := c.Seek([]byte(start))
+		damaged := k != nil && string(k) < start
 		at := make([]*node, len(s.tables))
 		for i, t := range s.tables {
 			at[i] = t.from(start)
 		}
 		for {
+			if damaged || len(k) > store.MaxKey {
+				yield(store.Entry{}, fmt.Errorf("%w: the keys are not in order", store.ErrDamaged))
+				return
+			}
 			key, there := least(k, at)
 			if !there || !strings.HasPrefix(key, prefix) {
 				return
@@ -181,9 +192,10 @@ func (s snapshot) ascend(start, prefix string) iter.Seq2[store.Entry, error] {
 			}
 			if k != nil && string(k) == key {
 				if !known {
-					e, err = decode(key, v)
+					e, err = decode(s.bucket, key, v)
 				}
 				k, v = c.Next()
+				damaged = k != nil && string(k) <= key
 			}
 			if (e.Rev != 0 || err != nil) && !yield(e, err) {
 				return
@@ -214,9 +226,13 @@ func encode(rev int64, value []byte) []byte {
 }
 
 // decode does not copy: what bbolt returns is gone with its transaction.
-func decode(key string, stored []byte) (store.Entry, error) {
-	if len(stored) < revSize {
-		return store.Entry{}, fmt.Errorf("damaged: %q has %d bytes, at least %d", key, len(stored), revSize)
+func decode(b *bbolt.Bucket, key string, stored []byte) (store.Entry, error) {
+	if n := len(stored); n < revSize || n > revSize+store.MaxValue {
+		return store.Entry{}, fmt.Errorf("%w: %q has %d bytes, expected %d to %d", store.ErrDamaged, key, n, revSize, revSize+store.MaxValue)
 	}
-	return store.Entry{Key: key, Value: stored[revSize:], Rev: int64(binary.BigEndian.Uint64(stored))}, nil
+	rev := binary.BigEndian.Uint64(stored)
+	if rev == 0 || rev > b.Sequence() {
+		return store.Entry{}, fmt.Errorf("%w: %q is of revision %d, expected 1 to %d", store.ErrDamaged, key, rev, b.Sequence())
+	}
+	return store.Entry{Key: key, Value: stored[revSize:], Rev: int64(rev)}, nil
 }

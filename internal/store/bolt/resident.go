@@ -11,7 +11,7 @@ import (
 // file, and every page ever read or written would count as the process's memory
 // for as long as it runs: the more of the file it holds, the sooner the kernel
 // chooses it when memory runs out.
-const residentBytes = 8 << 20
+const residentBytes = 1 << 20
 
 // touched adds pages to those that the process has mapped, and gives all of
 // them back to the kernel when there are many. They stay in its page cache:
@@ -29,7 +29,7 @@ func (s *Store) touched(pages int64) {
 // memory and nothing else, hence no error.
 func (s *Store) release() {
 	s.resident.Store(0)
-	_ = s.db.View(func(tx *bbolt.Tx) error { // keeps bbolt from mapping anew meanwhile
+	_ = s.look(func(tx *bbolt.Tx) error { // keeps bbolt from mapping anew meanwhile
 		_, _, _ = unix.Syscall(unix.SYS_MADVISE, s.db.Info().Data, uintptr(tx.Size()), unix.MADV_DONTNEED)
 		return nil
 	})

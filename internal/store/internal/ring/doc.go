@@ -2,8 +2,7 @@
 // can be answered at each watcher's own pace without ever holding up a commit.
 //
 // It also knows the current revision: a store publishes a change when it is
-// durable, so "published" means "durable", and a read that has seen something
-// newer waits for it.
+// durable, so "published" means "durable".
 //
 // It never touches a disk and keeps at most about a megabyte; a watcher that
 // needs an older change gets store.ErrCompacted.

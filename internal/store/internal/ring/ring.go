@@ -98,27 +98,6 @@ func (r *Ring) Rev() int64 {
 	return r.rev
 }
 
-// Wait returns nil once revision rev is published, or the reason why it will
-// not be, or the context's error.
-func (r *Ring) Wait(ctx context.Context, rev int64) error {
-	for {
-		r.mu.Lock()
-		have, end, wake := r.rev, r.end, r.wake
-		r.mu.Unlock()
-		if have >= rev {
-			return nil
-		}
-		if end != nil {
-			return end
-		}
-		select {
-		case <-wake:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
 // Watch is store.Store.Watch.
 func (r *Ring) Watch(ctx context.Context, prefix string, after int64) iter.Seq2[store.Change, error] {
 	return func(yield func(store.Change, error) bool) {

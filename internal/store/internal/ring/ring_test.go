@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"omca/internal/store"
 )
@@ -51,38 +50,21 @@ func TestBound(t *testing.T) {
 	}
 }
 
-func TestWait(t *testing.T) {
+// TestEnd checks that a watcher ends with the first reason.
+func TestEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New(5)
-		if err := r.Wait(t.Context(), 5); err != nil {
-			t.Errorf("waiting for the current revision: %v", err)
-		}
 		got := make(chan error, 1)
-		go func() { got <- r.Wait(t.Context(), 7) }()
-		r.Publish(change(6, 0))
-		synctest.Wait()
-		if len(got) != 0 {
-			t.Errorf("waiting for 7 ended at 6: %v", <-got)
-		}
-		r.Publish(change(7, 0), change(8, 0))
-		if err := <-got; err != nil {
-			t.Errorf("waiting for 7: %v", err)
-		}
-
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if err := r.Wait(ctx, 9); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("waiting with a deadline: %v", err)
-		}
-		go func() { got <- r.Wait(t.Context(), 9) }()
+		go func() {
+			for _, err := range r.Watch(t.Context(), "", 5) {
+				got <- err
+			}
+		}()
 		synctest.Wait()
 		r.End(store.ErrBroken)
 		r.End(store.ErrClosed)
 		if err := <-got; !errors.Is(err, store.ErrBroken) {
-			t.Errorf("waiting when it ends: %v, expected the first reason", err)
-		}
-		if err := r.Wait(t.Context(), 8); err != nil {
-			t.Errorf("what was published stays so: %v", err)
+			t.Errorf("a watcher ends with %v, expected the first reason", err)
 		}
 	})
 }
