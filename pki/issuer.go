@@ -197,7 +197,12 @@ func (i *Issuer) Draft(r Request, t Terms) (Draft, error) {
 		parent = template
 	}
 	d := Draft{issuer: i, signed: new(atomic.Bool)}
-	if d.tbs, err = encodeTBS(template, parent, r.key, i.key.Public()); err != nil {
+	if plainLeaf(template) && i.Certificate() != nil {
+		d.tbs, err = encodeLeaf(template, parent.RawSubject, r.key, i.key.Public())
+	} else {
+		d.tbs, err = encodeTBS(template, parent, r.key, i.key.Public())
+	}
+	if err != nil {
 		return Draft{}, err
 	}
 	der, err := signTBS(d.tbs, i.throwaway, template.SignatureAlgorithm)
