@@ -17,6 +17,7 @@ import (
 
 // certificateGroup are the verbs of the certificate of an object.
 func (p *program) certificateGroup(target string) *cli.Command {
+	revoke := revokeVerb()
 	show := verb{name: "show", usage: "the certificate of the object as it stands", example: "omca system/usr/alice certificate show", run: showState}
 	if target == listenerPath {
 		show = verb{
@@ -24,11 +25,14 @@ func (p *program) certificateGroup(target string) *cli.Command {
 			args: "[SERIAL|FILE|HOST:PORT]", max: 1, run: showCertificate,
 			example: "omca certificate show\nomca certificate show node.crt\nomca certificate show www.mycorp:443",
 		}
+		revoke.args, revoke.max = "[SERIAL]", 1
+		revoke.example = "omca certificate revoke 5f3a9c0e77d1408fb2a46f2b9d1c0e55 --reason keyCompromise\n" + revoke.example
 	}
 	g := group("certificate", "the certificate of the object", p.commands(target, []verb{
 		certificateVerb("create", "create"),
 		certificateVerb("renew", "renew"),
 		show,
+		revoke,
 		signingRequestVerb("sr"),
 		{
 			name: "pkcs12", aliases: []string{"pkcs"}, usage: "key, certificate and chain as one PKCS#12 file on stdout; its password is asked, or read from a pipe",
@@ -48,7 +52,10 @@ func (p *program) certificateGroup(target string) *cli.Command {
 func certificateVerb(which, name string) verb {
 	v := verb{
 		name: name, usage: "give the object a certificate, and a key when it has none",
-		flags:   []cli.Flag{&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "replace a valid certificate of a CA outside without asking"}},
+		flags: []cli.Flag{
+			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "replace a valid certificate of a CA outside without asking"},
+			&cli.BoolFlag{Name: "revoke", Usage: "revoke the certificate that is replaced, once the new one is there"},
+		},
 		example: "omca system/usr/alice certificate " + which, run: createCertificate,
 	}
 	if name == "cert" {
@@ -80,8 +87,9 @@ func inventoryVerbs() []verb {
 				&cli.StringFlag{Name: "owner", Usage: "only those for the object `PATH`"},
 				&cli.StringFlag{Name: "issuer", Usage: "only those signed by the CA `PATH`"},
 				&cli.StringFlag{Name: "profile", Usage: "only those of `PROFILE`"},
+				&cli.BoolFlag{Name: "revoked", Usage: "only those that are revoked"},
 			},
-			example: "omca certificate ls --expiring 30d", run: listCertificates,
+			example: "omca certificate ls --expiring 30d\nomca certificate ls --revoked", run: listCertificates,
 		},
 	}
 }
@@ -119,6 +127,8 @@ func stateColumns() []column[client.CertificateState] {
 		}},
 		{name: "KEY", text: func(s state) string { return s.KeyType }},
 		{name: "SHA256", text: func(s state) string { return s.SHA256 }},
+		{name: "REVOKED AT", text: func(s state) string { return instant(s.RevokedAt) }},
+		{name: "REASON", text: func(s state) string { return s.Reason }},
 		{name: "PENDING", text: func(s state) string { return strings.Join(s.Pending, "; ") }},
 	}
 }
@@ -140,15 +150,17 @@ func recordColumns() []column[client.Record] {
 		{name: "NOT BEFORE", text: func(r record) string { return instant(r.NotBefore) }, in: inFull},
 		{name: "NOT AFTER", text: func(r record) string { return instant(r.NotAfter) }, in: inFull},
 		{name: "SHA256", text: func(r record) string { return r.SHA256 }, in: inFull},
+		{name: "REVOKED AT", text: func(r record) string { return instant(r.RevokedAt) }, in: inFull},
+		{name: "REASON", text: func(r record) string { return r.Reason }, in: inFull},
 	}
 }
 
 func createCertificate(ctx context.Context, c *call) error {
-	return c.issue(ctx, (*client.Client).CreateCertificate, client.Renewal{ReplaceExternal: c.flags.Bool("yes")})
+	return c.issue(ctx, (*client.Client).CreateCertificate, client.Renewal{ReplaceExternal: c.flags.Bool("yes"), Revoke: c.flags.Bool("revoke")})
 }
 
 func renewCertificate(ctx context.Context, c *call) error {
-	return c.issue(ctx, (*client.Client).RenewCertificate, client.Renewal{ReplaceExternal: c.flags.Bool("yes"), Rekey: c.flags.Bool("rekey")})
+	return c.issue(ctx, (*client.Client).RenewCertificate, client.Renewal{ReplaceExternal: c.flags.Bool("yes"), Rekey: c.flags.Bool("rekey"), Revoke: c.flags.Bool("revoke")})
 }
 
 // issue gives the object a certificate. When that would replace one from outside, the operator is asked.
@@ -241,6 +253,8 @@ func verifyCertificate(ctx context.Context, c *call) error {
 	}
 	err = fmt.Errorf("%s: the certificate is not valid: %s", p, state.State)
 	switch {
+	case state.State == "revoked":
+		return hint.With(fmt.Errorf("%s: the certificate was revoked at %s: %s", p, instant(state.RevokedAt), state.Reason), "a new one: \"%s %s certificate renew --rekey\"", c.name, p)
 	case state.State == "none":
 		return hint.With(fmt.Errorf("%s has no certificate", p), "%s %s certificate create", c.name, p)
 	case len(state.Pending) > 0:
@@ -284,12 +298,17 @@ func listCertificates(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	revoked := ""
+	if c.flags.Bool("revoked") {
+		revoked = "true"
+	}
 	var records []client.Record
 	for record, err := range api.Certificates(ctx, client.Filter{
 		Expiring: c.flags.String("expiring"),
 		Owner:    c.flags.String("owner"),
 		Issuer:   c.flags.String("issuer"),
 		Profile:  c.flags.String("profile"),
+		Revoked:  revoked,
 	}) {
 		if err != nil {
 			return err

@@ -72,7 +72,7 @@ func statusOf(err error) int {
 		return statusUsage
 	case errors.Is(err, context.Canceled):
 		return statusInterrupted
-	case errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, syscall.EPIPE) && !errors.Is(err, client.ErrUnreachable): // of stdout, not of the network
 		return statusPipe
 	case errors.Is(err, errNotFound):
 		return statusNotFound

@@ -78,6 +78,7 @@ func (p *program) top() []*cli.Command {
 		p.command(listenerPath, signingRequestVerb()),
 		p.keyGroup(listenerPath),
 		p.configGroup(listenerPath),
+		p.crlGroup(),
 		p.clusterGroup(),
 		p.daemonGroup(),
 		p.command("", completionVerb()),
@@ -100,6 +101,9 @@ func (p *program) onObject(target string) []*cli.Command {
 	)
 	commands = append(commands, p.commands(target, olderKeyVerbs())...)
 	commands = append(commands, p.commands(target, olderConfigVerbs())...)
+	older := revokeVerb()
+	older.older, older.example = true, "omca system/usr/alice revoke"
+	commands = append(commands, p.command(target, older))
 	gen := group("gen", "older spelling", p.command(target, certificateVerb("create", "cert")))
 	gen.Hidden = true
 	return append(commands, gen)

@@ -23,14 +23,19 @@ func objectVerbs() []verb {
 				kwFlag("keyword `EXPR`, such as cn=alice or grant+=guest:ns1; repeatable"),
 				&cli.StringFlag{Name: "config", Usage: "configuration file, `FILE`, - or URL, applied before --kw"},
 				&cli.BoolFlag{Name: "force", Usage: "recreate an object that exists from nothing"},
+				&cli.BoolFlag{Name: "revoke", Usage: "with --force: revoke what was issued for the former object"},
 			},
 			example: "omca system/usr/usr1 create --kw grant=\"admin:ns1 guest:ns2\"",
 			run:     create,
 		},
 		{
 			name: "delete", aliases: []string{"del"}, usage: "delete the objects selected, with their keys",
-			flags:   []cli.Flag{yesFlag()},
-			example: "omca system/usr/usr1 delete --yes",
+			flags: []cli.Flag{
+				yesFlag(),
+				&cli.BoolFlag{Name: "revoke", Usage: "revoke first every certificate that was issued for it; so it is for users unless said otherwise"},
+				&cli.BoolFlag{Name: "no-revoke", Usage: "let the certificates of users live until they expire"},
+			},
+			example: "omca system/usr/usr1 delete --yes\nomca system/sec/shop delete --revoke",
 			run:     deleteObjects,
 		},
 		{name: "ls", aliases: []string{"list"}, usage: "list the objects selected", example: "omca 'system/usr/*' ls\nomca usr ls -o json", run: listObjects},
@@ -57,7 +62,10 @@ func create(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	o := client.NewObject{Keywords: exprs, Force: c.flags.Bool("force")}
+	o := client.NewObject{Keywords: exprs, Force: c.flags.Bool("force"), Revoke: c.flags.Bool("revoke")}
+	if o.Revoke && !o.Force {
+		return usagef("create: --revoke goes with --force")
+	}
 	if from := c.flags.String("config"); from != "" {
 		text, err := c.readSource(ctx, from, maxText)
 		if err != nil {
@@ -79,7 +87,24 @@ func create(ctx context.Context, c *call) error {
 	return nil
 }
 
+// deletion reads what is to become of the certificates.
+func (c *call) deletion() (client.Deletion, error) {
+	switch revoke, keep := c.flags.Bool("revoke"), c.flags.Bool("no-revoke"); {
+	case revoke && keep:
+		return client.Deletion{}, usagef("delete: both --revoke and --no-revoke")
+	case revoke:
+		return client.Deletion{Revoke: "true"}, nil
+	case keep:
+		return client.Deletion{Revoke: "false"}, nil
+	}
+	return client.Deletion{}, nil
+}
+
 func deleteObjects(ctx context.Context, c *call) error {
+	how, err := c.deletion()
+	if err != nil {
+		return err
+	}
 	api, paths, err := c.objects(ctx)
 	if err != nil {
 		return err
@@ -90,7 +115,7 @@ func deleteObjects(ctx context.Context, c *call) error {
 		}
 	}
 	for _, p := range paths {
-		if err := api.Delete(ctx, p); err != nil {
+		if err := api.Delete(ctx, p, how); err != nil {
 			return about(p.String(), err)
 		}
 	}

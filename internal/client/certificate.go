@@ -11,7 +11,7 @@ import (
 // CertificateState is the certificate of an object as it stands.
 type CertificateState struct {
 	Path      string    `json:"path"`
-	State     string    `json:"state"` // none, valid, expired or pending
+	State     string    `json:"state"` // none, valid, not_yet_valid, expired, revoked or pending
 	Serial    string    `json:"serial"`
 	Subject   string    `json:"subject"`
 	Issuer    string    `json:"issuer"`
@@ -23,6 +23,9 @@ type CertificateState struct {
 	KeyType   string    `json:"key_type"`
 	SignedBy  string    `json:"signed_by"` // path of the CA; "" for one that omca does not know
 	Pending   []string  `json:"pending"`   // what an import still lacks
+
+	RevokedAt time.Time `json:"revoked_at,omitzero"`
+	Reason    string    `json:"reason,omitempty"` // of the revocation
 
 	Certificate      string `json:"certificate"`
 	CertificateChain string `json:"certificate_chain"`
@@ -47,14 +50,16 @@ type Issued struct {
 type Renewal struct {
 	Rekey           bool `json:"rekey"`            // the private key too
 	ReplaceExternal bool `json:"replace_external"` // a valid certificate of a CA outside; refused with 409 otherwise
+	Revoke          bool `json:"revoke,omitempty"` // what is replaced is revoked, once the new one is there
 }
 
 // CreateCertificate gives the object a certificate, keeping its key when it has one. Renewal.Rekey is not looked at.
 func (c *Client) CreateCertificate(ctx context.Context, p Path, r Renewal) (Issued, error) {
 	type creation struct {
 		ReplaceExternal bool `json:"replace_external"`
+		Revoke          bool `json:"revoke,omitempty"`
 	}
-	return call[Issued](ctx, c, request{method: http.MethodPost, path: p.url("/certificate")}, asJSON(creation{r.ReplaceExternal}))
+	return call[Issued](ctx, c, request{method: http.MethodPost, path: p.url("/certificate")}, asJSON(creation{r.ReplaceExternal, r.Revoke}))
 }
 
 // RenewCertificate gives the object a new certificate in place of the one that it has.
@@ -93,8 +98,10 @@ type Record struct {
 	Profile    string    `json:"profile"`
 	NotBefore  time.Time `json:"not_before,omitzero"`
 	NotAfter   time.Time `json:"not_after,omitzero"`
-	State      string    `json:"state"` // valid, expired, revoked or pending
+	State      string    `json:"state"` // valid, not_yet_valid, expired or revoked
 	SHA256     string    `json:"sha256"`
+	RevokedAt  time.Time `json:"revoked_at,omitzero"`
+	Reason     string    `json:"reason,omitempty"` // of the revocation
 
 	Certificate string `json:"certificate,omitempty"` // PEM; only of [Client.CertificateBySerial]
 }
@@ -110,6 +117,7 @@ type Filter struct {
 	Owner    string // path
 	Issuer   string // path
 	Profile  string
+	Revoked  string // "true": only those that are revoked; "false": only the others
 }
 
 // Certificates returns the certificates of the inventory, first to expire first, asking for page after page.
@@ -120,7 +128,7 @@ func (c *Client) Certificates(ctx context.Context, f Filter) iter.Seq2[Record, e
 		Next  string   `json:"next"`
 	}
 	query := url.Values{}
-	for name, value := range map[string]string{"expiring": f.Expiring, "owner": f.Owner, "issuer": f.Issuer, "profile": f.Profile} {
+	for name, value := range map[string]string{"expiring": f.Expiring, "owner": f.Owner, "issuer": f.Issuer, "profile": f.Profile, "revoked": f.Revoked} {
 		if value != "" {
 			query.Set(name, value)
 		}

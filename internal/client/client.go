@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -133,11 +134,53 @@ func (c *Client) unanswered(ctx context.Context, err error) error {
 	if errors.As(err, &ue) {
 		err = ue.Err // the URL is the API's business, the server's name is added below
 	}
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "remote error" {
-		return fmt.Errorf("%s: %w: %w", c.base.Host, ErrCertificateRefused, op.Err)
+	why := alertIn(err)
+	if why == nil && c.base.Scheme == "https" && hungUp(err) {
+		why = c.lostAlert(ctx)
+	}
+	if why != nil {
+		return fmt.Errorf("%s: %w: %w", c.base.Host, ErrCertificateRefused, why)
 	}
 	return fmt.Errorf("%s: %w: %w", c.base.Host, ErrUnreachable, err)
+}
+
+// alertIn is the TLS alert that an error is about, nil for none: crypto/tls calls it a remote error.
+func alertIn(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "remote error" {
+		return op.Err
+	}
+	return nil
+}
+
+// hungUp tells whether the server ended a connection that it had let begin.
+func hungUp(err error) bool {
+	var op *net.OpError
+	var unverified *tls.CertificateVerificationError
+	return !(errors.As(err, &op) && op.Op == "dial") && !errors.As(err, &unverified) && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// lostAlert finds out why the server hung up. A client of TLS 1.3 writes its request before it reads how the handshake ended, and to
+// who has hung up by then: the system drops the alert. Asking for nothing, until one arrives, does no harm.
+func (c *Client) lostAlert(ctx context.Context) error {
+	const enough = 6
+	for range enough {
+		u := c.base
+		u.Path = "/healthz"
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
+		if err != nil {
+			return nil
+		}
+		resp, err := c.http.Do(req)
+		if err == nil {
+			resp.Body.Close() // only that it came matters
+			return nil
+		}
+		if why := alertIn(err); why != nil {
+			return why
+		}
+	}
+	return nil
 }
 
 // call sends in as JSON (nothing when nil) and reads the JSON answer into a T.

@@ -65,6 +65,7 @@ type NewObject struct {
 	Keywords []string `json:"keywords"`         // expressions: "cn=x", "grant+=root"
 	Config   string   `json:"config,omitempty"` // a configuration file, applied before the keywords
 	Force    bool     `json:"force"`            // an object that exists is recreated from nothing
+	Revoke   bool     `json:"revoke,omitempty"` // and what was issued for it is revoked
 }
 
 // Created says what creating did.
@@ -81,8 +82,17 @@ func (c *Client) Create(ctx context.Context, p Path, o NewObject) (Created, erro
 	return call[Created](ctx, c, request{method: http.MethodPost, path: p.url("")}, asJSON(o))
 }
 
+// Deletion says what becomes of the certificates that were issued for an object.
+type Deletion struct {
+	Revoke string // "true" or "false": whether they are revoked; "" for those of users only
+}
+
 // Delete deletes an object and its keys.
-func (c *Client) Delete(ctx context.Context, p Path) error {
-	_, err := c.send(ctx, request{method: http.MethodPost, path: p.url("/action/delete")})
+func (c *Client) Delete(ctx context.Context, p Path, d Deletion) error {
+	r := request{method: http.MethodPost, path: p.url("/action/delete")}
+	if d.Revoke != "" {
+		r.query = url.Values{"revoke": {d.Revoke}}
+	}
+	_, err := c.send(ctx, r)
 	return err
 }
