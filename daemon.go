@@ -37,6 +37,9 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.stop.Store(&cancel)
+	if err := s.loadLists(ctx); err != nil {
+		return err
+	}
 	first, err := s.generation(ctx)
 	if err != nil {
 		return err
@@ -53,6 +56,10 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 		return err
 	}
 	s.listener.Store(l)
+	if err := s.servePublic(ctx); err != nil {
+		return errors.Join(err, sockets.tls.Close(), sockets.unix.Close())
+	}
+	s.work.Go(func() { s.followKeywords(s.background) })
 	s.reload(ctx, object.Path{}) // what changed since the first generation was built
 	s.renew()
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/api"
+	"omca/internal/feed"
 	"omca/internal/hint"
 	"omca/internal/object"
 	"omca/internal/store"
@@ -49,15 +51,21 @@ type Server struct {
 	objects   *object.Store
 	authority *ca.Authority
 	handler   http.Handler
+	public    http.Handler // what may be read in the clear
 
 	enforcer  *enforcer
 	publisher *ca.Publisher
+	feeds     *feed.Feeds
+	touched   chan object.Path // objects that the feeds may have to do with
 
 	listener atomic.Pointer[listener.Listener] // nil until Run
 	served   sync.Map                          // path → *atomic.Pointer[tls.Certificate], for TLSConfig
 	address  atomic.Pointer[[]string]          // where Run listens
-	stop     atomic.Pointer[context.CancelFunc]
-	wake     chan struct{} // a certificate changed: look again at what is due
+
+	publicSocket  net.Listener // of plain HTTP; nil when there is none
+	publicAddress string       // as the keyword has it
+	stop          atomic.Pointer[context.CancelFunc]
+	wake          chan struct{} // a certificate changed: look again at what is due
 
 	background context.Context // ends with Close
 	end        context.CancelFunc
@@ -79,7 +87,7 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1)}
+	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1), touched: make(chan object.Path, 64)}
 	s.background, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.compose(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -157,6 +165,9 @@ func (s *Server) compose(ctx context.Context) error {
 	}
 	s.enforcer = newEnforcer()
 	s.publisher = s.authority.NewPublisher(s.published)
+	if err := s.newFeeds(); err != nil {
+		return err
+	}
 	s.objects.OnChange(s.changed)
 	s.objects.OnRevoke(s.revoked)
 	s.work.Go(func() {
@@ -170,12 +181,17 @@ func (s *Server) compose(ctx context.Context) error {
 	if err := errors.Join(s.loadRevocations(ctx), s.readPolicy(ctx)); err != nil {
 		return err
 	}
-	s.handler, err = api.New(api.Config{
+	door := api.Config{
 		Authority: s.authority, Objects: s.objects, Publisher: s.publisher, Identify: s.identify,
 		Log: c.Log, Now: c.Now, Version: c.Version,
 		Status: s.status, Stop: s.requestStop, Ready: s.ready, Full: full, Down: down,
+		External: s.externalLists, Refresh: s.feeds.Refresh,
 		Collectors: s.measures(),
-	})
+	}
+	if s.handler, err = api.New(door); err != nil {
+		return err
+	}
+	s.public, err = api.Public(door)
 	return err
 }
 
@@ -225,7 +241,9 @@ func readPassphrase(name string) ([]byte, error) {
 func full(err error) bool { return errors.Is(err, store.ErrFull) }
 
 // down reports whether an error means that the store takes no more work.
-func down(err error) bool { return errors.Is(err, store.ErrBroken) || errors.Is(err, store.ErrClosed) }
+func down(err error) bool {
+	return errors.Is(err, store.ErrBroken) || errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrDamaged)
+}
 
 // Close ends everything that Open began. Run must have returned.
 func (s *Server) Close() error {
@@ -256,6 +274,10 @@ func (s *Server) changed(p object.Path) {
 		s.config.Log.ErrorContext(ctx, "revocations not read", "changed", p.String(), "error", err)
 	}
 	s.publisher.Reload()
+	select {
+	case s.touched <- p:
+	default: // the feeds have sixty-four changes to look at: they read what is there then
+	}
 	select {
 	case s.wake <- struct{}{}:
 	default:

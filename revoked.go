@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -28,6 +29,8 @@ type enforcer struct {
 	internal []*crl.Verified
 	external []*crl.Verified
 	covered  []*x509.Certificate // CAs whose external lists are expected
+
+	authorities []*x509.Certificate // CAs that are trusted for client certificates
 }
 
 func newEnforcer() *enforcer {
@@ -39,7 +42,7 @@ func newEnforcer() *enforcer {
 // rebuild makes a new snapshot of all sources; the caller holds mu. The
 // revocations that no list has yet are carried over.
 func (e *enforcer) rebuild() {
-	var authorities []*x509.Certificate
+	authorities := slices.Clone(e.authorities)
 	for _, cert := range e.issuers {
 		authorities = append(authorities, cert)
 	}

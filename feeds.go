@@ -1,0 +1,173 @@
+package omca
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"omca/crl"
+	"omca/internal/api"
+	"omca/internal/feed"
+	"omca/internal/object"
+)
+
+// crlKey is the key of a sec named in cluster.crl that holds the lists.
+const crlKey = "crl"
+
+// newFeeds makes what brings the revocation lists of other PKIs here.
+func (s *Server) newFeeds() error {
+	var err error
+	s.feeds, err = feed.New(feed.Config{
+		Memory: listMemory{s.objects}, Object: s.listValue, Signers: s.listSigners,
+		Changed: s.listsCame, Now: s.config.Now, Log: s.config.Log,
+	})
+	return err
+}
+
+// sources are the values of the keyword cluster.crl.
+func (s *Server) sources(ctx context.Context) ([]string, error) {
+	cluster, err := s.objects.Get(ctx, object.ClusterPath())
+	if err != nil {
+		return nil, err
+	}
+	return cluster.Config.Strings("cluster.crl")
+}
+
+// loadLists brings the last good copies, and what the sources give within a few
+// seconds, before the first connection is accepted; then follows them.
+func (s *Server) loadLists(ctx context.Context) error {
+	sources, err := s.sources(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.feeds.Load(ctx, sources); err != nil {
+		return fmt.Errorf("revocation lists: %w", err)
+	}
+	s.work.Go(func() {
+		if err := s.feeds.Run(s.background); err != nil {
+			s.config.Log.ErrorContext(s.background, "revocation lists are no longer followed", "error", err)
+		}
+	})
+	return nil
+}
+
+// followKeywords tells the feeds of changes, outside of the watch, which must
+// not wait for them.
+func (s *Server) followKeywords(ctx context.Context) {
+	for {
+		var path object.Path
+		select {
+		case <-ctx.Done():
+			return
+		case path = <-s.touched:
+		}
+		if path.Kind == object.KindSec {
+			s.feeds.Notify(path.Key())
+		}
+		if err := s.servePublic(ctx); err != nil {
+			s.config.Log.ErrorContext(ctx, "plain HTTP not served", "error", err)
+		}
+		sources, err := s.sources(ctx)
+		if err == nil {
+			s.feeds.SetSources(ctx, sources)
+			err = s.feeds.Reverify(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.config.Log.ErrorContext(ctx, "revocation lists not brought up to date", "changed", path.String(), "error", err)
+		}
+	}
+}
+
+// externalLists tells how the lists of others are doing.
+func (s *Server) externalLists(context.Context) []api.ExternalList {
+	var all []api.ExternalList
+	for _, st := range s.feeds.Status() {
+		all = append(all, api.ExternalList{
+			Source: st.Source, Issuer: st.Issuer, Number: st.Number, ThisUpdate: st.ThisUpdate, NextUpdate: st.NextUpdate,
+			FetchedAt: st.FetchedAt, Entries: st.Entries, State: string(st.State), LastError: st.LastError,
+		})
+	}
+	return all
+}
+
+// listSigners are the CAs whose lists are believed: those that are trusted for
+// client certificates, whole chains.
+func (s *Server) listSigners(ctx context.Context) ([]*x509.Certificate, error) {
+	trusted, err := s.authority.Trust(ctx)
+	if len(trusted) > 0 {
+		err = nil // one that cannot be read is reported with the listener's generation
+	}
+	return trusted, err
+}
+
+// listValue reads the lists that a sec holds.
+func (s *Server) listValue(ctx context.Context, path string) ([]byte, error) {
+	p, err := object.ParsePath(path)
+	if err != nil {
+		return nil, err
+	}
+	return s.objects.Value(ctx, p, crlKey)
+}
+
+// listsCame takes the lists of others into the snapshot, and ends the
+// connections that they speak against.
+func (s *Server) listsCame(ctx context.Context, lists []*crl.Verified) {
+	waiting := false
+	for _, st := range s.feeds.Status() {
+		waiting = waiting || st.State == feed.Never || st.State == feed.Error
+	}
+	trusted, err := s.listSigners(ctx)
+	if err != nil {
+		s.config.Log.ErrorContext(ctx, "trusted CAs not read", "error", err)
+	}
+	s.enforcer.mu.Lock()
+	s.enforcer.external = lists
+	s.enforcer.authorities = trusted
+	s.enforcer.covered = nil
+	if waiting {
+		// Nobody knows whom a source speaks for that never gave anything: it may be
+		// any CA that is not ours.
+		s.enforcer.covered = trusted
+	}
+	s.enforcer.rebuild()
+	s.enforcer.mu.Unlock()
+	s.closeRevoked(ctx)
+}
+
+// listMemory keeps the last good copies in the store.
+type listMemory struct{ objects *object.Store }
+
+// keptList is what is kept beside the lists.
+type keptList struct {
+	ETag         string    `json:"etag,omitempty"`
+	LastModified string    `json:"last_modified,omitempty"`
+	FetchedAt    time.Time `json:"fetched_at"`
+	DER          []byte    `json:"der"`
+}
+
+// LoadList implements [feed.Memory].
+func (m listMemory) LoadList(ctx context.Context, source string) (feed.Kept, error) {
+	text, err := m.objects.LoadBlob(ctx, source)
+	if err != nil || text == nil {
+		return feed.Kept{}, err
+	}
+	var k keptList
+	if err := json.Unmarshal(text, &k); err != nil {
+		return feed.Kept{}, err
+	}
+	return feed.Kept{DER: k.DER, ETag: k.ETag, LastModified: k.LastModified, FetchedAt: k.FetchedAt}, nil
+}
+
+// SaveList implements [feed.Memory].
+func (m listMemory) SaveList(ctx context.Context, source string, k feed.Kept) error {
+	if len(k.DER) == 0 {
+		return m.objects.SaveBlob(ctx, source, nil)
+	}
+	text, err := json.Marshal(keptList{k.ETag, k.LastModified, k.FetchedAt, k.DER})
+	if err != nil {
+		return err
+	}
+	return m.objects.SaveBlob(ctx, source, text)
+}
