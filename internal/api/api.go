@@ -50,8 +50,8 @@ type Config struct {
 	OCSP func(ctx context.Context, request []byte) (answer []byte, next time.Time, err error)
 
 	// External says how the revocation lists of other CAs are doing, and Refresh
-	// fetches those of one source now; ErrNotFound for a source that nobody named.
-	// Nil: there are none.
+	// fetches those of one source of External now; its errors are told to the
+	// caller. Nil: there are none.
 	External func(context.Context) []ExternalList
 	Refresh  func(ctx context.Context, source string) error
 

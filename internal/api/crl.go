@@ -13,6 +13,7 @@ import (
 
 	"omca/ca"
 	"omca/crl"
+	"omca/internal/hint"
 	"omca/pki"
 )
 
@@ -103,22 +104,24 @@ func (d *door) refreshCRL(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	sources := []string{want.Source}
-	if want.Source == "" {
-		sources = nil
-		for _, l := range d.External(ctx) {
-			if !slices.Contains(sources, l.Source) {
-				sources = append(sources, l.Source)
-			}
+	var sources []string
+	for _, l := range d.External(ctx) {
+		if !slices.Contains(sources, l.Source) {
+			sources = append(sources, l.Source)
 		}
 	}
-	if d.Refresh == nil || len(sources) == 0 {
+	switch {
+	case d.Refresh == nil || len(sources) == 0:
 		return response{}, fmt.Errorf("%w: the keyword cluster.crl names no source", ca.ErrNotFound)
+	case want.Source != "" && !slices.Contains(sources, want.Source):
+		return response{}, hint.With(fmt.Errorf("%w: the keyword cluster.crl names no source %.200q", ca.ErrNotFound, want.Source), "one of %s", strings.Join(sources, ", "))
+	case want.Source != "":
+		sources = []string{want.Source}
 	}
 	var failed []error
 	for _, source := range sources {
 		switch err := d.Refresh(ctx, source); {
-		case errors.Is(err, ca.ErrNotFound), d.Full(err), d.Down(err):
+		case d.Full(err), d.Down(err):
 			return response{}, err
 		case err != nil:
 			failed = append(failed, err)

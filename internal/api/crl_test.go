@@ -202,8 +202,10 @@ func TestRefreshCRL(t *testing.T) {
 	}
 	w.refresh = fmt.Errorf("http://b: %w: bad signature", pki.ErrInvalid)
 	w.do(refresh).refused(http.StatusBadGateway, "http://b", "bad signature")
-	w.refresh = fmt.Errorf("%w: no source", ca.ErrNotFound)
-	w.do(refresh).refused(http.StatusNotFound, "no source")
+	w.refresh = store.ErrFull
+	w.do(refresh).refused(http.StatusInsufficientStorage)
+	refresh.body = `{"source":"http://c"}`
+	w.do(refresh).refused(http.StatusNotFound, "http://c", "one of http://a, http://b")
 	w.refresh, refresh.body = errors.New("connection refused"), ""
 	w.refreshed = nil
 	w.do(refresh).refused(http.StatusBadGateway, "connection refused")

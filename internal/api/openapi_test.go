@@ -11,6 +11,7 @@ import (
 // checks each answer against the document.
 func TestEveryRoute(t *testing.T) {
 	w := newWorld(t)
+	w.external = []ExternalList{{Source: "http://crl.mycorp", State: "fresh"}}
 	serial := into[CertificateList](w.do(request{target: "/api/certificate", by: "root"})).Items[0].Serial
 	const web = at + "ns1/sec/web"
 	const file = "[DEFAULT]\no = MyCorp\n"
