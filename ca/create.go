@@ -117,9 +117,12 @@ func (a *Authority) orderFor(ctx context.Context, who usr.Caller, h Holder, key 
 		return order{}, err
 	}
 	subject := h.Subject
-	if h.Profile == ProfileCA {
+	switch h.Profile {
+	case ProfileCA:
 		subject.CommonName = cmp.Or(subject.CommonName, cluster.Name+" CA")
 		o.constraints = constraints(cluster.Name, h)
+	case ProfileOCSP:
+		subject.CommonName = cmp.Or(subject.CommonName, cluster.Name+" OCSP")
 	}
 	if o.id, err = holderIdentity(cluster.Name, h); err != nil {
 		return order{}, err
@@ -184,6 +187,9 @@ func holderIdentity(cluster string, h Holder) (*url.URL, error) {
 	if user && h.Subject.CommonName != h.Name {
 		return nil, fmt.Errorf("%w: %s: cn is %q, and the name of a user is its cn", ErrInvalid, h.Path, h.Subject.CommonName)
 	}
+	if h.Profile == ProfileOCSP && !Answers(h.Path) {
+		return nil, fmt.Errorf("%w: %s cannot have profile %q: that is for %s and %s-NAME", ErrInvalid, h.Path, h.Profile, PathOCSP, PathOCSP)
+	}
 	return identity(cluster, h.Profile, h.Name), nil
 }
 
@@ -216,6 +222,9 @@ func (a *Authority) SigningRequest(ctx context.Context, who usr.Caller, path str
 	h, err := a.store.Holder(ctx, path)
 	if err != nil {
 		return nil, err
+	}
+	if h.Profile == ProfileOCSP {
+		return nil, fmt.Errorf("%w: %s: its key is for OCSP answers and has no other certificate", ErrInvalid, path)
 	}
 	have, err := live(h)
 	if err != nil {

@@ -48,6 +48,9 @@ func (a *Authority) Import(ctx context.Context, who usr.Caller, path, name strin
 	if err != nil {
 		return Imported{}, err
 	}
+	if h.Profile == ProfileOCSP {
+		return Imported{}, fmt.Errorf("%w: %s: %s: what answers for a CA has a key and a certificate that are made here", ErrInvalid, path, name)
+	}
 	parts, err := a.parts(h, name, value)
 	if err != nil {
 		return Imported{}, fmt.Errorf("%w: %s: %s: %w", ErrInvalid, path, name, err)

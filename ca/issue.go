@@ -56,7 +56,10 @@ func (a *Authority) Sign(ctx context.Context, who usr.Caller, r SignRequest) (Is
 	if r.Profile == "" {
 		r.Profile = ProfileListener
 	}
-	if r.Profile == ProfileCA {
+	switch r.Profile {
+	case ProfileOCSP:
+		return Issued{}, fmt.Errorf("%w: a request cannot be signed with profile %q: what answers for a CA has a key that is made here", ErrInvalid, ProfileOCSP)
+	case ProfileCA:
 		return Issued{}, hint.With(fmt.Errorf("%w: a request cannot be signed with profile %q", ErrInvalid, ProfileCA),
 			"make a subordinate CA with \"omca system/sec/ca-NAME create --kw ca=%s\" and \"omca system/sec/ca-NAME certificate create\"", PathCA)
 	}
@@ -253,11 +256,10 @@ func checkAsked(o order, subject pki.Subject, names pki.Names) error {
 }
 
 // identity is the SPIFFE ID that marks what a certificate is for (SPIFFE ID
-// specification, section 2). A CA gets none.
+// specification, section 2). What speaks for a CA gets none.
 func identity(cluster, profile, name string) *url.URL {
-	kind := profile
-	if profile == ProfileCA {
+	if profile == ProfileCA || profile == ProfileOCSP {
 		return nil
 	}
-	return &url.URL{Scheme: "spiffe", Host: cluster, Path: "/" + kind + "/" + name}
+	return &url.URL{Scheme: "spiffe", Host: cluster, Path: "/" + profile + "/" + name}
 }

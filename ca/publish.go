@@ -127,20 +127,13 @@ func (p *Publisher) Publish(ctx context.Context) (next time.Time, err error) {
 // arrange makes a shelf for each CA whose key is here, filled with what is
 // revoked already, and takes those away that are no more.
 func (p *Publisher) arrange(ctx context.Context) error {
-	paths, err := p.a.store.Holders(ctx)
+	issuers, err := p.a.signers(ctx)
 	if err != nil {
 		return err
 	}
 	found := make(map[string]bool)
-	for _, at := range paths {
-		is, err := p.a.issuerAt(ctx, at)
-		if errors.Is(err, ErrInvalid) || errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) {
-			continue // no CA, or one whose key is elsewhere
-		}
-		if err != nil {
-			return err
-		}
-		cert := is.Certificate()
+	for _, is := range issuers {
+		at, cert := is.path, is.Certificate()
 		id := ownKeyID(cert)
 		found[id] = true
 		p.mu.Lock()
@@ -161,6 +154,28 @@ func (p *Publisher) arrange(ctx context.Context) error {
 	defer p.mu.Unlock()
 	maps.DeleteFunc(p.lists, func(id string, _ *shelf) bool { return !found[id] })
 	return nil
+}
+
+// signers lists the CAs whose keys are here. It goes on past a failure.
+func (a *Authority) signers(ctx context.Context) ([]*issuer, error) {
+	paths, err := a.store.Holders(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []*issuer
+	var failed []error
+	for _, at := range paths {
+		is, err := a.issuerAt(ctx, at)
+		switch {
+		case err == nil:
+			all = append(all, is)
+		case errors.Is(err, ErrInvalid), errors.Is(err, ErrConflict), errors.Is(err, ErrNotFound):
+			// no CA, or one whose key is elsewhere
+		default:
+			failed = append(failed, err)
+		}
+	}
+	return all, errors.Join(failed...)
 }
 
 func (p *Publisher) newShelf(ctx context.Context, at string, is *issuer) (*shelf, error) {

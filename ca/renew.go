@@ -15,7 +15,8 @@ func DueAt(notBefore, notAfter time.Time) time.Time {
 }
 
 // RenewDue reissues every listener and node certificate, signed by the
-// cluster's own CAs, that has come to two thirds of its life. It returns when
+// cluster's own CAs, that has come to two thirds of its life, and every
+// responder's, also when its CA is another than it was. It returns when
 // the next one is due (zero: none), and goes on past a failure: the errors are
 // joined, and what failed is due at once.
 func (a *Authority) RenewDue(ctx context.Context) (next time.Time, err error) {
@@ -45,6 +46,9 @@ func (a *Authority) renewHolder(ctx context.Context, path string) (time.Time, er
 	}
 	if err != nil {
 		return time.Time{}, err
+	}
+	if h.Profile == ProfileOCSP && h.Chain != nil {
+		return a.renewResponder(ctx, h)
 	}
 	if h.Profile != ProfileListener && h.Profile != ProfileNode || h.Chain == nil {
 		return time.Time{}, nil

@@ -18,7 +18,7 @@ type Holder struct {
 	Name     string // the last part of Path
 	Revision int64  // of the object, for Change; it moves with every change of keyword or key
 
-	Profile    string // "ca", "listener", "usr" or "node"
+	Profile    string // "ca", "listener", "usr", "node" or "ocsp"
 	Subject    pki.Subject
 	Names      pki.Names
 	Validity   time.Duration // 0: the profile's default
@@ -130,12 +130,14 @@ const (
 	ProfileListener = "listener"
 	ProfileUser     = "usr"
 	ProfileNode     = "node"
+	ProfileOCSP     = "ocsp"
 )
 
 // Paths of the built-in objects.
 const (
 	PathCA       = "system/sec/ca"
 	PathListener = "system/sec/cert"
+	PathOCSP     = "system/sec/ocsp"
 	userPrefix   = "system/usr/"
 )
 

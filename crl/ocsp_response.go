@@ -67,8 +67,39 @@ type Responder struct {
 	algorithm algorithm
 	id        []byte // SHA-1 of its public key
 
-	// Hashes of the issuer's name and key.
-	sha1, sha256 [2][]byte
+	issuer issuerHashes
+}
+
+// issuerHashes are what CertIDs call an issuer: hashes of its name and its key.
+type issuerHashes struct{ sha1, sha256 [2][]byte }
+
+// hashIssuer returns the hashes of an issuer; false if its public key is unreadable.
+func hashIssuer(issuer *x509.Certificate) (issuerHashes, bool) {
+	key := keyBits(issuer)
+	if key == nil {
+		return issuerHashes{}, false
+	}
+	name1, key1 := sha1.Sum(issuer.RawSubject), sha1.Sum(key)
+	name256, key256 := sha256.Sum256(issuer.RawSubject), sha256.Sum256(key)
+	return issuerHashes{sha1: [2][]byte{name1[:], key1[:]}, sha256: [2][]byte{name256[:], key256[:]}}, true
+}
+
+func (h issuerHashes) match(id CertID) bool {
+	want := h.sha1
+	switch id.Hash {
+	case crypto.SHA1:
+	case crypto.SHA256:
+		want = h.sha256
+	default:
+		return false
+	}
+	return bytes.Equal(id.NameHash, want[0]) && bytes.Equal(id.KeyHash, want[1])
+}
+
+// IssuedBy reports whether id names a certificate of issuer.
+func (id CertID) IssuedBy(issuer *x509.Certificate) bool {
+	h, ok := hashIssuer(issuer)
+	return ok && h.match(id)
 }
 
 // NewResponder returns the responder of issuer. Errors: pki.ErrInvalid if cert
@@ -98,16 +129,13 @@ func NewResponder(issuer, cert *x509.Certificate, key crypto.Signer) (*Responder
 	if err != nil {
 		return nil, err
 	}
-	own, issuers := keyBits(cert), keyBits(issuer)
-	if own == nil || issuers == nil {
+	own := keyBits(cert)
+	hashes, ok := hashIssuer(issuer)
+	if own == nil || !ok {
 		return nil, fmt.Errorf("%w: the public key of %q or %q is unreadable", pki.ErrInvalid, cert.Subject, issuer.Subject)
 	}
-	id, name1, key1 := sha1.Sum(own), sha1.Sum(issuer.RawSubject), sha1.Sum(issuers)
-	name256, key256 := sha256.Sum256(issuer.RawSubject), sha256.Sum256(issuers)
-	return &Responder{
-		cert: cert, key: key, algorithm: algorithm, id: id[:],
-		sha1: [2][]byte{name1[:], key1[:]}, sha256: [2][]byte{name256[:], key256[:]},
-	}, nil
+	id := sha1.Sum(own)
+	return &Responder{cert: cert, key: key, algorithm: algorithm, id: id[:], issuer: hashes}, nil
 }
 
 // keyBits returns the BIT STRING content that key hashes are of (RFC 6960,
@@ -122,17 +150,7 @@ func keyBits(cert *x509.Certificate) []byte {
 }
 
 // Issued reports whether id names a certificate of the responder's issuer.
-func (r *Responder) Issued(id CertID) bool {
-	want := r.sha1
-	switch id.Hash {
-	case crypto.SHA1:
-	case crypto.SHA256:
-		want = r.sha256
-	default:
-		return false
-	}
-	return bytes.Equal(id.NameHash, want[0]) && bytes.Equal(id.KeyHash, want[1])
-}
+func (r *Responder) Issued(id CertID) bool { return r.issuer.match(id) }
 
 // Respond answers a request: status says what is known of a serial number of the
 // issuer; Good and Revoked are answered as such, all else as unknown, as are

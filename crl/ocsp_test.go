@@ -97,6 +97,14 @@ func TestRespond(t *testing.T) {
 			}
 		}
 	}
+	for want, issuer := range map[bool]*identity{true: ca, false: signer} {
+		for _, id := range [][]byte{sha1ID(ca, 5), sha256ID(ca, 5)} {
+			request := must[*crl.OCSPRequest](t)(crl.ParseOCSPRequest(ask(nil, id)))
+			if got := request.IDs[0].IssuedBy(issuer.Certificate); got != want {
+				t.Errorf("issued by %q: %t", issuer.Subject, got)
+			}
+		}
+	}
 	// Certificates of others are unknown beside one of ours, and not answered alone.
 	other := certify(t, nil, "other", asCA)
 	request := must[*crl.OCSPRequest](t)(crl.ParseOCSPRequest(ask(nil, sha1ID(other, 6), sha256ID(ca, 5))))

@@ -388,6 +388,7 @@ func (i *Issuer) template(r Request, t Terms) (*x509.Certificate, error) {
 		CRLDistributionPoints: t.CRL,
 		OCSPServer:            t.OCSP,
 		IssuingCertificateURL: t.IssuerURL,
+		ExtraExtensions:       t.Profile.extensions(),
 	}
 	i.cut(template)
 	if template.NotAfter.Before(template.NotBefore) {

@@ -93,6 +93,7 @@ func TestUsesByProfileAndKey(t *testing.T) {
 		{"usr", pki.Ed25519, x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}},
 		{"usr", pki.RSA2048, x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}},
 		{"node", pki.RSA2048, x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}},
+		{"ocsp", pki.RSA2048, x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning}},
 		{"ca", pki.ECP384, x509.KeyUsageCertSign | x509.KeyUsageCRLSign, nil},
 	} {
 		cert := issue(t, ca, request(t, key(t, tt.kind).Public(), "alice"), terms(t, tt.profile))
@@ -341,6 +342,29 @@ func write(t *testing.T, name string, data []byte) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// TestResponder is RFC 6960, 4.2.2.2: what signs for a CA, and nothing else.
+func TestResponder(t *testing.T) {
+	for _, kind := range []pki.KeyType{pki.ECP256, pki.ECP384, pki.Ed25519, pki.RSA2048} {
+		ca := root(t, kind, nil)
+		terms := terms(t, "ocsp")
+		cert := issue(t, ca, request(t, key(t, kind).Public(), "cluster OCSP"), terms)
+		var noCheck []byte
+		for _, e := range cert.Extensions {
+			if e.Id.String() == "1.3.6.1.5.5.7.48.1.5" && !e.Critical {
+				noCheck = e.Value
+			}
+		}
+		if !bytes.Equal(noCheck, []byte{5, 0}) || cert.IsCA || !pki.NamesOf(cert).Empty() || terms.Profile.Lifetime != 30*day {
+			t.Errorf("%s: id-pkix-ocsp-nocheck is %x, CA %t, names %v, lifetime %s", kind, noCheck, cert.IsCA, pki.NamesOf(cert), terms.Profile.Lifetime)
+		}
+		roots, file := write(t, "root.pem", pki.EncodeCertificates(ca.Certificate())), write(t, "ocsp.pem", pki.EncodeCertificates(cert))
+		openssl(t, "verify", "-x509_strict", "-attime", itoa(epoch.Add(day).Unix()), "-purpose", "ocsphelper", "-CAfile", roots, file)
+		if text := openssl(t, "x509", "-in", file, "-noout", "-ext", "extendedKeyUsage,noCheck"); !strings.Contains(text, "OCSP Signing") || !strings.Contains(text, "No Check") {
+			t.Errorf("%s: openssl reads %s", kind, text)
+		}
+	}
 }
 
 func TestOpenSSLAcceptsEverythingStrictly(t *testing.T) {

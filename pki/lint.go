@@ -3,6 +3,7 @@ package pki
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
 	"slices"
@@ -186,6 +187,7 @@ func ownLints() []lint {
 		{"omca_key_usage_by_profile", "RFC 5280: 4.2.1.3", lintKeyUsage},
 		{"omca_eku_by_profile", "RFC 5280: 4.2.1.12", lintExtKeyUsage},
 		{"omca_san_by_profile", "RFC 9525: 4.1", lintNames},
+		{"omca_no_check_by_profile", "RFC 6960: 4.2.2.2.1", lintNoCheck},
 	}
 }
 
@@ -315,6 +317,16 @@ func lintNames(c lintee) string {
 		return fmt.Sprintf("common name %q is a host name and no subject alternative name", host)
 	}
 	return ""
+}
+
+// lintNoCheck: who is told not to ask whether a certificate is revoked takes a
+// revoked one for good.
+func lintNoCheck(c lintee) string {
+	has := slices.ContainsFunc(c.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidNoCheck()) })
+	if c.profile.Name == "" || has == c.profile.ocspSigning {
+		return ""
+	}
+	return fmt.Sprintf("id-pkix-ocsp-nocheck is there: %t, profile %q wants %t", has, c.profile.Name, c.profile.ocspSigning)
 }
 
 // critical reports whether c has the extension and marks it critical.

@@ -96,6 +96,19 @@ func TestOwnLints(t *testing.T) {
 			t.Errorf("%s: found %q, want %s", name, got, tt.want)
 		}
 	}
+	answers := func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning} }
+	noCheck := func(c *x509.Certificate) {
+		c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}, Value: asn1.NullBytes}}
+	}
+	if got := names(pki.Lint(sign(noCheck), ca, listener)); got != "omca_no_check_by_profile" {
+		t.Errorf("a listener that nobody asks about: found %q", got)
+	}
+	if got := names(pki.Lint(sign(answers), ca, profile(t, "ocsp"))); got != "omca_no_check_by_profile" {
+		t.Errorf("a responder that is asked about itself: found %q", got)
+	}
+	if f := pki.Lint(sign(func(c *x509.Certificate) { answers(c); noCheck(c) }), ca, profile(t, "ocsp")); len(f) > 0 {
+		t.Errorf("a good responder: %v", f)
+	}
 	spiffe := sign(func(c *x509.Certificate) { c.URIs = uris(t, "spiffe://cluster/listener/cert") })
 	if f := pki.Lint(spiffe, ca, listener); len(f) > 0 {
 		t.Errorf("a SPIFFE ID with a single label: %v", f)

@@ -2,6 +2,8 @@ package pki
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,11 +15,12 @@ const day = 24 * time.Hour
 // A Profile says what a certificate is for. [LookupProfile] is the only maker
 // of one; the zero Profile is refused.
 type Profile struct {
-	Name     string        // "ca", "listener", "usr" or "node"
+	Name     string        // "ca", "listener", "usr", "node" or "ocsp"
 	Lifetime time.Duration // default
 	IsCA     bool
 
 	serverAuth, clientAuth bool
+	ocspSigning            bool // and id-pkix-ocsp-nocheck
 	needsNames             bool // at least one subject alternative name
 }
 
@@ -28,6 +31,8 @@ func profiles() []Profile {
 		{Name: "listener", Lifetime: 365 * day, serverAuth: true, clientAuth: true, needsNames: true},
 		{Name: "usr", Lifetime: 365 * day, clientAuth: true},
 		{Name: "node", Lifetime: 365 * day, serverAuth: true, clientAuth: true},
+		// RFC 6960, 4.2.2.2.1: nobody asks whether it is revoked, so it is short-lived.
+		{Name: "ocsp", Lifetime: 30 * day, ocspSigning: true},
 	}
 }
 
@@ -53,6 +58,9 @@ func (p Profile) extKeyUsage() []x509.ExtKeyUsage {
 	if p.clientAuth {
 		list = append(list, x509.ExtKeyUsageClientAuth)
 	}
+	if p.ocspSigning {
+		list = append(list, x509.ExtKeyUsageOCSPSigning)
+	}
 	return list
 }
 
@@ -68,6 +76,19 @@ func (p Profile) keyUsage(algorithm x509.PublicKeyAlgorithm) x509.KeyUsage {
 	default:
 		return x509.KeyUsageDigitalSignature
 	}
+}
+
+// extensions returns what crypto/x509 does not write by itself.
+func (p Profile) extensions() []pkix.Extension {
+	if !p.ocspSigning {
+		return nil
+	}
+	return []pkix.Extension{{Id: oidNoCheck(), Value: asn1.NullBytes}}
+}
+
+// oidNoCheck is id-pkix-ocsp-nocheck (RFC 6960, 4.2.2.2.1).
+func oidNoCheck() asn1.ObjectIdentifier {
+	return asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}
 }
 
 // known reports whether p came from LookupProfile unaltered but for its Lifetime.

@@ -262,8 +262,11 @@ func (c Config) fallback(name string) (string, error) {
 			return c.path.Name, nil
 		}
 	case "validity":
-		if c.IsCA() {
-			return "10y", nil
+		switch profile, err := c.Eval("profile"); profile {
+		case ca.ProfileCA:
+			return "10y", err
+		case ca.ProfileOCSP:
+			return "30d", err
 		}
 		return "1y", nil
 	case "key_type":
@@ -280,13 +283,16 @@ func (c Config) fallback(name string) (string, error) {
 }
 
 // defaultProfile follows docs/issuing.md, What a profile gives: system/sec/ca and system/sec/ca-*
-// are CAs unless their profile says otherwise.
+// are CAs unless their profile says otherwise, system/sec/ocsp and
+// system/sec/ocsp-* what answers for them.
 func defaultProfile(p Path) string {
 	switch {
 	case p.Kind == KindUsr:
 		return ca.ProfileUser
 	case p == CAPath(), p.Namespace == nsSystem && p.Kind == KindSec && strings.HasPrefix(p.Name, "ca-"):
 		return ca.ProfileCA
+	case ca.Answers(p.String()):
+		return ca.ProfileOCSP
 	}
 	return ca.ProfileListener
 }
@@ -391,6 +397,9 @@ func (c Config) conflicts() []Problem {
 	}
 	if profile, set := c.Get("profile"); set && (profile == ca.ProfileUser) != (c.path.Kind == KindUsr) {
 		report("profile", "%q is not for a %s: users have the profile %q, and nothing else has it", profile, c.path.Kind, ca.ProfileUser)
+	}
+	if profile, set := c.Get("profile"); set && profile == ca.ProfileOCSP && !ca.Answers(c.path.String()) {
+		report("profile", "%q is not for %s, only for %s and %s-NAME", profile, c.path, ca.PathOCSP, ca.PathOCSP)
 	}
 	for _, name := range []string{"allow_names", "deny_names"} {
 		if _, set := c.Get(name); set && !c.IsCA() {

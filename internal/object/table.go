@@ -37,14 +37,14 @@ func issuanceRows() []Keyword {
 	kinds := []Kind{KindSec, KindUsr}
 	return []Keyword{
 		{Name: "validity", Kinds: kinds, Type: TypeDuration, Example: "1y",
-			Doc: "How long a certificate lives: y w d h m s, such as 90d or 1d12h. 1y unless set, 10y for a CA, and never longer than the CA."},
+			Doc: "How long a certificate lives: y w d h m s, such as 90d or 1d12h. 1y unless set, 10y for a CA, 30d for profile ocsp, and never longer than the CA."},
 		{Name: "key_type", Kinds: kinds, Type: TypeKeyType, Example: "ec-p384",
 			Doc: "What the private key is: ec-p256 (unless set), ec-p384, ed25519, rsa-2048, rsa-3072 or rsa-4096."},
 		{Name: "bits", Kinds: kinds, Type: TypeBits, Example: "4096", Doc: "Size of an RSA key, 2048, 3072 or 4096 (2k, 3k, 4k): implies RSA."},
 		{Name: "ca", Kinds: kinds, Type: TypePath, Example: "system/sec/ca",
 			Doc: "Path of the CA that signs. system/sec/ca unless set; a CA without it signs itself."},
 		{Name: "profile", Kinds: kinds, Type: TypeProfile, Example: "listener",
-			Doc: "What the certificate is for. usr for a user, ca for system/sec/ca and system/sec/ca-*, listener for any other sec."},
+			Doc: "What the certificate is for. usr for a user, ca for system/sec/ca and system/sec/ca-*, ocsp for system/sec/ocsp and system/sec/ocsp-*, listener for any other sec."},
 		{Name: "comment", Kinds: []Kind{KindSec, KindUsr, KindCfg}, Type: TypeString, Max: 1024, Example: "ordered by the web team",
 			Doc: "A note for people."},
 		{Name: "allow_names", Kinds: []Kind{KindSec}, Type: TypePatterns, Example: "*.clu.mycorp 192.0.2.0/24",
