@@ -40,6 +40,7 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 	if err := s.loadLists(ctx); err != nil {
 		return err
 	}
+	s.restaple(ctx)
 	first, err := s.generation(ctx)
 	if err != nil {
 		return err
@@ -60,6 +61,7 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 		return errors.Join(err, sockets.tls.Close(), sockets.unix.Close())
 	}
 	s.work.Go(func() { s.followKeywords(s.background) })
+	s.work.Go(func() { s.staples(s.background) })
 	s.reload(ctx, object.Path{}) // what changed since the first generation was built
 	s.renew()
 
@@ -154,7 +156,7 @@ func (s *Server) generation(ctx context.Context) (listener.Generation, error) {
 	if err != nil {
 		return listener.Generation{}, err
 	}
-	g := listener.Generation{Certificate: pair, ClientCAs: pool}
+	g := listener.Generation{Certificate: s.withStaple(pair), ClientCAs: pool}
 	if v, err := cluster.Config.Eval("listener.tls_min_version"); err != nil {
 		return listener.Generation{}, err
 	} else if v == "1.2" {

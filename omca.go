@@ -55,10 +55,14 @@ type Server struct {
 
 	enforcer  *enforcer
 	publisher *ca.Publisher
+	ocsp      *ca.OCSP
 	feeds     *feed.Feeds
 	touched   chan object.Path // objects that the feeds may have to do with
 
 	listener atomic.Pointer[listener.Listener] // nil until Run
+	swapping sync.Mutex                        // what is read last is served last
+	staple   atomic.Pointer[staple]            // of the listener's certificate; nil when there is none
+	stapling chan struct{}                     // look at it now
 	served   sync.Map                          // path → *atomic.Pointer[tls.Certificate], for TLSConfig
 	address  atomic.Pointer[[]string]          // where Run listens
 
@@ -87,7 +91,7 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1), touched: make(chan object.Path, 64)}
+	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1), stapling: make(chan struct{}, 1), touched: make(chan object.Path, 64)}
 	s.background, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.compose(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -165,6 +169,7 @@ func (s *Server) compose(ctx context.Context) error {
 	}
 	s.enforcer = newEnforcer()
 	s.publisher = s.authority.NewPublisher(s.published)
+	s.ocsp = s.authority.NewOCSP(s.stageResponder)
 	if err := s.newFeeds(); err != nil {
 		return err
 	}
@@ -185,7 +190,7 @@ func (s *Server) compose(ctx context.Context) error {
 		Authority: s.authority, Objects: s.objects, Publisher: s.publisher, Identify: s.identify,
 		Log: c.Log, Now: c.Now, Version: c.Version,
 		Status: s.status, Stop: s.requestStop, Ready: s.ready, Full: full, Down: down,
-		External: s.externalLists, Refresh: s.feeds.Refresh,
+		OCSP: s.ocsp.Answer, External: s.externalLists, Refresh: s.feeds.Refresh,
 		Collectors: s.measures(),
 	}
 	if s.handler, err = api.New(door); err != nil {
@@ -274,6 +279,7 @@ func (s *Server) changed(p object.Path) {
 		s.config.Log.ErrorContext(ctx, "revocations not read", "changed", p.String(), "error", err)
 	}
 	s.publisher.Reload()
+	s.restapleSoon()
 	select {
 	case s.touched <- p:
 	default: // the feeds have sixty-four changes to look at: they read what is there then
@@ -297,16 +303,25 @@ func (s *Server) userChanged(ctx context.Context, p object.Path) {
 	}
 }
 
+// swap has the listener present and trust what the store holds now.
+func (s *Server) swap(ctx context.Context) error {
+	l := s.listener.Load()
+	if l == nil {
+		return nil
+	}
+	s.swapping.Lock()
+	defer s.swapping.Unlock()
+	g, err := s.generation(ctx)
+	if err != nil {
+		return err
+	}
+	return l.Swap(g)
+}
+
 // reload replaces what is served, after a change of the object at p (or of any).
 func (s *Server) reload(ctx context.Context, p object.Path) {
-	if l := s.listener.Load(); l != nil {
-		g, err := s.generation(ctx)
-		if err == nil {
-			err = l.Swap(g)
-		}
-		if err != nil {
-			s.config.Log.ErrorContext(ctx, "listener keeps its certificate", "changed", p.String(), "error", err)
-		}
+	if err := s.swap(ctx); err != nil {
+		s.config.Log.ErrorContext(ctx, "listener keeps its certificate", "changed", p.String(), "error", err)
 	}
 	s.served.Range(func(path, current any) bool {
 		if p.IsZero() || path == p.String() {

@@ -121,6 +121,7 @@ func (s *Server) revoked(r ca.Revocation) {
 		}
 	}
 	s.publisher.Add(r)
+	s.answersRevoked(r)
 }
 
 // published takes the new lists of our own CAs into the snapshot.
