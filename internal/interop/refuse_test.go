@@ -29,7 +29,9 @@ func TestRefusedCertificates(t *testing.T) {
 	disabled := d.User(t, "bob", "root")
 	d.Run(t, "system/usr/bob", "set", "--kw", "disabled=true")
 	deleted := d.User(t, "carol", "root")
-	d.Run(t, "system/usr/carol", "delete", "--yes")
+	d.Run(t, "system/usr/carol", "delete", "--yes") // takes its certificates back
+	kept := d.User(t, "erin", "root")
+	d.Run(t, "system/usr/erin", "delete", "--yes", "--no-revoke")
 	elsewhere := d.User(t, "dave", "root")
 	d.Run(t, "system/usr/dave", "set", "--kw", "allowed_ips=192.0.2.0/24")
 	d.Run(t, "ns1/sec/node1", "create", "--kw", "profile=node", "--kw", "cn=alice") // a node that is called like a user
@@ -45,7 +47,8 @@ func TestRefusedCertificates(t *testing.T) {
 		"a user":                               {alice, http.StatusOK},
 		"nobody":                               {nil, http.StatusUnauthorized},
 		"a disabled user":                      {disabled, http.StatusUnauthorized},
-		"a deleted user":                       {deleted, http.StatusUnauthorized},
+		"a deleted user":                       {deleted, 0},
+		"a deleted user, not revoked":          {kept, http.StatusUnauthorized},
 		"a user from another address":          {elsewhere, http.StatusUnauthorized},
 		"the listener":                         {d.Pair(t, "system/sec/cert"), http.StatusUnauthorized},
 		"another server, called like a user":   {d.Pair(t, "ns1/sec/web"), http.StatusUnauthorized},
@@ -125,7 +128,7 @@ func TestOpenConnections(t *testing.T) {
 			mine := connect(t, d, d.User(t, "alice", "root"))
 			other := connect(t, d, d.User(t, "bob", "root"))
 			d.Run(t, append([]string{"system/usr/alice"}, end...)...)
-			if err := mine.SetReadDeadline(time.Now().Add(time.Second)); err != nil { // SPEC 7: within a second
+			if err := mine.SetReadDeadline(time.Now().Add(time.Second)); err != nil { // within a second
 				t.Fatal(err)
 			}
 			if _, err := mine.reader.ReadByte(); err == nil || isTimeout(err) {
