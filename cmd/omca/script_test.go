@@ -58,6 +58,7 @@ func TestScripts(t *testing.T) {
 			"daemon":    startDaemon,
 			"status":    exitStatus,
 			"terminate": terminate,
+			"port":      freePort,
 		},
 	})
 }
@@ -214,6 +215,19 @@ type running struct {
 	cmd     *exec.Cmd
 	manager *net.UnixConn // that it tells about itself
 	ended   <-chan struct{}
+}
+
+// freePort is "port": a port of the loopback that nobody listens on, in $PORT.
+func freePort(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: port")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	ts.Check(err)
+	ts.Check(l.Close())
+	ts.Setenv("PORT", port)
 }
 
 // terminate is "terminate TERM|INT": the daemon is sent the signal, and must end with status 0.
