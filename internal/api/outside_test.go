@@ -243,11 +243,14 @@ func FuzzBody(f *testing.F) {
 		{method: http.MethodPatch, target: at + "ns1/sec/web/data"},
 		{method: http.MethodPost, target: at + "ns1/sec/absent/certificate/renew"},
 		{method: http.MethodPost, target: at + "system/usr/guest1/certificate/pkcs12"},
+		{method: http.MethodPost, target: at + "system/sec/cert/certificate/revoke"},
+		{method: http.MethodPost, target: "/api/certificate/abc/revoke"},
+		{method: http.MethodPost, target: "/api/crl/refresh"},
 	}
 	for _, seed := range []string{
 		"", "{}", "[]", "null", "{", `{"csr":"-----BEGIN CERTIFICATE REQUEST-----\nMA==\n-----END CERTIFICATE REQUEST-----"}`,
 		`{"keywords":["cn=x"],"config":"[DEFAULT]\ncn = y","force":true}`, `[{"action":"add","name":"a","bytes":"MQ=="}]`,
-		`{"password":"x","format":"legacy"}`, `{"rekey":1e999}`, strings.Repeat("[", 1000), "{}{}", "\xff\xfe", `{"csr":"\ud800"}`,
+		`{"password":"x","format":"legacy"}`, `{"rekey":1e999}`, `{"reason":"keyCompromise"}`, `{"source":"http://crl.mycorp"}`, strings.Repeat("[", 1000), "{}{}", "\xff\xfe", `{"csr":"\ud800"}`,
 	} {
 		for i := range targets {
 			f.Add(i, []byte(seed))

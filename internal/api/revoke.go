@@ -90,10 +90,8 @@ func (d *door) revokeSerial(ctx context.Context, c *call) (response, error) {
 func (d *door) revoke(ctx context.Context, c *call, cert *x509.Certificate, want RevokeRequest) (response, error) {
 	serial := pki.SerialOf(cert)
 	c.note(slog.String("serial", string(serial)))
-	if cert.IsCA && bytes.Equal(cert.RawIssuer, cert.RawSubject) {
-		// RFC 5280, 6.1: a trust anchor is trusted because somebody says so, and no list ends that.
-		return response{}, hint.With(fmt.Errorf("%w: %s is the root certificate of a CA: no revocation list can take it back", ca.ErrConflict, serial),
-			"whoever trusts it must stop doing so; a new one is made by \"omca PATH certificate renew --rekey\"")
+	if err := revocable(cert); err != nil {
+		return response{}, err
 	}
 	reason := crl.Unspecified
 	if want.Reason != "" {
@@ -116,6 +114,16 @@ func (d *door) revoke(ctx context.Context, c *call, cert *x509.Certificate, want
 	return reply(http.StatusOK, Revoked{Serial: string(r.Serial), Reason: r.Reason.String(), RevokedAt: r.At.UTC()})
 }
 
+// revocable refuses root certificates. RFC 5280, 6.1: a trust anchor is trusted
+// because somebody says so, and no list ends that.
+func revocable(cert *x509.Certificate) error {
+	if !cert.IsCA || !bytes.Equal(cert.RawIssuer, cert.RawSubject) {
+		return nil
+	}
+	return hint.With(fmt.Errorf("%w: %s is the root certificate of a CA: no revocation list can take it back", ca.ErrConflict, pki.SerialOf(cert)),
+		"whoever trusts it must stop doing so; a CA with another key is made by \"omca PATH certificate renew --rekey\"")
+}
+
 // replaced is the certificate that an object holds before it gets another one;
 // "" when there is none, or when it is not ours to take back.
 func (d *door) replaced(ctx context.Context, p object.Path) (pki.Serial, error) {
@@ -123,7 +131,7 @@ func (d *door) replaced(ctx context.Context, p object.Path) (pki.Serial, error) 
 	if err != nil || len(held.Chain) == 0 || held.SignedBy == "" {
 		return "", err
 	}
-	return pki.SerialOf(held.Chain[0]), nil
+	return pki.SerialOf(held.Chain[0]), revocable(held.Chain[0])
 }
 
 // supersede takes back a certificate in whose place there is a new one by now.

@@ -82,6 +82,7 @@ func TestRevokeRefuses(t *testing.T) {
 		{"root", user, `{"why":"x"}`, 400, "why"},
 		{"root", root, ``, 409, "root certificate"},
 		{"root", at + "system/sec/ca/certificate/revoke", ``, 409, "root certificate"},
+		{"root", at + "system/sec/ca/certificate/renew", `{"revoke":true}`, 409, "root certificate"},
 		{"root", "/api/certificate/abc123/revoke", ``, 404, "abc123"},
 		{"root", "/api/certificate/xyz/revoke", ``, 400, "serial"},
 		{"root", at + "ns1/sec/web/certificate/revoke", ``, 409, "no certificate to revoke"},
