@@ -2,6 +2,7 @@ package ca
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -310,7 +311,7 @@ func (o *OCSP) open(ctx context.Context, is *issuer, epoch uint64) *desk {
 	path := responderPath(own, is.path)
 	due, tended := o.tend(ctx, path, own, is)
 	if err := o.read(ctx, d, path); err != nil {
-		d.err = failed(is, errors.Join(tended, err))
+		d.err = failed(is, cmp.Or(tended, err))
 		return d
 	}
 	if tended != nil { // what there is still answers
@@ -370,6 +371,15 @@ func (o *OCSP) read(ctx context.Context, d *desk, path string) error {
 	return err
 }
 
+// fitsDesk reports whether a set can answer for is.
+func fitsDesk(is *issuer, s set) bool {
+	if s.key == nil || len(s.chain) == 0 {
+		return false
+	}
+	_, err := crl.NewResponder(is.Certificate(), s.chain[0], s.key)
+	return err == nil
+}
+
 // signed reports whether is signed cert.
 func signed(is *issuer, cert *x509.Certificate) bool {
 	own := is.Certificate()
@@ -389,8 +399,8 @@ func (a *Authority) changes() uint64 {
 // from elsewhere. It returns when the next is due; zero when the key of its CA
 // is not here, so that there is nobody to answer for.
 //
-// The key is new each time: RFC 6960, 4.2.2.2.1, a compromised one is as good as
-// the certificate is long.
+// The key is new each time: RFC 6960, 4.2.2.2.1, nobody asks whether the
+// certificate is revoked, so a stolen key is good for as long as it lives.
 func (a *Authority) renewResponder(ctx context.Context, h Holder) (time.Time, error) {
 	is, err := a.issuerFor(ctx, h, nil)
 	if errors.Is(err, ErrInvalid) || errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) {
@@ -403,14 +413,14 @@ func (a *Authority) renewResponder(ctx context.Context, h Holder) (time.Time, er
 	if err != nil {
 		return time.Time{}, err
 	}
-	if len(have.chain) > 0 && h.KeyMade && signed(is, have.chain[0]) {
+	if h.KeyMade && fitsDesk(is, have) {
 		leaf, now := have.chain[0], a.now()
 		_, revoked, err := a.RevocationOf(ctx, leaf)
 		if err != nil {
 			return time.Time{}, err
 		}
 		due := DueAt(leaf.NotBefore, leaf.NotAfter)
-		if last := is.Certificate().NotAfter; !leaf.NotAfter.Before(last) && now.Before(last) {
+		if last := is.Certificate().NotAfter; !leaf.NotAfter.Before(last) {
 			due = last // another would not live longer
 		}
 		if !revoked && !now.Before(leaf.NotBefore) && now.Before(due) {

@@ -23,6 +23,7 @@ import (
 // world is an authority over real objects in a store in memory.
 type world struct {
 	*ca.Authority
+	ocsp    *ca.OCSP
 	t       testing.TB
 	objects *object.Store
 	log     *bytes.Buffer
@@ -67,6 +68,8 @@ func openWorld(t testing.TB, db store.Store, home string) (*world, error) {
 		}
 		w.Changed(p.String())
 	})
+	w.ocsp = w.NewOCSP(w.stage)
+	w.objects.OnRevoke(w.ocsp.Revoked)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.objects.Run(ctx) }()
@@ -77,6 +80,20 @@ func openWorld(t testing.TB, db store.Store, home string) (*world, error) {
 		}
 	})
 	return w, nil
+}
+
+// stage stages the responder of a CA, as the daemon does.
+func (w *world) stage(ctx context.Context, path, issuer string) (context.Context, error) {
+	p, err := object.ParsePath(path)
+	if err != nil {
+		return nil, err
+	}
+	var keywords []string
+	if issuer != "" {
+		keywords = append(keywords, "ca="+issuer)
+	}
+	c, err := w.apply(object.NewConfig(p), keywords)
+	return w.objects.Stage(ctx, p, 0, c), err
 }
 
 // bootstrapped is a world with a cluster, a CA and a listener's certificate.
