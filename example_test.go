@@ -2,35 +2,46 @@ package omca_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"log"
 	"net/http"
 	"os"
-	"path/filepath"
 
 	"omca"
 )
 
-// An HTTPS server whose certificate renews itself, in a program of its own.
+// An HTTPS server of the program's own. Its certificate is signed by the
+// cluster's CA, renews itself and is swapped without a restart.
 func Example() {
 	ctx := context.Background()
-	dir, _ := os.MkdirTemp("", "omca")
-	defer os.RemoveAll(dir)
-
-	authority, err := omca.Open(ctx, omca.Config{Home: filepath.Join(dir, "home"), ClusterName: "demo"})
+	home, err := os.MkdirTemp("", "omca")
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(home)
+
+	authority, err := omca.Open(ctx, omca.Config{Home: home, ClusterName: "demo"})
+	if err != nil {
+		log.Fatal(err)
 	}
 	defer authority.Close()
-	tlsConfig, err := authority.TLSConfig(ctx, "ns1/sec/web", "localhost", "127.0.0.1")
+	config, err := authority.TLSConfig(ctx, "system/sec/web", "localhost")
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
-	server := &http.Server{Addr: "127.0.0.1:8443", Handler: http.NotFoundHandler(), TLSConfig: tlsConfig}
-	defer server.Close()
-	// server.ListenAndServeTLS("", "") serves it.
-	pair, _ := server.TLSConfig.GetCertificate(nil)
-	fmt.Println(pair.Leaf.Subject, "signed by", pair.Leaf.Issuer)
+	socket, err := tls.Listen("tcp", "127.0.0.1:0", config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	go http.Serve(socket, http.NotFoundHandler())
+
+	conn, err := tls.Dial("tcp", socket.Addr().String(), &tls.Config{InsecureSkipVerify: true}) // it only looks at what is presented
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+	leaf := conn.ConnectionState().PeerCertificates[0]
+	fmt.Println(leaf.Subject, "signed by", leaf.Issuer)
 	// Output: CN=localhost signed by CN=demo CA
 }
