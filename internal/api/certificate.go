@@ -135,6 +135,9 @@ func (d *door) answerIssued(ctx context.Context, c *call, opt ca.CreateOptions, 
 		if old, err = d.replaced(ctx, c.path); err != nil {
 			return response{}, err
 		}
+		if err := c.reaches(old); err != nil {
+			return response{}, err
+		}
 	}
 	issued, err := d.issue(ctx, c, opt)
 	if err != nil {

@@ -120,7 +120,7 @@ func revocable(cert *x509.Certificate) error {
 	if !cert.IsCA || !bytes.Equal(cert.RawIssuer, cert.RawSubject) {
 		return nil
 	}
-	return hint.With(fmt.Errorf("%w: %s is the root certificate of a CA: no revocation list can take it back", ca.ErrConflict, pki.SerialOf(cert)),
+	return hint.With(fmt.Errorf("%w: %s is the root certificate of a CA: no revocation list can take it back", ca.ErrInvalid, pki.SerialOf(cert)),
 		"whoever trusts it must stop doing so; a CA with another key is made by \"omca PATH certificate renew --rekey\"")
 }
 
@@ -132,6 +132,17 @@ func (d *door) replaced(ctx context.Context, p object.Path) (pki.Serial, error) 
 		return "", err
 	}
 	return pki.SerialOf(held.Chain[0]), revocable(held.Chain[0])
+}
+
+// reaches refuses to revoke the certificate that the call came with while the
+// answer has another one in it: the connection would end before the answer, and
+// there would be no other way to get it.
+func (c *call) reaches(old pki.Serial) error {
+	if old == "" || c.request.TLS == nil || len(c.request.TLS.PeerCertificates) == 0 || pki.SerialOf(c.request.TLS.PeerCertificates[0]) != old {
+		return nil
+	}
+	return hint.With(fmt.Errorf("%w: %s is the certificate of this very call: revoked, it could not bring back the new one", ca.ErrInvalid, old),
+		"renew without --revoke, and revoke it by its serial number once the new one is in use")
 }
 
 // supersede takes back a certificate in whose place there is a new one by now.

@@ -1,12 +1,16 @@
 package api
 
 import (
+	"crypto/tls"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"omca/pki"
 )
 
 // held is the serial number of the certificate that an object holds.
@@ -80,9 +84,9 @@ func TestRevokeRefuses(t *testing.T) {
 		{"root", user, `{"reason":"certificateHold"}`, 400, "disabled"},
 		{"root", user, `{"reason":"removeFromCRL"}`, 400, "for good"},
 		{"root", user, `{"why":"x"}`, 400, "why"},
-		{"root", root, ``, 409, "root certificate"},
-		{"root", at + "system/sec/ca/certificate/revoke", ``, 409, "root certificate"},
-		{"root", at + "system/sec/ca/certificate/renew", `{"revoke":true}`, 409, "root certificate"},
+		{"root", root, ``, 400, "root certificate"},
+		{"root", at + "system/sec/ca/certificate/revoke", ``, 400, "root certificate"},
+		{"root", at + "system/sec/ca/certificate/renew", `{"revoke":true}`, 400, "root certificate"},
 		{"root", "/api/certificate/abc123/revoke", ``, 404, "abc123"},
 		{"root", "/api/certificate/xyz/revoke", ``, 400, "serial"},
 		{"root", at + "ns1/sec/web/certificate/revoke", ``, 409, "no certificate to revoke"},
@@ -139,6 +143,35 @@ func TestRevokeReplaced(t *testing.T) {
 	}
 	if state := into[CertificateState](w.do(request{target: at + "system/usr/guest1/certificate", by: "root"})); state.State != "valid" {
 		t.Errorf("%+v", state)
+	}
+}
+
+// TestRevokeUnderneath: nobody loses the certificate that they call with before they have the new one.
+func TestRevokeUnderneath(t *testing.T) {
+	w := newWorld(t)
+	w.issue("system/usr/boss")
+	text := into[CertificateState](w.do(request{target: at + "system/usr/boss/certificate", by: "root"})).Certificate
+	own := must(pki.ParseCertificates([]byte(text)))(t)
+	for _, tt := range []struct {
+		path, body string
+		status     int
+	}{
+		{"system/usr/boss", `{"revoke":true}`, http.StatusBadRequest},
+		{"system/usr/guest1", `{"revoke":true}`, http.StatusOK},
+		{"system/usr/boss", `{}`, http.StatusOK},
+	} {
+		req := httptest.NewRequest(http.MethodPost, at+tt.path+"/certificate/renew", strings.NewReader(tt.body))
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set(callerHeader, "boss")
+		req.TLS = &tls.ConnectionState{PeerCertificates: own}
+		rec := httptest.NewRecorder()
+		w.handler.ServeHTTP(rec, req)
+		if rec.Code != tt.status {
+			t.Errorf("%s %s: %d %s, want %d", tt.path, tt.body, rec.Code, rec.Body, tt.status)
+		}
+	}
+	if got := w.states("system/usr/boss"); got != "valid, valid" {
+		t.Error(got)
 	}
 }
 
