@@ -29,6 +29,14 @@ func TestAnswersAreBounded(t *testing.T) {
 	}
 }
 
+func TestOnlyRespondersHaveTheProfile(t *testing.T) {
+	for path, want := range map[string]bool{PathOCSP: true, PathOCSP + "-ca-x": true, PathListener: false, "ns1/sec/ocsp": false} {
+		if id, err := holderIdentity("testers", Holder{Path: path, Profile: ProfileOCSP}); (err == nil) != want || id != nil {
+			t.Errorf("%s: %v, %v", path, id, err)
+		}
+	}
+}
+
 func TestAnswersFromBeforeARevocation(t *testing.T) {
 	c, k := newAnswers(), keptFor("5")
 	seen := c.count()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path"
 	"time"
 
 	"omca/internal/hint"
@@ -172,6 +173,9 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 	if o.validity > 0 {
 		terms.NotAfter = now.Add(o.validity)
 	}
+	if err := a.pointers(ctx, o, &terms); err != nil {
+		return nil, err
+	}
 	draft, err := o.issuer.Draft(o.request, terms)
 	if err != nil {
 		return nil, fmt.Errorf("%w: draft: %w", ErrInvalid, err)
@@ -195,6 +199,19 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 	// 8. One audit line.
 	a.audit(ctx, o, cert)
 	return cert, nil
+}
+
+// pointers says in the certificate where its revocation is published, if
+// anybody can get there: RFC 5280, 4.2.1.13 and 4.2.2.1. A responder's is not to
+// be asked about (RFC 6960, 4.2.2.2.1), nor a root's.
+func (a *Authority) pointers(ctx context.Context, o order, terms *pki.Terms) error {
+	cluster, err := a.store.Cluster(ctx)
+	if err != nil || cluster.BaseURL == "" || o.profile.Name == ProfileOCSP || o.issuer.Certificate() == nil {
+		return err
+	}
+	terms.CRL = []string{cluster.BaseURL + "/crl/" + path.Base(o.issuer.path) + ".crl"}
+	terms.OCSP = []string{cluster.BaseURL + "/ocsp"}
+	return nil
 }
 
 // audit writes the line that says what was issued, to whom and by whom.

@@ -113,6 +113,28 @@ func TestCommonNameOfAServerIsAnAlternativeName(t *testing.T) {
 	}
 }
 
+// Certificates say where their revocation is published, when anybody gets there.
+func TestPointers(t *testing.T) {
+	w := bootstrapped(t)
+	for _, tt := range []struct{ keywords, want string }{
+		{"", ""},
+		{"listener.http_addr=:8080", ""},
+		{"listener.http_addr=0.0.0.0:8080 cluster.vip=192.0.2.9", "http://192.0.2.9:8080"},
+		{"listener.http_addr=pki.mycorp:8080 cluster.vip=192.0.2.9", "http://pki.mycorp:8080"},
+		{"listener.http_addr=[2001:db8::1]:80", "http://[2001:db8::1]:80"},
+	} {
+		w.set("cluster", append(strings.Fields(tt.keywords), "listener.port=1215")...)
+		cert := w.mustIssue(ca.PathListener).Certificate
+		crl, ocsp := strings.Join(cert.CRLDistributionPoints, " "), strings.Join(cert.OCSPServer, " ")
+		if tt.want == "" && crl+ocsp != "" || tt.want != "" && (crl != tt.want+"/crl/ca.crl" || ocsp != tt.want+"/ocsp") {
+			t.Errorf("%q: lists at %q, OCSP at %q, want %q", tt.keywords, crl, ocsp, tt.want)
+		}
+	}
+	if root := w.mustIssue(ca.PathCA).Certificate; len(root.CRLDistributionPoints)+len(root.OCSPServer) != 0 {
+		t.Errorf("a root points at %v and %v", root.CRLDistributionPoints, root.OCSPServer)
+	}
+}
+
 func TestSignRefuses(t *testing.T) {
 	w := bootstrapped(t)
 	good := csr(t, "a.example.com")

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"omca/crl"
+	"omca/internal/hint"
 	"omca/pki"
 )
 
@@ -330,10 +331,12 @@ func (o *OCSP) open(ctx context.Context, is *issuer, epoch uint64) *desk {
 // tend makes the responder at path if there is none, or renews it if it is due.
 func (o *OCSP) tend(ctx context.Context, path, own string, is *issuer) (due time.Time, err error) {
 	h, err := o.a.store.Holder(ctx, path)
-	if err == nil {
+	switch {
+	case err == nil && h.Profile != ProfileOCSP:
+		return time.Time{}, noResponder(h)
+	case err == nil:
 		return o.a.renewResponder(ctx, h)
-	}
-	if !errors.Is(err, ErrNotFound) {
+	case !errors.Is(err, ErrNotFound):
 		return time.Time{}, err
 	}
 	issuer := is.path
@@ -362,13 +365,19 @@ func (o *OCSP) read(ctx context.Context, d *desk, path string) error {
 	case err != nil:
 		return err
 	case h.Profile != ProfileOCSP:
-		return fmt.Errorf("%w: %s has profile %q, not %q", ErrConflict, path, h.Profile, ProfileOCSP)
+		return noResponder(h)
 	case have.key == nil || len(have.chain) == 0 || !h.KeyMade:
 		return fmt.Errorf("%w: %s holds no certificate over a key that was made there", ErrConflict, path)
 	}
 	d.cert = have.chain[0]
 	d.responder, err = crl.NewResponder(d.issuer.Certificate(), d.cert, have.key)
 	return err
+}
+
+// noResponder says that h is in the place of a responder and is something else.
+func noResponder(h Holder) error {
+	return hint.With(fmt.Errorf("%w: %s has profile %q, not %q", ErrConflict, h.Path, h.Profile, ProfileOCSP),
+		"unset its keyword profile: \"omca %s config update --unset profile\"", h.Path)
 }
 
 // fitsDesk reports whether a set can answer for is.

@@ -228,7 +228,11 @@ func TestOCSPRenews(t *testing.T) {
 	const day = 24 * time.Hour
 	w := bootstrapped(t)
 	issued := w.alice()
-	signer := func() *x509.Certificate { t.Helper(); return w.answer(issued).Certificate }
+	signer := func() *x509.Certificate {
+		t.Helper()
+		w.answer(issued) // once more, so that it knows that nothing changed
+		return w.answer(issued).Certificate
+	}
 	renews := func(why string, old *x509.Certificate, want bool) *x509.Certificate {
 		t.Helper()
 		now := signer()
@@ -344,9 +348,23 @@ func TestOCSPKeyHasOneRole(t *testing.T) {
 	if _, _, err := w.ocsp.Answer(t.Context(), asking(t, crypto.SHA1, issued)); err == nil {
 		t.Error("an object of another profile answers")
 	}
+	if chain, _, err := w.Serving(t.Context(), ca.PathOCSP); err != nil || !chain[0].Equal(listener) {
+		t.Errorf("an object of another profile was given another certificate: %v", err)
+	}
 	w.set(ca.PathOCSP, "profile=ocsp", "cn=")
 	if got := w.answer(issued); pki.SameKey(got.Certificate.PublicKey, listener.PublicKey) {
 		t.Error("the responder has the key of a listener")
+	}
+	h, err := w.objects.Holder(t.Context(), ca.PathOCSP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := w.answer(issued).Certificate
+	if err := w.objects.Commit(t.Context(), ca.Change{Path: h.Path, Revision: h.Revision, Put: map[string][]byte{ca.KeyPrivate: h.PrivateKey}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.answer(issued); got.Certificate.Equal(before) {
+		t.Error("a key that was made elsewhere answers")
 	}
 	for _, name := range []string{ca.KeyPrivate, ca.KeyChain} {
 		if _, err := w.Import(t.Context(), root, ca.PathOCSP, name, w.value(ca.PathListener, name)); !errors.Is(err, ca.ErrInvalid) {

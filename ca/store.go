@@ -75,6 +75,7 @@ type Query struct {
 type Cluster struct {
 	Name    string   // trust domain of the SPIFFE IDs
 	Trusted []string // paths of the additional CAs for client certificates
+	BaseURL string   // where anybody finds lists and OCSP, "http://pki.mycorp:8080"; "" for nowhere
 }
 
 // Store remembers objects and certificates for the authority.

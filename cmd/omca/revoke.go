@@ -217,7 +217,7 @@ func entryColumns() []column[shownEntry] {
 
 // readList reads a list from where the operator says: a file or a URL, else the daemon by the name of the CA.
 func (c *call) readList(ctx context.Context, from string) ([]byte, error) {
-	if _, err := os.Stat(from); err == nil || from == "-" || isURL(from) || strings.Contains(from, "/") {
+	if info, err := os.Stat(from); err == nil && !info.IsDir() || from == "-" || isURL(from) || strings.Contains(from, "/") {
 		return c.readSource(ctx, from, maxList)
 	}
 	api, err := c.onlyDaemon(ctx)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -201,8 +203,33 @@ func (s *Store) Cluster(ctx context.Context) (ca.Cluster, error) {
 	return once(s, &e.cluster, func() (ca.Cluster, error) {
 		name, _ := e.Config.Get("cluster.name")
 		trusted, err := e.Config.Strings("cluster.ca")
-		return ca.Cluster{Name: name, Trusted: trusted}, err
+		if err != nil {
+			return ca.Cluster{}, err
+		}
+		base, err := baseURL(e.Config)
+		return ca.Cluster{Name: name, Trusted: trusted, BaseURL: base}, err
 	})
+}
+
+// baseURL is where the plain HTTP listener is found from elsewhere: at the host
+// that listener.http_addr names, else at the first of cluster.vip, else nowhere.
+func baseURL(c Config) (string, error) {
+	address, err := c.Eval("listener.http_addr")
+	if err != nil || address == "" {
+		return "", err
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", err
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		vip, err := c.Strings("cluster.vip")
+		if err != nil || len(vip) == 0 {
+			return "", err
+		}
+		host = vip[0]
+	}
+	return "http://" + net.JoinHostPort(host, port), nil
 }
 
 // once returns what is kept, or else parses it and keeps it. Every request
