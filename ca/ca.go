@@ -76,6 +76,18 @@ type issuer struct {
 	set    set
 }
 
+// end is the last second of what is signs: nothing outlives any CA above it.
+func (is *issuer) end() time.Time {
+	chain := is.Chain()
+	end := chain[0].NotAfter
+	for _, c := range chain[1:] {
+		if c.NotAfter.Before(end) {
+			end = c.NotAfter
+		}
+	}
+	return end
+}
+
 // issuerAt returns the issuer kept by the object at path.
 func (a *Authority) issuerAt(ctx context.Context, path string) (*issuer, error) {
 	a.mu.Lock()

@@ -429,8 +429,8 @@ func (a *Authority) renewResponder(ctx context.Context, h Holder) (time.Time, er
 			return time.Time{}, err
 		}
 		due := DueAt(leaf.NotBefore, leaf.NotAfter)
-		if last := is.Certificate().NotAfter; !leaf.NotAfter.Before(last) {
-			due = last // another would not live longer
+		if end := is.end(); !leaf.NotAfter.Before(end) {
+			due = end // another would not live longer
 		}
 		if !revoked && !now.Before(leaf.NotBefore) && now.Before(due) {
 			return due, nil

@@ -69,6 +69,9 @@ func (a *Authority) renewHolder(ctx context.Context, path string) (time.Time, er
 	if err != nil {
 		return due, err
 	}
+	if end := o.issuer.end(); signed(o.issuer, leaf) && !leaf.NotAfter.Before(end) && a.now().Before(end) {
+		return end, nil // another would not live longer, and be due as soon
+	}
 	// Nobody asked, so nobody's grants were looked at: it is the certificate
 	// that was granted, again, and not what the keywords have come to say.
 	if o.request, err = pki.RequestAgain(leaf, have.key.Public()); err != nil {
