@@ -1,9 +1,11 @@
 package ca
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"maps"
@@ -64,9 +66,12 @@ func (a *Authority) Import(ctx context.Context, who usr.Caller, path, name strin
 		a.log.InfoContext(ctx, "import pending", "path", path, "key", name, "by", who.Name, "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
 		return Imported{Pending: missing}, nil
 	}
-	chain = pki.WithoutRoot(chain) // whoever trusts the root has it
 	if err := a.fits(h, chain); err != nil {
 		return Imported{}, fmt.Errorf("%w: %s: %s: %w", ErrInvalid, path, name, err)
+	}
+	chain = pki.WithoutRoot(chain) // whoever trusts the root has it
+	if h.has(chain, key) {
+		return Imported{Live: true}, nil // the part of the live set that came last
 	}
 	c := install(h, chain)
 	if key != nil {
@@ -83,15 +88,25 @@ func (a *Authority) Import(ctx context.Context, who usr.Caller, path, name strin
 	return Imported{Live: true}, nil
 }
 
+// has reports whether chain and key are what is live, with nothing waiting.
+func (h Holder) has(chain []*x509.Certificate, key crypto.Signer) bool {
+	return len(h.Pending) == 0 && bytes.Equal(h.Chain, pki.EncodeCertificates(chain...)) &&
+		(key == nil || h.PrivateKey != nil && sameKeyPEM(h.PrivateKey, key))
+}
+
 // parts are the imported values of one object that wait for each other.
 type parts struct {
-	key   crypto.Signer
-	certs []*x509.Certificate // of certificate and certificate_chain, in that order
+	key     crypto.Signer
+	certs   []*x509.Certificate // of certificate and certificate_chain, in that order
+	chained bool                // certificate_chain is among them
 }
 
 // parts parses what is pending for h with the new value in its place, and
 // refuses what can never become valid.
 func (a *Authority) parts(h Holder, name string, value []byte) (parts, error) {
+	if err := checkPEM(value); err != nil {
+		return parts{}, err
+	}
 	waiting := maps.Clone(h.Pending)
 	if waiting == nil {
 		waiting = make(map[string][]byte)
@@ -113,12 +128,82 @@ func (a *Authority) parts(h Holder, name string, value []byte) (parts, error) {
 		if err != nil {
 			return parts{}, err
 		}
-		if part == name && a.now().After(certs[0].NotAfter) {
-			return parts{}, fmt.Errorf("the certificate of %q expired on %s", certs[0].Subject, certs[0].NotAfter.UTC().Format("2006-01-02"))
+		if part == name {
+			if err := a.possible(h, part, certs); err != nil {
+				return parts{}, err
+			}
 		}
+		p.chained = p.chained || part == KeyChain
 		p.certs = append(p.certs, certs...)
 	}
 	return p, nil
+}
+
+// checkPEM refuses what the reader of PEM would pass over in silence: a block
+// that is cut short or damaged would be missing from the chain. Other text
+// beside the blocks is a comment.
+func checkPEM(value []byte) error {
+	switch {
+	case len(value) == 0:
+		return errors.New("the value is empty")
+	case value[0] == 0x30: // a DER SEQUENCE
+		return hint.With(errors.New("the value is DER, not PEM"), "convert it with \"openssl x509 -inform DER\" or \"openssl pkey -inform DER\"")
+	}
+	blocks := 0
+	for block, rest := pem.Decode(value); block != nil; block, rest = pem.Decode(rest) {
+		blocks++
+	}
+	if begun := bytes.Count(value, []byte("-----BEGIN ")); begun != blocks {
+		return fmt.Errorf("%d PEM blocks begin, and %d can be read: the value is cut short or damaged", begun, blocks)
+	}
+	return nil
+}
+
+// possible refuses the certificates of one part when no other part could make
+// a valid set of them.
+func (a *Authority) possible(h Holder, part string, certs []*x509.Certificate) error {
+	chain, err := pki.OrderChain(certs)
+	if err != nil {
+		return err
+	}
+	if err := pki.VerifyChain(chain, a.now()); err != nil {
+		return err
+	}
+	if part == KeyChain && h.Profile != ProfileCA && chain[0].IsCA {
+		return nil // the issuers alone, for a certificate of its own
+	}
+	return suits(h, chain)
+}
+
+// gather returns the chain of the set, in order: of what was imported and,
+// where that says nothing else, of what is live. What is missing is told in words.
+func gather(h Holder, p parts) (chain []*x509.Certificate, missing string) {
+	var live []*x509.Certificate
+	if h.Chain != nil && !p.chained {
+		var err error
+		if live, err = pki.ParseCertificates(h.Chain); err != nil {
+			return nil, "the certificate_chain that the object has cannot be read: import it too"
+		}
+	}
+	if len(p.certs) == 0 {
+		if live == nil {
+			return nil, "certificate_chain is missing"
+		}
+		return live, ""
+	}
+	chain, err := pki.OrderChain(p.certs)
+	if err != nil {
+		return nil, "certificate_chain: " + err.Error()
+	}
+	leaf := chain[0]
+	switch {
+	case p.chained || len(chain) > 1 || bytes.Equal(leaf.RawIssuer, leaf.RawSubject):
+		return chain, ""
+	case live != nil && bytes.Equal(leaf.RawIssuer, live[0].RawIssuer) && bytes.Equal(leaf.AuthorityKeyId, live[0].AuthorityKeyId):
+		return append(chain, live[1:]...), "" // of the same issuer as the one before it
+	}
+	// A certificate alone would cut its issuers off from the live set.
+	return nil, "certificate_chain is missing"
 }
 
 // assemble puts the parts together with what is live: the chain in order, and
@@ -132,25 +217,15 @@ func assemble(h Holder, p parts) (chain []*x509.Certificate, key crypto.Signer, 
 			return nil, nil, []string{"the private_key that the object has cannot be read: import it too"}
 		}
 	}
-	certs := p.certs
-	if len(certs) == 0 && h.Chain != nil {
-		var err error
-		if certs, err = pki.ParseCertificates(h.Chain); err != nil {
-			return nil, nil, []string{"the certificate_chain that the object has cannot be read: import it too"}
-		}
-	}
 	if key == nil && h.Profile != ProfileCA {
 		missing = append(missing, "private_key is missing")
 	}
-	if len(certs) == 0 {
-		missing = append(missing, "certificate_chain is missing")
+	chain, lacks := gather(h, p)
+	if lacks != "" {
+		missing = append(missing, lacks)
 	}
 	if missing != nil {
 		return nil, nil, missing
-	}
-	chain, err := pki.OrderChain(certs)
-	if err != nil {
-		return nil, nil, []string{"certificate_chain: " + err.Error()}
 	}
 	if key == nil {
 		return chain, nil, nil // a CA whose key is elsewhere: it is trusted, and signs nothing here
@@ -164,19 +239,42 @@ func assemble(h Holder, p parts) (chain []*x509.Certificate, key crypto.Signer, 
 
 // fits checks that a complete set can do what the object is for.
 func (a *Authority) fits(h Holder, chain []*x509.Certificate) error {
-	leaf := chain[0]
 	if err := pki.VerifyChain(chain, a.now()); err != nil {
 		return err
 	}
+	return suits(h, chain)
+}
+
+// suits checks that the first certificate of a chain is one for the profile of
+// the object.
+func suits(h Holder, chain []*x509.Certificate) error {
+	leaf := chain[0]
 	switch {
-	case h.Profile == ProfileCA && !leaf.IsCA:
+	case h.Profile == ProfileCA && leaf.IsCA:
+		return mayIssue(chain)
+	case h.Profile == ProfileCA:
 		return fmt.Errorf("the certificate of %q is not a CA's (basicConstraints CA:TRUE is missing)", leaf.Subject)
-	case h.Profile != ProfileCA && leaf.IsCA:
+	case leaf.IsCA:
 		return fmt.Errorf("the certificate of %q is a CA's, and the profile of the object is %q", leaf.Subject, h.Profile)
 	case h.Profile == ProfileListener && !allows(leaf, x509.ExtKeyUsageServerAuth):
 		return hint.With(errors.New("the certificate is not for servers (extendedKeyUsage serverAuth is missing)"), "have it signed for TLS servers")
 	case h.Profile == ProfileUser && !allows(leaf, x509.ExtKeyUsageClientAuth):
 		return errors.New("the certificate is not for clients (extendedKeyUsage clientAuth is missing)")
+	}
+	return nil
+}
+
+// mayIssue checks that the first certificate of a chain may sign others, by its
+// own key usage and by the path lengths above it (RFC 5280, 4.2.1.3 and 4.2.1.9).
+func mayIssue(chain []*x509.Certificate) error {
+	if usage := chain[0].KeyUsage; usage != 0 && usage&x509.KeyUsageCertSign == 0 {
+		return fmt.Errorf("the certificate of %q may not sign certificates (keyUsage keyCertSign is missing)", chain[0].Subject)
+	}
+	for i, above := range chain[1:] {
+		limited := above.MaxPathLen > 0 || above.MaxPathLenZero
+		if below := i + 1; limited && above.MaxPathLen < below {
+			return fmt.Errorf("%q has path length %d, and %d CAs follow below it", above.Subject, above.MaxPathLen, below)
+		}
 	}
 	return nil
 }
@@ -203,6 +301,11 @@ func (a *Authority) explainPending(h Holder) []string {
 	if err != nil {
 		return []string{err.Error()}
 	}
-	_, _, missing := assemble(h, p)
+	chain, _, missing := assemble(h, p)
+	if missing == nil {
+		if err := a.fits(h, chain); err != nil { // time has passed since
+			return []string{err.Error()}
+		}
+	}
 	return missing
 }
