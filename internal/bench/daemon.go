@@ -103,27 +103,36 @@ func (d *daemon) omca(ctx context.Context, args ...string) ([]byte, error) {
 
 // prepare makes the user that the load comes from, and reads the trust.
 func (d *daemon) prepare(ctx context.Context) error {
-	if _, err := d.omca(ctx, "system/usr/bench", "create", "--kw", "grant=root"); err != nil {
+	var err error
+	if d.client, err = d.user(ctx, "bench", "root"); err != nil {
 		return err
 	}
-	var parts [3][]byte
-	for i, args := range [][]string{
-		{"system/usr/bench", "key", "decode", "--name", "certificate_chain"},
-		{"system/usr/bench", "key", "decode", "--name", "private_key"},
-		{"system/sec/ca", "key", "decode", "--name", "certificate"},
-	} {
-		var err error
-		if parts[i], err = d.omca(ctx, args...); err != nil {
-			return err
-		}
+	trust, err := d.omca(ctx, "system/sec/ca", "key", "decode", "--name", "certificate")
+	if err != nil {
+		return err
 	}
 	d.pool = x509.NewCertPool()
-	if !d.pool.AppendCertsFromPEM(parts[2]) {
+	if !d.pool.AppendCertsFromPEM(trust) {
 		return errors.New("no CA certificate")
 	}
-	var err error
-	d.client, err = tls.X509KeyPair(parts[0], parts[1])
-	return err
+	return nil
+}
+
+// user makes a user and returns its certificate and key.
+func (d *daemon) user(ctx context.Context, name, grant string) (tls.Certificate, error) {
+	path := "system/usr/" + name
+	if _, err := d.omca(ctx, path, "create", "--kw", "grant="+grant); err != nil {
+		return tls.Certificate{}, err
+	}
+	chain, err := d.omca(ctx, path, "key", "decode", "--name", "certificate_chain")
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := d.omca(ctx, path, "key", "decode", "--name", "private_key")
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(chain, key)
 }
 
 // watch keeps a profile of the daemon's next seconds in file.
@@ -146,9 +155,12 @@ func (d *daemon) watch(seconds int, file string) error {
 }
 
 // http returns a client with one keep-alive connection to address.
-func (d *daemon) http() *http.Client {
+func (d *daemon) http() *http.Client { return d.as(d.client) }
+
+// as returns such a client with another certificate.
+func (d *daemon) as(pair tls.Certificate) *http.Client {
 	return &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
-		TLSClientConfig:     &tls.Config{RootCAs: d.pool, Certificates: []tls.Certificate{d.client}, ServerName: "localhost"},
+		TLSClientConfig:     &tls.Config{RootCAs: d.pool, Certificates: []tls.Certificate{pair}, ServerName: "localhost"},
 		MaxIdleConnsPerHost: 1, MaxConnsPerHost: 1,
 	}}
 }

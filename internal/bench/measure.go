@@ -16,25 +16,30 @@ import (
 
 const connections = 32
 
-// issue asks the daemon for one certificate.
-func (d *daemon) issue(c *http.Client, request []byte) error {
-	body, err := json.Marshal(map[string]string{"csr": string(request), "profile": "listener", "validity": "24h"})
+// post asks the daemon for something, and returns its answer to what went well.
+func (d *daemon) post(c *http.Client, path string, body []byte) ([]byte, error) {
+	r, err := c.Post("https://"+d.address+path, "application/json", bytes.NewReader(body))
 	if err != nil {
-		return err
-	}
-	r, err := c.Post("https://"+d.address+"/api/certificate", "application/json", bytes.NewReader(body))
-	if err != nil {
-		return err
+		return nil, err
 	}
 	defer r.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if r.StatusCode != http.StatusCreated {
-		return fmt.Errorf("%s: %s", r.Status, answer)
+	if r.StatusCode != http.StatusOK && r.StatusCode != http.StatusCreated {
+		return nil, fmt.Errorf("%s: %s: %s", path, r.Status, answer)
 	}
-	return nil
+	return answer, nil
+}
+
+// issue asks the daemon for one certificate, and returns its answer.
+func (d *daemon) issue(c *http.Client, request []byte) ([]byte, error) {
+	body, err := json.Marshal(map[string]string{"csr": string(request), "profile": "listener", "validity": "24h"})
+	if err != nil {
+		return nil, err
+	}
+	return d.post(c, "/api/certificate", body)
 }
 
 // load is so many clients, each with one keep-alive connection.
@@ -62,24 +67,32 @@ func (l *load) close() {
 	}
 }
 
-// issue has every request signed.
-func (l *load) issue(ctx context.Context, requests [][]byte) error {
+// each has the clients do a piece of work for every number below n.
+func (l *load) each(ctx context.Context, n int, work func(c *http.Client, i int) error) error {
 	var next atomic.Int64
 	var wait sync.WaitGroup
 	errs := make([]error, len(l.clients))
-	for i, c := range l.clients {
+	for w, c := range l.clients {
 		wait.Go(func() {
-			for ctx.Err() == nil && errs[i] == nil {
-				n := int(next.Add(1)) - 1
-				if n >= len(requests) {
+			for ctx.Err() == nil && errs[w] == nil {
+				i := int(next.Add(1)) - 1
+				if i >= n {
 					return
 				}
-				errs[i] = l.d.issue(c, requests[n])
+				errs[w] = work(c, i)
 			}
 		})
 	}
 	wait.Wait()
 	return errors.Join(append(errs, ctx.Err())...)
+}
+
+// issue has every request signed.
+func (l *load) issue(ctx context.Context, requests [][]byte) error {
+	return l.each(ctx, len(requests), func(c *http.Client, i int) error {
+		_, err := l.d.issue(c, requests[i])
+		return err
+	})
 }
 
 // perCertificate issues the requests and returns what the daemon used for each.
@@ -102,22 +115,29 @@ func (l *load) perCertificate(ctx context.Context, requests [][]byte) (each usag
 	}, took, err
 }
 
+// startBeside starts a daemon, makes the bare pipeline to hold it against, and n
+// requests for both.
+func (b *bench) startBeside(ctx context.Context, name string, n int) (*daemon, *bare, [][]byte, error) {
+	floor, err := newBare()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	requests, err := makeRequests(n)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	d, _, err := b.start(ctx, name)
+	return d, floor, requests, err
+}
+
 // issueParallel is the load of many clients: what a certificate costs the server.
 func (b *bench) issueParallel(ctx context.Context) error {
 	const rounds, each = 5, 1000
-	d, _, err := b.start(ctx, "parallel")
+	d, floor, requests, err := b.startBeside(ctx, "parallel", each)
 	if err != nil {
 		return err
 	}
 	defer d.stop() // the figures are what counts
-	floor, err := newBare()
-	if err != nil {
-		return err
-	}
-	requests, err := makeRequests(each)
-	if err != nil {
-		return err
-	}
 	l, err := d.newLoad(connections)
 	if err != nil {
 		return err
@@ -160,19 +180,11 @@ func (b *bench) issueParallel(ctx context.Context) error {
 // issueAlone is one client: what it waits for.
 func (b *bench) issueAlone(ctx context.Context) error {
 	const n = 400
-	d, _, err := b.start(ctx, "alone")
+	d, floor, requests, err := b.startBeside(ctx, "alone", n)
 	if err != nil {
 		return err
 	}
 	defer d.stop() // the figures are what counts
-	floor, err := newBare()
-	if err != nil {
-		return err
-	}
-	requests, err := makeRequests(n)
-	if err != nil {
-		return err
-	}
 	c := d.http()
 	defer c.CloseIdleConnections()
 	var waits, bares []time.Duration
@@ -183,7 +195,7 @@ func (b *bench) issueAlone(ctx context.Context) error {
 		}
 		bares = append(bares, time.Since(begin))
 		begin = time.Now()
-		if err := d.issue(c, r); err != nil {
+		if _, err := d.issue(c, r); err != nil {
 			return err
 		}
 		waits = append(waits, time.Since(begin))
