@@ -72,6 +72,7 @@ func (s *Server) followKeywords(ctx context.Context) {
 		sources, err := s.sources(ctx)
 		if err == nil {
 			s.feeds.SetSources(ctx, sources)
+			s.expectLists(ctx)
 			err = s.feeds.Reverify(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
@@ -114,6 +115,16 @@ func (s *Server) listValue(ctx context.Context, path string) ([]byte, error) {
 // listsCame takes the lists of others into the snapshot, and ends the
 // connections that they speak against.
 func (s *Server) listsCame(ctx context.Context, lists []*crl.Verified) {
+	s.enforcer.mu.Lock()
+	s.enforcer.external = lists
+	s.enforcer.mu.Unlock()
+	s.expectLists(ctx)
+}
+
+// expectLists brings the snapshot up to what the sources are doing. Nobody
+// knows whom a source speaks for that never gave anything: it may be any CA that
+// is not ours, so that all of them are expected to have a list then.
+func (s *Server) expectLists(ctx context.Context) {
 	waiting := false
 	for _, st := range s.feeds.Status() {
 		waiting = waiting || st.State == feed.Never || st.State == feed.Error
@@ -123,12 +134,8 @@ func (s *Server) listsCame(ctx context.Context, lists []*crl.Verified) {
 		s.config.Log.ErrorContext(ctx, "trusted CAs not read", "error", err)
 	}
 	s.enforcer.mu.Lock()
-	s.enforcer.external = lists
-	s.enforcer.authorities = trusted
-	s.enforcer.covered = nil
+	s.enforcer.authorities, s.enforcer.covered = trusted, nil
 	if waiting {
-		// Nobody knows whom a source speaks for that never gave anything: it may be
-		// any CA that is not ours.
 		s.enforcer.covered = trusted
 	}
 	s.enforcer.rebuild()

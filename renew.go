@@ -12,8 +12,9 @@ import (
 
 // Bounds of the pause between two looks at what is due.
 const (
-	retryRenewal = time.Minute
-	longestPause = 24 * time.Hour // clocks are set, machines sleep
+	retryRenewal  = time.Minute
+	longestPause  = 24 * time.Hour // clocks are set, machines sleep
+	shortestPause = time.Second    // a certificate of a minute is renewed often enough
 )
 
 // renew starts, once, the loops that renew certificates when they are due and
@@ -39,7 +40,7 @@ func (s *Server) renewals(ctx context.Context) {
 			s.config.Log.ErrorContext(ctx, "renewal failed", "error", err, "again_in", retryRenewal)
 			pause = retryRenewal
 		}
-		timer := time.NewTimer(max(pause, time.Millisecond))
+		timer := time.NewTimer(max(pause, shortestPause))
 		select {
 		case <-ctx.Done():
 			timer.Stop()

@@ -145,6 +145,9 @@ func (s *Server) loadRevocations(ctx context.Context) error {
 		if err != nil || len(h.Chain) == 0 || !h.Chain[0].IsCA {
 			continue
 		}
+		if _, _, err := s.authority.Serving(ctx, path); err != nil {
+			continue // a CA whose key is elsewhere: what it took back is on its own list
+		}
 		issuers[fmt.Sprintf("%x", h.Chain[0].SubjectKeyId)] = h.Chain[0]
 	}
 	s.enforcer.mu.Lock()

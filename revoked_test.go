@@ -278,7 +278,21 @@ func TestExternalList(t *testing.T) {
 	}
 	ended := streams(t, carol, r.address)
 
+	// A source that never gave anything: nobody knows whom it speaks for, so
+	// whoever is not ours is refused, or let in with a warning.
+	list := other.list.Swap(nil)
 	local(t, r.Server, "PATCH", "/api/cluster/config?set=cluster.crl%3D"+web.URL+"/list.crl", nil)
+	within(t, 5*time.Second, "the end of the connection of whom a list may name", ended)
+	carol.CloseIdleConnections()
+	if got := asks(carol, r.address); got == http.StatusOK {
+		t.Error("with a list that never came, and the policy hard, got in")
+	}
+	local(t, r.Server, "PATCH", "/api/cluster/config?set=listener.crl_policy%3Dsoft", nil)
+	if got := asks(carol, r.address); got != http.StatusOK {
+		t.Errorf("with a list that never came, and the policy soft: %d", got)
+	}
+	local(t, r.Server, "PATCH", "/api/cluster/config?set=listener.crl_policy%3Dhard", nil)
+	other.list.Store(list)
 	refresh := func() int {
 		t.Helper()
 		status, _ := try(t, r.Server, "POST", "/api/crl/refresh", map[string]string{"source": web.URL + "/list.crl"})
@@ -292,6 +306,7 @@ func TestExternalList(t *testing.T) {
 	if got := asks(carol, r.address); got != http.StatusOK {
 		t.Fatalf("with a current list: %d", got)
 	}
+	ended = streams(t, carol, r.address)
 	other.publish(t, cert)
 	if status := refresh(); status != http.StatusNoContent {
 		t.Fatalf("refresh: %d", status)

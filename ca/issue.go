@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"path"
 	"time"
 
 	"omca/internal/hint"
@@ -209,7 +208,7 @@ func (a *Authority) pointers(ctx context.Context, o order, terms *pki.Terms) err
 	if err != nil || cluster.BaseURL == "" || o.profile.Name == ProfileOCSP || o.issuer.Certificate() == nil {
 		return err
 	}
-	terms.CRL = []string{cluster.BaseURL + "/crl/" + path.Base(o.issuer.path) + ".crl"}
+	terms.CRL = []string{cluster.BaseURL + "/crl/" + ListName(o.issuer.path) + ".crl"}
 	terms.OCSP = []string{cluster.BaseURL + "/ocsp"}
 	return nil
 }

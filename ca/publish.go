@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -19,7 +18,7 @@ import (
 const (
 	listLife = 7 * 24 * time.Hour
 	listAge  = 24 * time.Hour
-	listLook = time.Hour // clocks are set, machines sleep
+	listLook = 6 * time.Hour // clocks are set, machines sleep
 )
 
 // A Publisher keeps the current revocation list of every CA whose key is here,
@@ -99,13 +98,10 @@ func (p *Publisher) Run(ctx context.Context) {
 // Publish builds every list that is missing, has something to add or is getting
 // old, and returns when the next one will be. It goes on past a failure.
 func (p *Publisher) Publish(ctx context.Context) (next time.Time, err error) {
-	if err := p.arrange(ctx); err != nil {
-		return time.Time{}, err
-	}
+	failed := p.arrange(ctx) // one CA that cannot be read does not keep the others from it
 	p.mu.Lock()
 	all := slices.Collect(maps.Values(p.lists))
 	p.mu.Unlock()
-	var failed []error
 	built := false
 	for _, s := range all {
 		fresh, err := p.build(ctx, s)
@@ -125,11 +121,12 @@ func (p *Publisher) Publish(ctx context.Context) (next time.Time, err error) {
 }
 
 // arrange makes a shelf for each CA whose key is here, filled with what is
-// revoked already, and takes those away that are no more.
-func (p *Publisher) arrange(ctx context.Context) error {
+// revoked already, and takes those away that are no more. It goes on past a
+// failure.
+func (p *Publisher) arrange(ctx context.Context) (failed []error) {
 	issuers, err := p.a.signers(ctx)
 	if err != nil {
-		return err
+		failed = append(failed, err)
 	}
 	found := make(map[string]bool)
 	for _, is := range issuers {
@@ -144,7 +141,8 @@ func (p *Publisher) arrange(ctx context.Context) error {
 		}
 		fresh, err := p.newShelf(ctx, at, is)
 		if err != nil {
-			return fmt.Errorf("%s: %w", at, err)
+			failed = append(failed, fmt.Errorf("%s: %w", at, err))
+			continue
 		}
 		p.mu.Lock()
 		p.lists[id] = fresh
@@ -152,8 +150,10 @@ func (p *Publisher) arrange(ctx context.Context) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	maps.DeleteFunc(p.lists, func(id string, _ *shelf) bool { return !found[id] })
-	return nil
+	if len(failed) == 0 { // else one that was not found may only not have been read
+		maps.DeleteFunc(p.lists, func(id string, _ *shelf) bool { return !found[id] })
+	}
+	return failed
 }
 
 // signers lists the CAs whose keys are here. It goes on past a failure.
@@ -244,13 +244,23 @@ func (p *Publisher) build(ctx context.Context, s *shelf) (fresh bool, err error)
 	return true, nil
 }
 
-// Current returns the list of the CA object with that name ("ca" is
-// system/sec/ca), or ErrNotFound.
+// ListName is the name under which the list of the CA object at path is
+// published: "ca" for system/sec/ca, "ns1.ca" for ns1/sec/ca.
+func ListName(path string) string {
+	namespace, rest, _ := strings.Cut(path, "/")
+	_, name, _ := strings.Cut(rest, "/")
+	if namespace == "system" {
+		return name
+	}
+	return namespace + "." + name
+}
+
+// Current returns the list with that name, as ListName gives it, or ErrNotFound.
 func (p *Publisher) Current(name string) (*crl.Published, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.lists {
-		if path.Base(s.path) == name && s.current != nil {
+		if ListName(s.path) == name && s.current != nil {
 			return s.current, nil
 		}
 	}
@@ -260,6 +270,7 @@ func (p *Publisher) Current(name string) (*crl.Published, error) {
 // PublishedList describes a current list.
 type PublishedList struct {
 	Path string // of the CA object
+	Name string // as ListName gives it
 	*crl.Published
 }
 
@@ -270,7 +281,7 @@ func (p *Publisher) All() []PublishedList {
 	var all []PublishedList
 	for _, s := range p.lists {
 		if s.current != nil {
-			all = append(all, PublishedList{s.path, s.current})
+			all = append(all, PublishedList{s.path, ListName(s.path), s.current})
 		}
 	}
 	slices.SortFunc(all, func(a, b PublishedList) int { return strings.Compare(a.Path, b.Path) })

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/hex"
@@ -70,6 +71,10 @@ func (a *Authority) Revoke(ctx context.Context, who usr.Caller, serial pki.Seria
 	if err != nil {
 		return Revocation{}, err
 	}
+	if selfSigned(record.Certificate) {
+		return Revocation{}, hint.With(fmt.Errorf("%w: %s is a root: its own list would be signed with the key that is not to be believed", ErrInvalid, serial),
+			"replace it: \"omca %s certificate renew --rekey\", and take it out wherever it is trusted", record.Owner)
+	}
 	r := Revocation{KeyID: keyIDOf(record.Certificate), By: who.Name}
 	// RFC 5280, 5.3.1: the reason code extension is absent for unspecified, which crl sees to.
 	r.Serial, r.At, r.Reason, r.NotAfter = serial, a.now().UTC().Truncate(time.Second), reason, record.Certificate.NotAfter
@@ -85,6 +90,11 @@ func (a *Authority) Revoke(ctx context.Context, who usr.Caller, serial pki.Seria
 	return r, nil
 }
 
+// selfSigned reports whether the certificate is a root's.
+func selfSigned(cert *x509.Certificate) bool {
+	return cert.IsCA && bytes.Equal(cert.RawIssuer, cert.RawSubject)
+}
+
 // RevokeOwned takes back every living certificate that was issued for owner but
 // the one to keep ("" keeps none), and returns how many that were.
 func (a *Authority) RevokeOwned(ctx context.Context, who usr.Caller, owner string, keep pki.Serial, reason crl.Reason) (int, error) {
@@ -93,7 +103,7 @@ func (a *Authority) RevokeOwned(ctx context.Context, who usr.Caller, owner strin
 		if err != nil {
 			return 0, err
 		}
-		if serial := r.Serial(); serial != keep {
+		if serial := r.Serial(); serial != keep && !selfSigned(r.Certificate) {
 			serials = append(serials, serial)
 		}
 	}

@@ -72,7 +72,7 @@ func (c Config) lists(ctx context.Context, now time.Time) []CRL {
 		h := l.Verified.Header()
 		list := CRL{
 			CA: l.Path, Issuer: l.Verified.Signer().Subject.String(), Entries: l.Verified.Len(), State: "fresh",
-			ThisUpdate: moment(h.ThisUpdate), NextUpdate: moment(h.NextUpdate), URL: "/crl/" + l.Path[strings.LastIndex(l.Path, "/")+1:] + ".crl",
+			ThisUpdate: moment(h.ThisUpdate), NextUpdate: moment(h.NextUpdate), URL: "/crl/" + l.Name + ".crl",
 		}
 		if h.Number != nil {
 			list.Number = h.Number.String()
