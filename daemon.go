@@ -144,7 +144,7 @@ func (s *Server) generation(ctx context.Context) (listener.Generation, error) {
 		return listener.Generation{}, err
 	}
 	trusted, err := s.authority.Trust(ctx)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		// A CA that cannot be read is trusted by nobody; the others go on.
 		s.config.Log.ErrorContext(ctx, "trust incomplete", "error", err)
 	}

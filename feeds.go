@@ -66,7 +66,7 @@ func (s *Server) followKeywords(ctx context.Context) {
 		if path.Kind == object.KindSec {
 			s.feeds.Notify(path.Key())
 		}
-		if err := s.servePublic(ctx); err != nil {
+		if err := s.servePublic(ctx); err != nil && ctx.Err() == nil {
 			s.config.Log.ErrorContext(ctx, "plain HTTP not served", "error", err)
 		}
 		sources, err := s.sources(ctx)
@@ -130,7 +130,7 @@ func (s *Server) expectLists(ctx context.Context) {
 		waiting = waiting || st.State == feed.Never || st.State == feed.Error
 	}
 	trusted, err := s.listSigners(ctx)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		s.config.Log.ErrorContext(ctx, "trusted CAs not read", "error", err)
 	}
 	s.enforcer.mu.Lock()

@@ -19,7 +19,7 @@ func TestFullDisk(t *testing.T) {
 	home.Run(t, "system/usr/alice", "create", "--kw", "grant=root", "--kw", "comment=before")
 	d := home.Start(t)
 	api, request := d.Client(t), signingRequest(t)
-	w := &world{Home: home, comment: "before", serial: served(t, d), records: 3} // the CA's, the listener's, alice's
+	w := &world{Home: home, comment: "before", serial: served(t, d), records: 4} // the CA's, the listener's, the responder's, alice's
 
 	ballast := fill(t, home)
 	w.kept = issueUntilFull(t, api, request)
