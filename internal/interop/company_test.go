@@ -91,14 +91,6 @@ func (c *company) list(t *testing.T, number int64, certs ...*x509.Certificate) [
 	return der
 }
 
-// root is the certificate at the top.
-func (c *company) root() *x509.Certificate {
-	for c.up != nil {
-		c = c.up
-	}
-	return c.cert
-}
-
 // parts are what an operator imports to have omca sign in the name of c.
 func (c *company) parts(t *testing.T) map[string]string {
 	t.Helper()
