@@ -29,10 +29,10 @@ func TestImportUnderLoad(t *testing.T) {
 				continue
 			}
 			orders = append(orders, []string{names[i], names[j], names[3-i-j]})
-			// Of two levels: nothing may go live before the chain is there.
+			// Of three levels, so that a CA without its chain is of no use to who trusts the root.
 			cn := fmt.Sprintf("MyCorp %d", len(orders))
 			above := newCompany(t, cn+" Root", nil)
-			authorities = append(authorities, newCompany(t, cn+" Issuing", above))
+			authorities = append(authorities, newCompany(t, cn+" Issuing", newCompany(t, cn+" Policy", above)))
 			roots.AddCert(above.cert)
 		}
 	}
