@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -60,11 +59,7 @@ func runDaemon(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if c.getenv("GOGC") == "" {
-		// What lives is a few megabytes, what a request leaves behind is a tenth of
-		// one: collecting a little less often costs a few MB and saves 5 % of the processor.
-		debug.SetGCPercent(150)
-	}
+	c.paceCollector(ctx)
 	config := daemonConfig{
 		place:       place{home, c.passphraseFile()},
 		listen:      c.flags.String("listen"),
