@@ -3,6 +3,7 @@ package pki_test
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"strings"
 	"testing"
@@ -176,4 +177,18 @@ func FuzzParseCertificates(f *testing.F) {
 			t.Fatalf("%d certificates became %d", len(certs), len(chain))
 		}
 	})
+}
+
+// EncodeCertificates writes what encoding/pem does, whatever the length.
+func TestEncodeCertificatesAsPEM(t *testing.T) {
+	var want []byte
+	var certs []*x509.Certificate
+	for n := range 200 {
+		cert := &x509.Certificate{Raw: bytes.Repeat([]byte{byte(n)}, n)}
+		certs = append(certs, cert)
+		want = append(want, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...)
+	}
+	if got := pki.EncodeCertificates(certs...); !bytes.Equal(got, want) {
+		t.Errorf("got %d bytes, want %d", len(got), len(want))
+	}
 }
