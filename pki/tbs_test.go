@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/netip"
+	"reflect"
 	"testing"
 	"time"
 )
@@ -139,6 +140,42 @@ func TestPlainLeaf(t *testing.T) {
 		spoil(c)
 		if plainLeaf(c) {
 			t.Errorf("%s is taken for plain", name)
+		}
+	}
+}
+
+// The certificate that Sign returns is what its DER says, though only the draft
+// was parsed.
+func TestSignReturnsWhatItSigned(t *testing.T) {
+	issuers, leaves := fuzzIssuers(t)
+	profile, err := LookupProfile("listener")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, issuer := range issuers {
+		names, err := ParseNames([]string{"a.example.com", "192.0.2.1", "URI:https://a.example.com/", "email:a@example.com"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := NewRequest(leaves[i], Subject{CommonName: "a.example.com"}, names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from := time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)
+		draft, err := issuer.Draft(r, Terms{Profile: profile, Serial: "80000000000000000000000000000003", NotBefore: from, NotAfter: from.AddDate(1, 0, 0)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := issuer.Sign(draft)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := x509.ParseCertificate(got.Raw)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("issuer %d: %v: got %+v, want %+v", i, err, got, want)
+		}
+		if err := got.CheckSignatureFrom(issuer.Certificate()); err != nil {
+			t.Errorf("issuer %d: %v", i, err)
 		}
 	}
 }
