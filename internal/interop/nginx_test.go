@@ -25,8 +25,8 @@ func TestNginx(t *testing.T) {
 	alice, bob := d.User(t, "alice", "guest:ns1"), d.User(t, "bob", "guest:ns1")
 	d.Run(t, "ns1/sec/web", "create", "--kw", "cn=localhost", "--kw", "alt_names=localhost")
 	d.Run(t, "ns1/sec/web", "certificate", "create")
-	list := func() { d.File(t, "ca.crl.pem", get(t, plain+"/crl/ca.pem")) }
-	list()
+	before := get(t, plain+"/crl/ca.pem")
+	d.File(t, "ca.crl.pem", before)
 	n := startNginx(t, d)
 	if got := n.status(t, d, alice); got != http.StatusOK {
 		t.Errorf("alice: status %d, expected %d", got, http.StatusOK)
@@ -36,7 +36,9 @@ func TestNginx(t *testing.T) {
 		t.Errorf("nobody: status %d, expected %d", got, http.StatusBadRequest)
 	}
 	d.Run(t, "system/usr/alice", "certificate", "revoke", "--reason", "keyCompromise")
-	list()
+	// The revocation is in force with the daemon at once, and on the list a moment later.
+	until(t, "there is a list with the revocation", func() bool { return get(t, plain+"/crl/ca.pem") != before })
+	d.File(t, "ca.crl.pem", get(t, plain+"/crl/ca.pem"))
 	n.reload(t, d, alice)
 	if got := n.status(t, d, bob); got != http.StatusOK {
 		t.Errorf("bob: status %d, expected %d", got, http.StatusOK)
