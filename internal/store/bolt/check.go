@@ -71,16 +71,20 @@ func checkChange(f *os.File, tables []*table) error {
 			return err
 		}
 	}
-	if _, err := c.near(c.meta.root, useName); err != nil {
+	if _, err := c.near(c.meta.root, useName, besideToo); err != nil {
 		return err
 	}
-	root, err := c.near(c.meta.root, bucketName)
+	root, err := c.near(c.meta.root, bucketName, besideToo)
 	if err != nil || root == 0 {
 		return err
 	}
 	for _, t := range tables {
 		for n := t.from(""); n != nil; n = n.next[0].Load() {
-			if _, err := c.near(root, []byte(n.key)); err != nil {
+			wide := onWay // bbolt merges pages only where it took something away
+			if n.newest.Load().deleted {
+				wide = besideToo
+			}
+			if _, err := c.near(root, []byte(n.key), wide); err != nil {
 				return err
 			}
 		}
@@ -281,9 +285,17 @@ func (c *checker) tree(id uint64, min, max []byte) (last []byte, err error) {
 	return last, nil
 }
 
-// near checks the pages from id down to a key, and those beside them, which
-// bbolt may merge with them. It returns the page below the key.
-func (c *checker) near(id uint64, key []byte) (below uint64, err error) {
+// A width is which pages near looks at on each level.
+type width int
+
+const (
+	onWay     width = iota // that which leads to the key
+	besideToo              // and those on both sides, which bbolt may merge with it
+)
+
+// near checks the pages from id down to a key. It returns the page below the
+// key.
+func (c *checker) near(id uint64, key []byte, wide width) (below uint64, err error) {
 	for range maxDepth {
 		p, err := c.know(id)
 		if err != nil {
@@ -299,9 +311,11 @@ func (c *checker) near(id uint64, key []byte) (below uint64, err error) {
 		if !found && i > 0 {
 			i--
 		}
-		for _, beside := range p.elements[max(i-1, 0):min(i+2, len(p.elements))] {
-			if _, err := c.know(beside.below); err != nil {
-				return 0, err
+		if wide == besideToo {
+			for _, beside := range p.elements[max(i-1, 0):min(i+2, len(p.elements))] {
+				if _, err := c.know(beside.below); err != nil {
+					return 0, err
+				}
 			}
 		}
 		id = p.elements[i].below
