@@ -5,5 +5,5 @@
 // a rule; a second test gives each rule samples that break it and samples that do not, so that no rule can go blind. The
 // rules read syntax and not types: they are quick, and where that makes them blunt they are blunt on the strict side.
 //
-// A new package is first given its line in the plan (plan_test.go), which is the table of DESIGN.md as code.
+// A new package is first given its line in the plan (plan_test.go), which is the table of docs/architecture.md as code.
 package house
