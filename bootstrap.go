@@ -45,7 +45,7 @@ func (s *Server) makeCluster(ctx context.Context) error {
 			return err
 		}
 	}
-	err := s.create(ctx, object.ClusterPath(), []string{"cluster.name=" + name, "cluster.id=" + newUUID(), "cluster.nodes=" + s.config.NodeName})
+	err := s.create(ctx, object.ClusterPath(), []string{"cluster.name=" + name, "cluster.id=" + object.NewUUID(), "cluster.nodes=" + s.config.NodeName})
 	if errors.Is(err, object.ErrExists) {
 		return s.keepsItsName(ctx)
 	}
@@ -136,12 +136,4 @@ func randomName() (string, error) {
 	}
 	animal, err := pick(animals)
 	return adjective + "-" + animal, err
-}
-
-// newUUID returns a random UUID (RFC 9562, section 5.4).
-func newUUID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails: crypto/rand ends the program instead
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -417,13 +416,5 @@ func (d *door) deleteObject(ctx context.Context, c *call) (response, error) {
 	if err := d.Objects.Delete(ctx, c.path); err != nil {
 		return response{}, err
 	}
-	return reply(http.StatusOK, Orchestration{OrchestrationID: newUUID()})
-}
-
-// newUUID returns a random UUID (RFC 9562, section 5.4).
-func newUUID() string {
-	var b [16]byte
-	rand.Read(b[:]) //nolint:errcheck // crypto/rand never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	return reply(http.StatusOK, Orchestration{OrchestrationID: object.NewUUID()})
 }
