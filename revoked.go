@@ -104,7 +104,7 @@ func (s *Server) checkChain(chain []*x509.Certificate) error {
 func (e *enforcer) standing(issuer *x509.Certificate) (soft, own bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	known := e.issuers[fmt.Sprintf("%x", issuer.SubjectKeyId)]
+	known := e.issuers[ca.KeyID(issuer)]
 	return e.soft, known != nil && known.Equal(issuer)
 }
 
@@ -135,20 +135,13 @@ func (s *Server) published(lists []*crl.Verified) {
 // loadRevocations reads, before the first connection, which CAs are ours and
 // what they took back.
 func (s *Server) loadRevocations(ctx context.Context) error {
-	paths, err := s.objects.Holders(ctx)
-	if err != nil {
-		return err
+	own, err := s.authority.Authorities(ctx)
+	if err != nil && ctx.Err() == nil {
+		s.config.Log.ErrorContext(ctx, "CAs not read", "error", err)
 	}
 	issuers := make(map[string]*x509.Certificate)
-	for _, path := range paths {
-		h, err := s.authority.Held(ctx, path)
-		if err != nil || len(h.Chain) == 0 || !h.Chain[0].IsCA {
-			continue
-		}
-		if _, _, err := s.authority.Serving(ctx, path); err != nil {
-			continue // a CA whose key is elsewhere: what it took back is on its own list
-		}
-		issuers[fmt.Sprintf("%x", h.Chain[0].SubjectKeyId)] = h.Chain[0]
+	for _, cert := range own {
+		issuers[ca.KeyID(cert)] = cert
 	}
 	s.enforcer.mu.Lock()
 	known := s.enforcer.issuers

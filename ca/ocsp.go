@@ -163,7 +163,7 @@ func (o *OCSP) Revoked(r Revocation) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for path, d := range o.desks {
-		if ownKeyID(d.issuer.Certificate()) != r.KeyID {
+		if KeyID(d.issuer.Certificate()) != r.KeyID {
 			continue
 		}
 		d.answers.drop(r.Serial)
@@ -194,7 +194,7 @@ func (o *OCSP) verdicts(ctx context.Context, d *desk, r *crl.OCSPRequest) (map[p
 // is undetermined, which the answer calls unknown. That holds for an imported CA
 // too: what it signed elsewhere is taken back elsewhere.
 func (o *OCSP) verdict(ctx context.Context, is *issuer, serial pki.Serial) (crl.Verdict, error) {
-	keyID := ownKeyID(is.Certificate())
+	keyID := KeyID(is.Certificate())
 	r, err := o.a.store.Revocation(ctx, keyID, serial)
 	if err == nil {
 		return crl.Verdict{Status: crl.Revoked, Reason: r.Reason, RevokedAt: r.At}, nil

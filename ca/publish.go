@@ -131,7 +131,7 @@ func (p *Publisher) arrange(ctx context.Context) (failed []error) {
 	found := make(map[string]bool)
 	for _, is := range issuers {
 		at, cert := is.path, is.Certificate()
-		id := ownKeyID(cert)
+		id := KeyID(cert)
 		found[id] = true
 		p.mu.Lock()
 		have := p.lists[id]
@@ -178,8 +178,19 @@ func (a *Authority) signers(ctx context.Context) ([]*issuer, error) {
 	return all, errors.Join(failed...)
 }
 
+// Authorities returns the certificates of the CAs whose keys are here. Those that
+// cannot be read are reported, beside the others.
+func (a *Authority) Authorities(ctx context.Context) ([]*x509.Certificate, error) {
+	issuers, err := a.signers(ctx)
+	var all []*x509.Certificate
+	for _, is := range issuers {
+		all = append(all, is.Certificate())
+	}
+	return all, err
+}
+
 func (p *Publisher) newShelf(ctx context.Context, at string, is *issuer) (*shelf, error) {
-	id := ownKeyID(is.Certificate())
+	id := KeyID(is.Certificate())
 	last, err := p.a.store.LastList(ctx, id)
 	if err != nil {
 		return nil, err
@@ -220,7 +231,7 @@ func (p *Publisher) build(ctx context.Context, s *shelf) (fresh bool, err error)
 		return false, nil
 	}
 	// The number is durable before the list exists: no two lists share one.
-	state, err := p.a.store.ReserveList(ctx, ownKeyID(s.issuer), now.UTC().Truncate(time.Second))
+	state, err := p.a.store.ReserveList(ctx, KeyID(s.issuer), now.UTC().Truncate(time.Second))
 	if err == nil {
 		err = s.builder.Add(waiting...)
 	}

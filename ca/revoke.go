@@ -54,8 +54,8 @@ type Revocations interface {
 // keyIDOf names the key that signed cert.
 func keyIDOf(cert *x509.Certificate) string { return hex.EncodeToString(cert.AuthorityKeyId) }
 
-// ownKeyID names the key that a CA's certificate holds.
-func ownKeyID(cert *x509.Certificate) string { return hex.EncodeToString(cert.SubjectKeyId) }
+// KeyID names the key that a CA's certificate holds.
+func KeyID(cert *x509.Certificate) string { return hex.EncodeToString(cert.SubjectKeyId) }
 
 // Revoke takes a certificate back. It cannot be undone, and asking again
 // changes nothing: the revocation that is in force is returned.
