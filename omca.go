@@ -274,10 +274,11 @@ func (s *Server) changed(p object.Path) {
 	default:
 		s.authority.Changed(p.String())
 	}
-	s.reload(ctx, p)
+	// What a CA took back is known before the CA is believed.
 	if err := errors.Join(s.loadRevocations(ctx), s.readPolicy(ctx)); err != nil {
 		s.config.Log.ErrorContext(ctx, "revocations not read", "changed", p.String(), "error", err)
 	}
+	s.reload(ctx, p)
 	s.publisher.Reload()
 	s.restapleSoon()
 	select {
