@@ -48,15 +48,51 @@ func withPeer(ctx context.Context, c net.Conn) (context.Context, error) {
 	return context.WithValue(ctx, localKey{}, fmt.Sprintf("uid %d", uid)), nil
 }
 
+// A way is one of the ways to prove a name. It returns errNotTried for a request
+// that does not take it, usr.ErrUnauthenticated (wrapped, with the reason for the
+// log) for one that fails, and any other error when it could not find out.
+type way func(*http.Request) (usr.Caller, error)
+
+var errNotTried = errors.New("not tried")
+
+// ways are tried in this order: the first that succeeds names the caller.
+func (s *Server) ways() []way { return []way{s.bySocket, s.byCertificate} }
+
 // identify names the caller of a request: usr.ErrUnauthenticated when it has
 // not proved to be anybody.
 func (s *Server) identify(r *http.Request) (usr.Caller, error) {
-	ctx := r.Context()
-	if how, ok := ctx.Value(localKey{}).(string); ok {
-		return rootCaller(usr.MethodSocket, how), nil
+	var failed []error
+	for _, try := range s.tries {
+		who, err := try(r)
+		switch {
+		case err == nil:
+			return who, nil
+		case errors.Is(err, usr.ErrUnauthenticated):
+			failed = append(failed, err)
+		case !errors.Is(err, errNotTried):
+			return usr.Caller{}, err
+		}
 	}
-	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+	if len(failed) == 0 {
 		return usr.Caller{}, usr.ErrUnauthenticated
+	}
+	return usr.Caller{}, errors.Join(failed...)
+}
+
+// bySocket takes the machine's root, on the unix socket and in process.
+func (s *Server) bySocket(r *http.Request) (usr.Caller, error) {
+	how, ok := r.Context().Value(localKey{}).(string)
+	if !ok {
+		return usr.Caller{}, errNotTried
+	}
+	return rootCaller(usr.MethodSocket, how), nil
+}
+
+// byCertificate takes the client certificate of the TLS connection.
+func (s *Server) byCertificate(r *http.Request) (usr.Caller, error) {
+	ctx := r.Context()
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return usr.Caller{}, errNotTried
 	}
 	if err := s.check(r.TLS.VerifiedChains); err != nil { // a connection that is being closed
 		return usr.Caller{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
@@ -65,20 +101,30 @@ func (s *Server) identify(r *http.Request) (usr.Caller, error) {
 	if err != nil {
 		return usr.Caller{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
 	}
-	u, err := s.objects.User(ctx, id.User)
-	if errors.Is(err, ca.ErrNotFound) {
-		return usr.Caller{}, fmt.Errorf("%w: user %q does not exist", usr.ErrUnauthenticated, id.User)
-	}
+	u, err := s.user(r, id.User)
 	if err != nil {
 		return usr.Caller{}, err
 	}
 	if !id.IssuedAt.IsZero() && id.IssuedAt.Before(u.Created) {
 		return usr.Caller{}, fmt.Errorf("%w: certificate %s is that of an earlier user %q", usr.ErrUnauthenticated, id.Serial, u.Name)
 	}
-	if err := admit(u, r.RemoteAddr); err != nil {
-		return usr.Caller{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
-	}
 	return usr.Caller{Name: u.Name, Method: usr.MethodX509, Grants: u.Grants, Address: r.RemoteAddr}, nil
+}
+
+// user returns the user of that name, who exists, is not disabled and may call
+// from where r comes from: usr.ErrUnauthenticated otherwise.
+func (s *Server) user(r *http.Request, name string) (object.User, error) {
+	u, err := s.objects.User(r.Context(), name)
+	if errors.Is(err, ca.ErrNotFound) {
+		return object.User{}, fmt.Errorf("%w: user %q does not exist", usr.ErrUnauthenticated, name)
+	}
+	if err != nil {
+		return object.User{}, err
+	}
+	if err := admit(u, r.RemoteAddr); err != nil {
+		return object.User{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
+	}
+	return u, nil
 }
 
 // admit says whether the user may call at all, from that address.

@@ -50,6 +50,7 @@ type Server struct {
 	db        *bolt.Store
 	objects   *object.Store
 	authority *ca.Authority
+	tries     []way // to prove a name
 	handler   http.Handler
 	public    http.Handler // what may be read in the clear
 
@@ -186,6 +187,7 @@ func (s *Server) compose(ctx context.Context) error {
 	if err := errors.Join(s.loadRevocations(ctx), s.readPolicy(ctx)); err != nil {
 		return err
 	}
+	s.tries = s.ways()
 	door := api.Config{
 		Authority: s.authority, Objects: s.objects, Publisher: s.publisher, Identify: s.identify,
 		Log: c.Log, Now: c.Now, Version: c.Version,
