@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/term"
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 )
 
 // printer holds what a command prints until the command has succeeded.
