@@ -24,7 +24,7 @@ func plan() map[string]room {
 		cli  = "github.com/urfave/cli"
 	)
 	doors := room{
-		own:   []string{"ca", "usr", "crl", "pki", "internal/object", "internal/hint"},
+		own:   []string{"ca", "usr", "usr/session", "crl", "pki", "internal/object", "internal/hint"},
 		never: []string{bolt, etcd, cli},
 	}
 	driver := room{own: []string{"internal/store", "internal/store/internal/ring"}, never: []string{"net/http", cli}}
@@ -36,6 +36,8 @@ func plan() map[string]room {
 		"ca":       {own: []string{"pki", "crl", "usr", "internal/hint"}, never: []string{"net/http", "os", "flag", cli, bolt, etcd}},
 		"listener": {never: []string{cli, bolt, etcd}},
 
+		"usr/session": {own: []string{"usr"}, never: []string{"crypto/x509", "net/http", "os", cli, bolt, etcd}},
+
 		"internal/hint":                {never: []string{"os", "net"}},
 		"internal/store":               {never: []string{"net/http", cli}},
 		"internal/store/internal/ring": {own: []string{"internal/store"}, never: []string{"os", "net", cli}},
@@ -44,7 +46,7 @@ func plan() map[string]room {
 		"internal/store/bolt":          driver,
 		"internal/store/etcd":          driver,
 		"internal/object": {
-			own:   []string{"internal/store", "ca", "usr", "crl", "pki", "internal/hint"},
+			own:   []string{"internal/store", "ca", "usr", "usr/session", "crl", "pki", "internal/hint"},
 			never: []string{"net/http", cli, bolt, etcd},
 		},
 		"internal/feed":    {own: []string{"crl", "pki", "internal/hint"}, never: []string{"flag", cli, bolt, etcd}},

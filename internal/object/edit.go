@@ -89,9 +89,21 @@ func (s *Store) Create(ctx context.Context, p Path, c Config) error { return s.M
 // given revision: ErrConflict otherwise.
 func (s *Store) Configure(ctx context.Context, p Path, revision int64, c Config) error {
 	return s.change(ctx, p, revision, func(h *head, _ *store.Tx) error {
+		if disabled(c) && !disabled(h.Config) {
+			h.Era++ // what the user had begun stays over when it is enabled again
+		}
 		h.Config = c
 		return nil
 	})
+}
+
+// disabled reports whether c is that of a user who cannot call.
+func disabled(c Config) bool {
+	if c.Path().Kind != KindUsr {
+		return false
+	}
+	off, err := c.Bool("disabled")
+	return off || err != nil
 }
 
 // Delete removes the object at p and all its keys.
@@ -347,6 +359,7 @@ type User struct {
 	Grants     usr.Grants
 	Disabled   bool
 	AllowedIPs []netip.Prefix // where it may call from; nil is anywhere
+	Era        int            // how often it was disabled: what began in another era is over
 }
 
 // User returns the user of that name (system/usr/NAME), or ErrNotFound.
@@ -364,7 +377,7 @@ func (s *Store) User(ctx context.Context, name string) (User, error) {
 		if err != nil {
 			return User{}, fmt.Errorf("%s: %w", p, err)
 		}
-		u.Created = e.Created
+		u.Created, u.Era = e.Created, e.Era
 		return u, nil
 	})
 }

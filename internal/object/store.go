@@ -72,6 +72,7 @@ type head struct {
 	Updated time.Time `json:"updated"`
 	Config  Config    `json:"config"`
 	Keys    []KeyInfo `json:"keys,omitempty"` // in the order in which they were added
+	Era     int       `json:"era,omitempty"`  // how often a usr was disabled
 }
 
 // entry is a head as read; nil head: there is no such object.
