@@ -119,30 +119,37 @@ func makeRequests(n int) ([][]byte, error) {
 	return all, nil
 }
 
-// syncTime is the median of waiting for the disk to take 4 kB.
-func syncTime(dir string) (time.Duration, error) {
-	f, err := os.Create(filepath.Join(dir, "sync"))
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	if err := f.Truncate(4 << 20); err != nil {
-		return 0, err
-	}
-	if err := f.Sync(); err != nil {
-		return 0, err
-	}
-	page := make([]byte, 4096)
-	times := make([]time.Duration, 200)
-	for i := range times {
-		begin := time.Now()
-		if _, err := f.WriteAt(page, int64(i)*4096); err != nil {
-			return 0, err
-		}
-		if err := unix.Fdatasync(int(f.Fd())); err != nil {
-			return 0, err
-		}
-		times[i] = time.Since(begin)
-	}
-	return median(times), nil
+// syncer writes a page and waits until the disk has it.
+type syncer struct {
+	file *os.File
+	page []byte
+	next int64
 }
+
+const syncerPages = 1024
+
+func newSyncer(dir, name string) (*syncer, error) {
+	f, err := os.Create(filepath.Join(dir, "sync-"+name))
+	if err != nil {
+		return nil, err
+	}
+	s := &syncer{file: f, page: make([]byte, 4096)}
+	// The file has its size and its blocks before anything is measured, as a journal has.
+	if _, err := f.Write(make([]byte, syncerPages*len(s.page))); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return s, f.Sync()
+}
+
+// sync does it once and returns how long that took.
+func (s *syncer) sync() (time.Duration, error) {
+	begin := time.Now()
+	if _, err := s.file.WriteAt(s.page, s.next%syncerPages*int64(len(s.page))); err != nil {
+		return 0, err
+	}
+	s.next++
+	err := unix.Fdatasync(int(s.file.Fd()))
+	return time.Since(begin), err
+}
+
+func (s *syncer) close() error { return s.file.Close() }

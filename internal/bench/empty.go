@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -15,15 +16,16 @@ import (
 	"time"
 )
 
-// emptyServer is a Go server with an empty handler and the TLS of a daemon, in
-// a process of its own.
+// emptyServer is a Go server with the TLS of a daemon, in a process of its own.
+// Its handler is empty, but for /bare: there it does with the request what a
+// daemon cannot do without, the bare pipeline and one sync.
 type emptyServer struct {
 	address string
 	cmd     *exec.Cmd
 }
 
 // emptyConfig is what the process is told, in a file.
-type emptyConfig struct{ Address, Chain, Key, Trust string }
+type emptyConfig struct{ Address, Chain, Key, Trust, Dir string }
 
 // startEmpty runs the empty server with the certificate and the trust of d.
 func (d *daemon) startEmpty(ctx context.Context) (*emptyServer, error) {
@@ -31,7 +33,7 @@ func (d *daemon) startEmpty(ctx context.Context) (*emptyServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := emptyConfig{Address: probe.Addr().String()}
+	c := emptyConfig{Address: probe.Addr().String(), Dir: d.b.dir}
 	if err := probe.Close(); err != nil {
 		return nil, err
 	}
@@ -96,10 +98,44 @@ func serveEmpty(file string) error {
 	if !pool.AppendCertsFromPEM([]byte(c.Trust)) {
 		return errors.New("no CA certificate")
 	}
+	handler := http.NewServeMux()
+	handler.HandleFunc("/", func(http.ResponseWriter, *http.Request) {})
+	if err := handleBare(handler, c.Dir); err != nil {
+		return err
+	}
 	server := &http.Server{
 		Addr:      c.Address,
-		Handler:   http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
+		Handler:   handler,
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: pool},
 	}
 	return server.ListenAndServeTLS("", "")
+}
+
+// handleBare adds /bare: PEM in, PEM out, one page synced between.
+func handleBare(mux *http.ServeMux, dir string) error {
+	floor, err := newBare()
+	if err != nil {
+		return err
+	}
+	disk, err := newSyncer(dir, "bare")
+	if err != nil {
+		return err
+	}
+	mux.HandleFunc("/bare", func(w http.ResponseWriter, r *http.Request) {
+		request, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		cert, err := floor.issue(request)
+		if err == nil {
+			_, err = disk.sync()
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_, _ = w.Write(cert) // who asked measures, and would see
+	})
+	return nil
 }

@@ -177,7 +177,9 @@ func (b *bench) issueParallel(ctx context.Context) error {
 	return nil
 }
 
-// issueAlone is one client: what it waits for.
+// issueAlone is one client: what it waits for. Beside each request stands what
+// it cannot do without, in this process (the bare pipeline, one sync) and behind
+// a server that does only that.
 func (b *bench) issueAlone(ctx context.Context) error {
 	const n = 400
 	d, floor, requests, err := b.startBeside(ctx, "alone", n)
@@ -185,28 +187,67 @@ func (b *bench) issueAlone(ctx context.Context) error {
 		return err
 	}
 	defer d.stop() // the figures are what counts
-	c := d.http()
-	defer c.CloseIdleConnections()
-	var waits, bares []time.Duration
-	for _, r := range requests {
-		begin := time.Now()
-		if _, err := floor.issue(r); err != nil {
-			return err
-		}
-		bares = append(bares, time.Since(begin))
-		begin = time.Now()
-		if _, err := d.issue(c, r); err != nil {
-			return err
-		}
-		waits = append(waits, time.Since(begin))
-	}
-	sync, err := syncTime(b.dir)
+	least, err := d.startEmpty(ctx)
 	if err != nil {
 		return err
 	}
-	wait, least := median(waits), median(bares)+sync
-	b.report.add("one connection: p50 / (one fsync + bare pipeline)", "at most 1.5", fmt.Sprintf("%d requests one after another, each beside a bare one", n),
-		"%.2f (%d us / (%d + %d us))", float64(wait)/float64(least), wait.Microseconds(), sync.Microseconds(), median(bares).Microseconds())
+	defer least.stop()
+	disk, err := newSyncer(b.dir, "alone")
+	if err != nil {
+		return err
+	}
+	defer disk.close()
+	c := d.http()
+	defer c.CloseIdleConnections()
+	var waits, bares, syncs, served []time.Duration
+	for _, r := range requests {
+		bare, err := timed(func() error { _, err := floor.issue(r); return err })
+		if err != nil {
+			return err
+		}
+		sync, err := disk.sync()
+		if err != nil {
+			return err
+		}
+		wait, err := timed(func() error { _, err := d.issue(c, r); return err })
+		if err != nil {
+			return err
+		}
+		behind, err := timed(func() error { return post(c, "https://"+least.address+"/bare", r) })
+		if err != nil {
+			return err
+		}
+		bares, syncs, waits, served = append(bares, bare), append(syncs, sync), append(waits, wait), append(served, behind)
+	}
+	how := fmt.Sprintf("%d requests one after another, each beside the others", n)
+	wait, behind := median(waits), median(served)
+	sum := median(bares) + median(syncs)
+	b.report.add("one connection: p50 / (one fsync + bare pipeline)", "at most 1.5", how,
+		"%.2f (%d us / (%d + %d us))", float64(wait)/float64(sum), wait.Microseconds(), median(syncs).Microseconds(), median(bares).Microseconds())
+	b.report.add("one connection: the same pipeline and fsync behind a bare Go handler", "", how,
+		"%.2f (%d us); omca is %.2f of that", float64(behind)/float64(sum), behind.Microseconds(), float64(wait)/float64(behind))
+	return nil
+}
+
+func timed(do func() error) (time.Duration, error) {
+	begin := time.Now()
+	err := do()
+	return time.Since(begin), err
+}
+
+// post sends a body, and wants it taken.
+func post(c *http.Client, url string, body []byte) error {
+	r, err := c.Post(url, "application/octet-stream", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return err
+	}
+	if r.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, r.Status)
+	}
 	return nil
 }
 
