@@ -36,6 +36,9 @@ func plan() map[string]room {
 		"ca":       {own: []string{"pki", "crl", "usr", "internal/hint"}, never: []string{"net/http", "os", "flag", cli, bolt, etcd}},
 		"listener": {never: []string{cli, bolt, etcd}},
 
+		"usr/clustercockpit": {never: []string{"net/http", "os", cli, bolt, etcd}},
+
+		"usr/token":   {own: []string{"usr"}, never: []string{"crypto/x509", "net/http", "os", cli, bolt, etcd}},
 		"usr/session": {own: []string{"usr"}, never: []string{"crypto/x509", "net/http", "os", cli, bolt, etcd}},
 
 		"internal/hint":                {never: []string{"os", "net"}},
@@ -50,10 +53,13 @@ func plan() map[string]room {
 			never: []string{"net/http", cli, bolt, etcd},
 		},
 		"internal/feed":    {own: []string{"crl", "pki", "internal/hint"}, never: []string{"flag", cli, bolt, etcd}},
+		"internal/openid":  {own: []string{"usr", "internal/hint"}, never: []string{"os", "flag", cli, bolt, etcd}},
 		"internal/api":     doors,
 		"internal/console": doors,
 		"internal/client":  {own: []string{"internal/hint"}, never: []string{cli, bolt, etcd}},
 		"cmd/omca":         {own: []string{"", "internal/client", "internal/hint"}, never: []string{bolt, etcd}, outer: true},
+
+		"internal/openid/openidtest": {probe: true},
 
 		"internal/house":       {},
 		"internal/interop":     {own: []string{"*"}, probe: true},
