@@ -12,8 +12,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"golang.org/x/term"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/term"
 )
 
 // printer holds what a command prints until the command has succeeded.
