@@ -29,8 +29,11 @@ type Caller struct {
 	Name      string // of the user, as proved by Method
 	Method    Method
 	Grants    Grants
-	Address   string // where the call comes from, for the audit trail
-	RequestID string // of this call, for the audit trail
+	Roles     []string // for services that read them: the keyword roles of the user, or those of the token
+	TokenID   string   // of the token, when Method is MethodToken
+	Profile   string   // of the token; "" is what the cluster issues for itself. Any other is for other services, and meets [Named] alone here
+	Address   string   // where the call comes from, for the audit trail
+	RequestID string   // of this call, for the audit trail
 }
 
 // Authenticated tells whether c proved a name by a method that is known.
@@ -44,6 +47,12 @@ func (c Caller) May(need Need) error {
 	}
 	if !c.Authenticated() {
 		return ErrUnauthenticated
+	}
+	switch {
+	case need.kind == needNamed:
+		return nil
+	case c.Profile != "":
+		return fmt.Errorf("%w: a token of profile %.32q is for other services", ErrDenied, c.Profile)
 	}
 	switch need.kind {
 	case needAuthenticated:

@@ -24,17 +24,18 @@ func plan() map[string]room {
 		cli  = "github.com/urfave/cli"
 	)
 	doors := room{
-		own:   []string{"ca", "usr", "usr/session", "crl", "pki", "internal/object", "internal/hint"},
+		own:   []string{"ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/object", "internal/hint"},
 		never: []string{bolt, etcd, cli},
 	}
 	driver := room{own: []string{"internal/store", "internal/store/internal/ring"}, never: []string{"net/http", cli}}
 	return map[string]room{
-		"":         {own: []string{"*"}, never: []string{"flag", cli}, outer: true},
-		"pki":      {never: []string{"os", "net/http", "log", cli, bolt, etcd}},
-		"crl":      {own: []string{"pki"}, never: []string{"os", "log", cli, bolt, etcd}},
-		"usr":      {never: []string{"crypto/x509", "net/http", "os", cli, bolt, etcd}},
-		"ca":       {own: []string{"pki", "crl", "usr", "internal/hint"}, never: []string{"net/http", "os", "flag", cli, bolt, etcd}},
-		"listener": {never: []string{cli, bolt, etcd}},
+		"":            {own: []string{"*"}, never: []string{"flag", cli}, outer: true},
+		"pki":         {never: []string{"os", "net/http", "log", cli, bolt, etcd}},
+		"pki/flocker": {own: []string{"pki"}, never: []string{"net/http", "log", cli, bolt, etcd}},
+		"crl":         {own: []string{"pki"}, never: []string{"os", "log", cli, bolt, etcd}},
+		"usr":         {never: []string{"crypto/x509", "net/http", "os", cli, bolt, etcd}},
+		"ca":          {own: []string{"pki", "pki/flocker", "crl", "usr", "internal/hint"}, never: []string{"net/http", "os", "flag", cli, bolt, etcd}},
+		"listener":    {never: []string{cli, bolt, etcd}},
 
 		"usr/clustercockpit": {never: []string{"net/http", "os", cli, bolt, etcd}},
 
@@ -49,15 +50,16 @@ func plan() map[string]room {
 		"internal/store/bolt":          driver,
 		"internal/store/etcd":          driver,
 		"internal/object": {
-			own:   []string{"internal/store", "ca", "usr", "usr/session", "crl", "pki", "internal/hint"},
+			own:   []string{"internal/store", "ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/hint"},
 			never: []string{"net/http", cli, bolt, etcd},
 		},
 		"internal/feed":    {own: []string{"crl", "pki", "internal/hint"}, never: []string{"flag", cli, bolt, etcd}},
 		"internal/openid":  {own: []string{"usr", "internal/hint"}, never: []string{"os", "flag", cli, bolt, etcd}},
+		"internal/offline": {own: []string{"pki", "pki/flocker"}, never: []string{"net", "net/http", "log", cli, bolt, etcd}},
 		"internal/api":     doors,
 		"internal/console": doors,
 		"internal/client":  {own: []string{"internal/hint"}, never: []string{cli, bolt, etcd}},
-		"cmd/omca":         {own: []string{"", "internal/client", "internal/hint"}, never: []string{bolt, etcd}, outer: true},
+		"cmd/omca":         {own: []string{"", "internal/client", "internal/hint", "internal/offline", "pki/flocker"}, never: []string{bolt, etcd}, outer: true},
 
 		"internal/openid/openidtest": {probe: true},
 

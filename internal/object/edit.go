@@ -112,6 +112,9 @@ func (s *Store) Delete(ctx context.Context, p Path) error {
 	if err != nil {
 		return err
 	}
+	if err := s.endTokens(ctx, p, "deletion of the user"); err != nil {
+		return err
+	}
 	key := prefixObject + p.Key()
 	err = s.commit(ctx, store.Tx{
 		Expect:         []store.Expect{{Key: key, Rev: e.rev}},
@@ -357,7 +360,9 @@ type User struct {
 	Name       string
 	Created    time.Time
 	Grants     usr.Grants
+	Roles      []string // in its tokens, for services that read them
 	Disabled   bool
+	Revision   int64          // of the object
 	AllowedIPs []netip.Prefix // where it may call from; nil is anywhere
 	Era        int            // how often it was disabled: what began in another era is over
 }
@@ -377,7 +382,7 @@ func (s *Store) User(ctx context.Context, name string) (User, error) {
 		if err != nil {
 			return User{}, fmt.Errorf("%s: %w", p, err)
 		}
-		u.Created, u.Era = e.Created, e.Era
+		u.Created, u.Era, u.Revision = e.Created, e.Era, e.rev
 		return u, nil
 	})
 }

@@ -254,7 +254,7 @@ func once[T any](s *Store, kept **T, parse func() (T, error)) (T, error) {
 // parseUser reads from the keywords of a usr who may call and what they may do.
 func parseUser(name string, c Config) (User, error) {
 	r := reader{c: c}
-	u := User{Name: name, Disabled: r.flag("disabled")}
+	u := User{Name: name, Roles: r.words("roles"), Disabled: r.flag("disabled")}
 	grants, err := usr.ParseGrants(r.text("grant"))
 	u.Grants = grants
 	u.AllowedIPs = read(&r, c.Networks, "allowed_ips")

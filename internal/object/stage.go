@@ -56,6 +56,11 @@ func (s *Store) remake(ctx context.Context, st staged, fill func(*head, *store.T
 		return err
 	}
 	if err == nil {
+		if old.rev == st.revision { // else the commit fails
+			if err := s.endTokens(ctx, st.path, "deletion of the former user"); err != nil {
+				return err
+			}
+		}
 		for _, k := range old.Keys {
 			if key := valueKey(st.path, k.Name); !h.has(k.Name) && !slices.Contains(tx.Deletes, key) {
 				tx.Deletes = append(tx.Deletes, key)

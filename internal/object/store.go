@@ -15,6 +15,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/store"
+	"omca/usr/token"
 )
 
 // Where things are in the store. A path never contains more than two slashes,
@@ -57,6 +58,9 @@ type Store struct {
 	revoked     *follower // of the revocations
 	tellRevoked []func(ca.Revocation)
 
+	tokenWatch    *follower     // of the revocations of tokens
+	tokensRevoked revokedTokens // ids
+
 	mu    sync.Mutex
 	epoch uint64          // counts changes, so that a read that raced with one is not kept
 	heads map[Path]*entry // what was read since it last changed
@@ -80,8 +84,9 @@ type entry struct {
 	*head
 	rev int64
 
-	user    *User       // of a usr, parsed when first asked for
-	cluster *ca.Cluster // of the cluster, likewise
+	user    *User           // of a usr, parsed when first asked for
+	cluster *ca.Cluster     // of the cluster, likewise
+	tokens  *token.Settings // of the cluster, likewise
 }
 
 // KeyInfo describes one key of an object.
@@ -111,7 +116,9 @@ func OpenStore(ctx context.Context, c StoreConfig) (*Store, error) {
 	s := &Store{db: c.Store, keys: keys, now: c.Now, log: c.Log, heads: make(map[Path]*entry)}
 	s.watch = newFollower(c.Store, prefixObject, rev, s.changed, s.lost)
 	s.revoked = newFollower(c.Store, prefixRevoked, rev, s.revocationsChanged, s.revocationsLost)
-	return s, nil
+	s.tokenWatch = newFollower(c.Store, prefixTokenRevoked, rev, s.tokenRevocationsChanged, s.loadTokenRevocations)
+	s.tokensRevoked.ids = make(map[string]struct{})
+	return s, s.loadTokenRevocations(ctx)
 }
 
 // openKeyring reads the wrapped data keys. Two processes that open an empty
@@ -149,13 +156,16 @@ func (s *Store) OnChange(tell func(Path)) { s.tell = append(s.tell, tell) }
 func (s *Store) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ended := make(chan error, 2)
-	for _, f := range []*follower{s.watch, s.revoked} {
+	followers := []*follower{s.watch, s.revoked, s.tokenWatch}
+	ended := make(chan error, len(followers))
+	for _, f := range followers {
 		go func() { ended <- f.run(ctx) }()
 	}
 	err := <-ended
-	cancel() // one without the other is half blind
-	<-ended
+	cancel() // one without the others is half blind
+	for range followers[1:] {
+		<-ended
+	}
 	return err
 }
 

@@ -105,6 +105,8 @@ func clusterRows() []Keyword {
 			Doc: "How many attempts may come at once."},
 		{Name: "listener.session_max_age", Kinds: kinds, Type: TypeDuration, Default: "8h", Example: "8h",
 			Doc: "How long a session of the web console lasts."},
+		{Name: "token.issuer", Kinds: kinds, Type: TypeIssuer, Example: "https://vip.clu.mycorp:1215",
+			Doc: "What tokens say who issued them: the URL at which other services find the public keys. https://NODE:PORT of the first start unless set."},
 		{Name: "token.max_age", Kinds: kinds, Type: TypeDuration, Example: "24h",
 			Doc: "How long a token may live at most. No limit unless set."},
 	}

@@ -1,0 +1,388 @@
+package object
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"sync"
+	"time"
+
+	"omca/ca"
+	"omca/internal/store"
+	"omca/usr"
+	"omca/usr/token"
+)
+
+// Records of tokens lie in the order of their expiry, like those of certificates:
+// what is to be forgotten is at the front. Revocations lie apart, so that every
+// node can follow them.
+const (
+	prefixToken        = "token/"         // token/<expiry>/<id> → record
+	prefixTokenID      = "token-id/"      // token-id/<id> → expiry
+	prefixTokenOf      = "token-of/"      // token-of/<subject>//<expiry>/<id> → nothing
+	prefixTokenRevoked = "token-revoked/" // token-revoked/<id> → revocation
+)
+
+// neverExpires orders the tokens that do not expire behind all others.
+const neverExpires = "ffffffffff"
+
+// keysKey is the key of system/sec/jwt that holds the signing keys of tokens.
+const keysKey = "keys"
+
+// storedToken is what is kept of a token beside its place.
+type storedToken struct {
+	Subject  string     `json:"s"`
+	Profile  string     `json:"p,omitempty"`
+	Use      token.Use  `json:"u"`
+	Grant    string     `json:"g,omitempty"`
+	Roles    []string   `json:"r,omitempty"`
+	Audience []string   `json:"a,omitempty"`
+	IssuedAt int64      `json:"t"` // seconds since 1970, like the next
+	Expires  int64      `json:"e,omitempty"`
+	By       string     `json:"b"`
+	Method   usr.Method `json:"m"`
+}
+
+// tokenRevocation is what is kept of the revocation of a token.
+type tokenRevocation struct {
+	At      int64  `json:"t"` // seconds since 1970
+	Expires string `json:"e"` // of the token, as in its key
+	By      string `json:"b"`
+}
+
+// revokedTokens are the ids of those that were taken back.
+type revokedTokens struct {
+	mu  sync.RWMutex
+	ids map[string]struct{}
+}
+
+func (r *revokedTokens) has(id string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	_, ok := r.ids[id]
+	return ok
+}
+
+func (r *revokedTokens) set(id string, revoked bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if revoked {
+		r.ids[id] = struct{}{}
+	} else {
+		delete(r.ids, id)
+	}
+}
+
+func tokenExpiry(t time.Time) string {
+	if t.IsZero() {
+		return neverExpires
+	}
+	return expiryKey(t)
+}
+
+func tokenOfKey(subject, expiry, id string) string {
+	return prefixTokenOf + subject + "//" + expiry + "/" + id
+}
+
+// LoadKeys implements [token.Store].
+func (s *Store) LoadKeys(ctx context.Context) ([]byte, int64, error) {
+	e, err := s.entry(ctx, JWTPath())
+	if errors.Is(err, ca.ErrNotFound) {
+		return nil, 0, nil
+	}
+	if err != nil || !e.has(keysKey) {
+		return nil, revisionOf(e), err
+	}
+	text, err := s.value(ctx, JWTPath(), keysKey)
+	return text, e.rev, err
+}
+
+func revisionOf(e *entry) int64 {
+	if e == nil {
+		return 0
+	}
+	return e.rev
+}
+
+// SaveKeys implements [token.Store].
+func (s *Store) SaveKeys(ctx context.Context, revision int64, text []byte) error {
+	p := JWTPath()
+	fill := func(h *head, tx *store.Tx) error { return s.putKey(p, h, tx, KeyInfo{Name: keysKey, Made: true}, text) }
+	if revision == 0 {
+		return s.remake(ctx, staged{p, 0, NewConfig(p), s.now().UTC()}, fill)
+	}
+	return s.change(ctx, p, revision, fill)
+}
+
+// Conflict implements [token.Store].
+func (s *Store) Conflict(err error) bool { return errors.Is(err, ca.ErrConflict) }
+
+// RecordToken implements [token.Store]. A user who has gone since it was decided
+// that there may be a token gets none: nothing would be left to revoke it by.
+func (s *Store) RecordToken(ctx context.Context, r token.Record) error {
+	if err := errors.Join(token.CheckID(r.ID), usr.ValidName(r.Subject)); err != nil {
+		return err
+	}
+	kept := storedToken{
+		Subject: r.Subject, Profile: r.Profile, Use: r.Use, Grant: r.Grant, Roles: r.Roles, Audience: r.Audience,
+		IssuedAt: r.IssuedAt.Unix(), By: r.By, Method: r.Method,
+	}
+	if !r.ExpiresAt.IsZero() {
+		kept.Expires = r.ExpiresAt.Unix()
+	}
+	value, err := json.Marshal(kept)
+	if err != nil {
+		return err
+	}
+	expiry := tokenExpiry(r.ExpiresAt)
+	tx := store.Tx{
+		Expect: []store.Expect{{Key: prefixTokenID + r.ID}},
+		Puts: []store.Put{
+			{Key: prefixToken + expiry + "/" + r.ID, Value: value},
+			{Key: prefixTokenID + r.ID, Value: []byte(expiry)},
+			{Key: tokenOfKey(r.Subject, expiry, r.ID)},
+		},
+	}
+	subject, err := UserPath(r.Subject)
+	if err != nil {
+		return err
+	}
+	switch e, err := s.entry(ctx, subject); {
+	case err == nil:
+		tx.Expect = append(tx.Expect, store.Expect{Key: prefixObject + subject.Key(), Rev: e.rev})
+	case !errors.Is(err, ca.ErrNotFound):
+		return err
+	}
+	if _, err := s.db.Commit(ctx, tx); err != nil {
+		s.forget(subject)
+		return fromStore(err)
+	}
+	return nil
+}
+
+// Token implements [token.Store].
+func (s *Store) Token(ctx context.Context, id string) (token.Record, error) {
+	e, err := s.db.Get(ctx, prefixTokenID+id)
+	if errors.Is(err, store.ErrNotFound) {
+		return token.Record{}, fmt.Errorf("%w: no token with id %s is known here", ca.ErrNotFound, id)
+	}
+	if err != nil {
+		return token.Record{}, err
+	}
+	return s.tokenAt(ctx, string(e.Value)+"/"+id)
+}
+
+// tokenAt reads the record at "<expiry>/<id>".
+func (s *Store) tokenAt(ctx context.Context, at string) (token.Record, error) {
+	e, err := s.db.Get(ctx, prefixToken+at)
+	if err != nil {
+		return token.Record{}, fmt.Errorf("the index names a token that cannot be read: %w", fromStore(err))
+	}
+	return s.readToken(ctx, at, e.Value)
+}
+
+// readToken makes a record of what is kept at "<expiry>/<id>", and of its
+// revocation.
+func (s *Store) readToken(ctx context.Context, at string, value []byte) (token.Record, error) {
+	var kept storedToken
+	if err := json.Unmarshal(value, &kept); err != nil {
+		return token.Record{}, fmt.Errorf("store key %q: %w", prefixToken+at, err)
+	}
+	_, id, ok := strings.Cut(at, "/")
+	if !ok {
+		return token.Record{}, fmt.Errorf("store key %q: no token", prefixToken+at)
+	}
+	r := token.Record{
+		ID: id, Subject: kept.Subject, Profile: kept.Profile, Use: kept.Use, Grant: kept.Grant, Roles: kept.Roles, Audience: kept.Audience,
+		IssuedAt: time.Unix(kept.IssuedAt, 0).UTC(), By: kept.By, Method: kept.Method,
+	}
+	if kept.Expires != 0 {
+		r.ExpiresAt = time.Unix(kept.Expires, 0).UTC()
+	}
+	if !s.tokensRevoked.has(id) {
+		return r, nil
+	}
+	e, err := s.db.Get(ctx, prefixTokenRevoked+id)
+	if errors.Is(err, store.ErrNotFound) {
+		return r, nil // swept meanwhile
+	}
+	if err != nil {
+		return token.Record{}, err
+	}
+	var revoked tokenRevocation
+	if err := json.Unmarshal(e.Value, &revoked); err != nil {
+		return token.Record{}, fmt.Errorf("store key %q: %w", e.Key, err)
+	}
+	r.RevokedAt, r.RevokedBy = time.Unix(revoked.At, 0).UTC(), revoked.By
+	return r, nil
+}
+
+// Tokens implements [token.Store]. The cursor of a record is "<expiry>/<id>".
+func (s *Store) Tokens(ctx context.Context, q token.Query) iter.Seq2[token.Listed, error] {
+	return func(yield func(token.Listed, error) bool) {
+		r := store.Range{Prefix: prefixToken}
+		if q.Subject != "" {
+			r.Prefix = prefixTokenOf + q.Subject + "//"
+		}
+		if q.After != "" {
+			r.After = r.Prefix + q.After
+		}
+		for {
+			page, err := s.db.Scan(ctx, r)
+			if err != nil {
+				yield(token.Listed{}, err)
+				return
+			}
+			for _, e := range page.Entries {
+				r.After = e.Key
+				l := token.Listed{Cursor: strings.TrimPrefix(e.Key, r.Prefix)}
+				if q.Subject == "" {
+					l.Record, err = s.readToken(ctx, l.Cursor, e.Value)
+				} else if l.Record, err = s.tokenAt(ctx, l.Cursor); errors.Is(err, ca.ErrNotFound) {
+					continue // swept meanwhile
+				}
+				if !yield(l, err) || err != nil {
+					return
+				}
+			}
+			if !page.More {
+				return
+			}
+		}
+	}
+}
+
+// RevokeTokens implements [token.Store].
+func (s *Store) RevokeTokens(ctx context.Context, records []token.Record, by string, at time.Time) error {
+	for len(records) > 0 {
+		batch := records[:min(len(records), store.MaxOps)]
+		records = records[len(batch):]
+		var tx store.Tx
+		for _, r := range batch {
+			if s.tokensRevoked.has(r.ID) {
+				continue
+			}
+			value, err := json.Marshal(tokenRevocation{At: at.Unix(), Expires: tokenExpiry(r.ExpiresAt), By: by})
+			if err != nil {
+				return err
+			}
+			tx.Puts = append(tx.Puts, store.Put{Key: prefixTokenRevoked + r.ID, Value: value})
+		}
+		if len(tx.Puts) == 0 {
+			continue
+		}
+		rev, err := s.db.Commit(ctx, tx)
+		if err != nil {
+			return fromStore(err)
+		}
+		if err := s.tokenWatch.wait(ctx, rev); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RevokeTokensOf takes back every token of a subject that is not expired: what a
+// deleted user leaves behind must not be of use to the next one of that name.
+func (s *Store) RevokeTokensOf(ctx context.Context, subject, by string) (int, error) {
+	var living []token.Record
+	for l, err := range s.Tokens(ctx, token.Query{Subject: subject}) {
+		if err != nil {
+			return 0, err
+		}
+		if l.RevokedAt.IsZero() && (l.ExpiresAt.IsZero() || s.now().Before(l.ExpiresAt)) {
+			living = append(living, l.Record)
+		}
+	}
+	return len(living), s.RevokeTokens(ctx, living, by, s.now())
+}
+
+// endTokens takes back the tokens of the user at p, who is about to go.
+func (s *Store) endTokens(ctx context.Context, p Path, why string) error {
+	if p.Namespace != nsSystem || p.Kind != KindUsr {
+		return nil
+	}
+	if _, err := s.RevokeTokensOf(ctx, p.Name, why); err != nil {
+		return fmt.Errorf("%s: its tokens: %w", p, err)
+	}
+	return nil
+}
+
+// Revoked implements [token.Store].
+func (s *Store) Revoked(id string) bool { return s.tokensRevoked.has(id) }
+
+// SweepTokens implements [token.Store].
+func (s *Store) SweepTokens(ctx context.Context, before time.Time, limit int) (int, error) {
+	const perToken = 4 // operations
+	swept := 0
+	for swept < limit {
+		page, err := s.db.Scan(ctx, store.Range{Prefix: prefixToken, Limit: min(limit-swept, store.MaxOps/perToken)})
+		if err != nil {
+			return swept, err
+		}
+		var tx store.Tx
+		n := 0
+		for _, e := range page.Entries {
+			expiry, id, ok := strings.Cut(strings.TrimPrefix(e.Key, prefixToken), "/")
+			if expiry >= expiryKey(before) {
+				break
+			}
+			var kept storedToken
+			if err := json.Unmarshal(e.Value, &kept); err != nil || !ok {
+				return swept, fmt.Errorf("store key %q: no token: %w", e.Key, err)
+			}
+			tx.Deletes = append(tx.Deletes, e.Key, prefixTokenID+id, tokenOfKey(kept.Subject, expiry, id), prefixTokenRevoked+id)
+			n++
+		}
+		if n == 0 {
+			return swept, nil
+		}
+		if _, err := s.db.Commit(ctx, tx); err != nil {
+			return swept, fromStore(err)
+		}
+		swept += n
+	}
+	return swept, nil
+}
+
+// loadTokenRevocations reads what was taken back. What changes meanwhile the
+// watch shows.
+func (s *Store) loadTokenRevocations(ctx context.Context) error {
+	for r := (store.Range{Prefix: prefixTokenRevoked}); ; {
+		page, err := s.db.Scan(ctx, r)
+		if err != nil {
+			return err
+		}
+		for _, e := range page.Entries {
+			s.tokensRevoked.set(strings.TrimPrefix(e.Key, prefixTokenRevoked), true)
+			r.After = e.Key
+		}
+		if !page.More {
+			return nil
+		}
+	}
+}
+
+// tokenRevocationsChanged takes the revocations of a change over.
+func (s *Store) tokenRevocationsChanged(change store.Change) error {
+	for _, e := range change.Events {
+		s.tokensRevoked.set(strings.TrimPrefix(e.Key, prefixTokenRevoked), !e.Deleted)
+	}
+	return nil
+}
+
+// TokenSettings reads what the cluster's keywords say about tokens.
+func (s *Store) TokenSettings(ctx context.Context) (token.Settings, error) {
+	e, err := s.entry(ctx, ClusterPath())
+	if err != nil {
+		return token.Settings{}, err
+	}
+	return once(s, &e.tokens, func() (token.Settings, error) {
+		r := reader{c: e.Config}
+		settings := token.Settings{Issuer: r.text("token.issuer"), MaxAge: r.duration("token.max_age"), Audience: "omca:" + r.text("cluster.id")}
+		return settings, r.err
+	})
+}

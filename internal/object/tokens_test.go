@@ -1,0 +1,266 @@
+package object_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"omca/ca"
+	"omca/internal/object"
+	"omca/internal/store"
+	"omca/internal/store/mem"
+	"omca/usr"
+	"omca/usr/token"
+)
+
+// epoch is the time of the stores of the tests.
+func epoch() time.Time { return time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC) }
+
+func tokenStore(t *testing.T) (*object.Store, store.Store) {
+	t.Helper()
+	db := mem.New()
+	return newStore(t, db, fileMaster(t)), db
+}
+
+// keep records a token of a subject that expires then; zero is never.
+func keep(t *testing.T, s *object.Store, id, subject string, expires time.Time) token.Record {
+	t.Helper()
+	r := token.Record{
+		ID: id, Subject: subject, Use: token.Access, Grant: "admin:ns1", Roles: []string{"api"}, Audience: []string{"omca:x"},
+		IssuedAt: epoch(), ExpiresAt: expires, By: "root", Method: usr.MethodSocket,
+	}
+	if err := s.RecordToken(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func ids(t *testing.T, s *object.Store, q token.Query) string {
+	t.Helper()
+	var all []string
+	for l, err := range s.Tokens(t.Context(), q) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, l.ID)
+	}
+	return strings.Join(all, " ")
+}
+
+func TestTokenRecords(t *testing.T) {
+	s, _ := tokenStore(t)
+	ctx := t.Context()
+	never := keep(t, s, "never", "bob", time.Time{})
+	late := keep(t, s, "late", "alice", epoch().Add(2*time.Hour))
+	soon := keep(t, s, "soon", "alice", epoch().Add(time.Hour))
+	keep(t, s, "alike", "alice2", epoch().Add(time.Hour)) // whose name begins the same
+	cursor := fmt.Sprintf("%010x/soon", soon.ExpiresAt.Unix())
+	for want, q := range map[string]token.Query{
+		"alike soon late never": {},
+		"soon late":             {Subject: "alice"},
+		"never":                 {Subject: "bob"},
+		"":                      {Subject: "nobody"},
+		"late never":            {After: cursor},
+		"late":                  {Subject: "alice", After: cursor},
+	} {
+		if got := ids(t, s, q); got != want {
+			t.Errorf("%+v: %q, want %q", q, got, want)
+		}
+	}
+	for _, want := range []token.Record{never, late} {
+		got, err := s.Token(ctx, want.ID)
+		if err != nil || fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
+			t.Errorf("%s: %+v, %v, want %+v", want.ID, got, err, want)
+		}
+	}
+	if _, err := s.Token(ctx, "other"); !errors.Is(err, ca.ErrNotFound) {
+		t.Errorf("unknown id: %v, want ErrNotFound", err)
+	}
+	if err := s.RecordToken(ctx, late); !errors.Is(err, ca.ErrConflict) {
+		t.Errorf("the same id again: %v, want ErrConflict", err)
+	}
+	for _, bad := range []token.Record{{ID: "a/b", Subject: "alice"}, {ID: "", Subject: "alice"}, {ID: "x", Subject: "../x"}} {
+		if err := s.RecordToken(ctx, bad); !errors.Is(err, usr.ErrInvalid) {
+			t.Errorf("%+v: %v, want ErrInvalid", bad, err)
+		}
+	}
+}
+
+func TestTokenRevocation(t *testing.T) {
+	s, _ := tokenStore(t)
+	ctx := t.Context()
+	var all []token.Record
+	for i := range 250 { // more than one transaction takes
+		all = append(all, keep(t, s, fmt.Sprintf("id%03d", i), "alice", epoch().Add(time.Hour)))
+	}
+	if s.Revoked("id000") {
+		t.Error("revoked before it was")
+	}
+	if err := s.RevokeTokens(ctx, all, "bob", epoch().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range all {
+		if !s.Revoked(r.ID) {
+			t.Fatalf("%s is not known as revoked when the commit returned", r.ID)
+		}
+	}
+	got, err := s.Token(ctx, "id249")
+	if err != nil || got.RevokedBy != "bob" || !got.RevokedAt.Equal(epoch().Add(time.Minute)) {
+		t.Errorf("record says %s by %q, %v", got.RevokedAt, got.RevokedBy, err)
+	}
+	if err := s.RevokeTokens(ctx, all[:1], "eve", epoch().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Token(ctx, "id000"); err != nil || got.RevokedBy != "bob" {
+		t.Errorf("revoked again: by %q, %v: the first one stays", got.RevokedBy, err)
+	}
+}
+
+// Other nodes of the cluster know what was revoked: one that follows as soon as the change is there, one that starts from the start.
+func TestTokenRevocationElsewhere(t *testing.T) {
+	db, m := mem.New(), fileMaster(t)
+	here := newStore(t, db, m)
+	there := newStore(t, db, m)
+	r := keep(t, here, "one", "alice", epoch().Add(time.Hour))
+	if err := here.RevokeTokens(t.Context(), []token.Record{r}, "bob", epoch()); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); !there.Revoked("one"); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the other node does not know")
+		}
+	}
+	if !newStore(t, db, m).Revoked("one") {
+		t.Error("a node that starts does not know")
+	}
+	if _, err := here.SweepTokens(t.Context(), epoch().Add(2*time.Hour), 10); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); there.Revoked("one"); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the other node remembers what was swept")
+		}
+	}
+}
+
+func TestTokensOfTheDeleted(t *testing.T) {
+	for name, end := range map[string]func(context.Context, *object.Store, object.Path) error{
+		"delete": func(ctx context.Context, s *object.Store, p object.Path) error { return s.Delete(ctx, p) },
+		"force": func(ctx context.Context, s *object.Store, p object.Path) error {
+			o, err := s.Get(ctx, p)
+			if err != nil {
+				return err
+			}
+			return s.Make(ctx, p, o.Revision, object.NewConfig(p))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := tokenStore(t)
+			ctx := t.Context()
+			p, err := object.UserPath("alice")
+			if err == nil {
+				err = s.Create(ctx, p, object.NewConfig(p))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			keep(t, s, "hers", "alice", epoch().Add(time.Hour))
+			keep(t, s, "his", "bob", epoch().Add(time.Hour))
+			if err := s.Create(ctx, p, object.NewConfig(p)); !errors.Is(err, object.ErrExists) {
+				t.Fatalf("created twice: %v", err)
+			}
+			if s.Revoked("hers") {
+				t.Error("revoked by a creation that failed")
+			}
+			if err := end(ctx, s, p); err != nil {
+				t.Fatal(err)
+			}
+			if !s.Revoked("hers") || s.Revoked("his") {
+				t.Errorf("revoked: hers %v, his %v", s.Revoked("hers"), s.Revoked("his"))
+			}
+		})
+	}
+}
+
+func TestSweepTokens(t *testing.T) {
+	s, db := tokenStore(t)
+	ctx := t.Context()
+	before := count(t, db)
+	var old []token.Record
+	for i := range 60 {
+		old = append(old, keep(t, s, fmt.Sprintf("old%02d", i), "alice", epoch().Add(time.Duration(i)*time.Second)))
+	}
+	keep(t, s, "new", "alice", epoch().Add(time.Hour))
+	keep(t, s, "never", "alice", time.Time{})
+	if err := s.RevokeTokens(ctx, old, "bob", epoch()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.SweepTokens(ctx, epoch().Add(time.Minute), 10); n != 10 || err != nil {
+		t.Errorf("swept %d, %v, want the 10 asked for", n, err)
+	}
+	if n, err := s.SweepTokens(ctx, epoch().Add(time.Minute), 1000); n != 50 || err != nil {
+		t.Errorf("swept %d, %v, want the 50 left", n, err)
+	}
+	if n, err := s.SweepTokens(ctx, epoch().Add(time.Minute), 1000); n != 0 || err != nil {
+		t.Errorf("swept %d, %v, want nothing", n, err)
+	}
+	if got := ids(t, s, token.Query{}); got != "new never" {
+		t.Errorf("left: %s", got)
+	}
+	if got := count(t, db); got != before+2*3 {
+		t.Errorf("%d keys more in the store than before, want 6: what is swept leaves nothing", got-before)
+	}
+}
+
+// count is the number of keys in the store.
+func count(t *testing.T, db store.Store) int {
+	t.Helper()
+	page, err := db.Scan(t.Context(), store.Range{})
+	if err != nil || page.More {
+		t.Fatalf("%v, more %v", err, page.More)
+	}
+	return len(page.Entries)
+}
+
+func TestTokenKeys(t *testing.T) {
+	s, db := tokenStore(t)
+	ctx := t.Context()
+	if text, rev, err := s.LoadKeys(ctx); text != nil || rev != 0 || err != nil {
+		t.Fatalf("of an empty store: %q, %d, %v", text, rev, err)
+	}
+	if err := s.SaveKeys(ctx, 0, []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SaveKeys(ctx, 0, []byte("late")); !s.Conflict(err) {
+		t.Errorf("made twice: %v, want a conflict", err)
+	}
+	text, rev, err := s.LoadKeys(ctx)
+	if string(text) != "first" || err != nil {
+		t.Fatalf("%q, %v", text, err)
+	}
+	if err := s.SaveKeys(ctx, rev, []byte("second")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SaveKeys(ctx, rev, []byte("late")); !s.Conflict(err) {
+		t.Errorf("saved over another: %v, want a conflict", err)
+	}
+	e, err := db.Get(ctx, "key/system/sec/jwt/keys")
+	if err != nil || strings.Contains(string(e.Value), "second") {
+		t.Errorf("the keys are in the store in clear, %v", err)
+	}
+}
+
+func TestTokenSettings(t *testing.T) {
+	s, _ := tokenStore(t)
+	ctx := t.Context()
+	create(t, s, "cluster", "cluster.id=0b5d8a1e-3f0c-4f7e-9a55-7d1c2f3e4b6a", "token.issuer=https://vip.clu:1215", "token.max_age=2h")
+	want := token.Settings{Issuer: "https://vip.clu:1215", Audience: "omca:0b5d8a1e-3f0c-4f7e-9a55-7d1c2f3e4b6a", MaxAge: 2 * time.Hour}
+	for range 2 { // read, and kept
+		if got, err := s.TokenSettings(ctx); got != want || err != nil {
+			t.Errorf("%+v, %v, want %+v", got, err, want)
+		}
+	}
+}

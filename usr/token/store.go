@@ -1,0 +1,73 @@
+package token
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"omca/usr"
+)
+
+// A Record is what is kept of a token that was issued. The token itself is not kept.
+type Record struct {
+	ID        string // jti; of a token without one, what [IDOf] makes of it
+	Subject   string
+	Profile   string // "" is the profile of this package
+	Use       Use
+	Grant     string   // as text
+	Roles     []string // of the subject
+	Audience  []string
+	IssuedAt  time.Time
+	ExpiresAt time.Time  // zero: never
+	By        string     // who asked
+	Method    usr.Method // how they had proved their name
+
+	RevokedAt time.Time // zero: it was not
+	RevokedBy string
+}
+
+// Query selects records.
+type Query struct {
+	Subject string // "" is everybody
+	After   string // only those behind this cursor
+}
+
+// Listed is a record in a list.
+type Listed struct {
+	Record
+	Cursor string // for Query.After
+}
+
+// Store remembers the keys and the tokens of a cluster. Every method may be called at the same time as any other.
+//
+// What is absent, and what has changed meanwhile, is an error of the store's own, which passes through.
+type Store interface {
+	// LoadKeys returns the stored form of the keys, nil when there are none yet, and the revision for SaveKeys.
+	LoadKeys(ctx context.Context) (text []byte, revision int64, err error)
+
+	// SaveKeys replaces the keys, sealed and durable when it returns, unless they have another revision by now: that is an error, and
+	// conflict reports true of it.
+	SaveKeys(ctx context.Context, revision int64, text []byte) error
+	Conflict(err error) bool
+
+	// RecordToken makes a record durable. It fails when there is one with that id, and when the subject's object has gone meanwhile.
+	RecordToken(ctx context.Context, r Record) error
+
+	// Token returns the record with that id.
+	Token(ctx context.Context, id string) (Record, error)
+
+	// Tokens yields the records that q selects, soonest expiry first, those that never expire last.
+	Tokens(ctx context.Context, q Query) iter.Seq2[Listed, error]
+
+	// RevokeTokens takes tokens back, durably, and returns once Revoked says so here. On every other node it does so as soon as the change
+	// arrives. Asking again changes nothing.
+	RevokeTokens(ctx context.Context, records []Record, by string, at time.Time) error
+
+	// Revoked reports whether the token with that id was taken back. It is asked on every call and waits for nothing. It may forget
+	// what has expired.
+	Revoked(id string) bool
+
+	// SweepTokens removes records and revocations of what expired before the given time, at most limit of them, and returns how many
+	// it removed.
+	SweepTokens(ctx context.Context, before time.Time, limit int) (int, error)
+}
