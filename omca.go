@@ -24,6 +24,7 @@ import (
 	"omca/internal/store"
 	"omca/internal/store/bolt"
 	"omca/listener"
+	"omca/usr/session"
 )
 
 // ErrLocked means that another process has the home open: a daemon, which
@@ -58,6 +59,7 @@ type Server struct {
 	publisher *ca.Publisher
 	ocsp      *ca.OCSP
 	feeds     *feed.Feeds
+	sessions  *session.Service // of browsers
 	touched   chan object.Path // objects that the feeds may have to do with
 
 	listener atomic.Pointer[listener.Listener] // nil until Run
@@ -174,6 +176,9 @@ func (s *Server) compose(ctx context.Context) error {
 	if err := s.newFeeds(); err != nil {
 		return err
 	}
+	if err := s.newSessions(); err != nil {
+		return err
+	}
 	s.objects.OnChange(s.changed)
 	s.objects.OnRevoke(s.revoked)
 	s.work.Go(func() {
@@ -194,6 +199,7 @@ func (s *Server) compose(ctx context.Context) error {
 		Status: s.status, Stop: s.requestStop, Ready: s.ready, Full: full, Down: down,
 		OCSP: s.ocsp.Answer, External: s.externalLists, Refresh: s.feeds.Refresh,
 		Collectors: s.measures(),
+		Sessions:   s.sessions, Login: s.login,
 	}
 	if s.handler, err = api.New(door); err != nil {
 		return err

@@ -23,6 +23,7 @@ func (s *Server) renew() {
 	s.renewing.Do(func() {
 		s.work.Go(func() { s.renewals(s.background) })
 		s.work.Go(func() { s.publisher.Run(s.background) })
+		s.work.Go(func() { s.sweepSessions(s.background) })
 	})
 }
 

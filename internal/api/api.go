@@ -14,6 +14,7 @@ import (
 	"omca/ca"
 	"omca/internal/object"
 	"omca/usr"
+	"omca/usr/session"
 )
 
 // Config says what the door leads to. Every field is required, unless it says otherwise.
@@ -54,6 +55,12 @@ type Config struct {
 	// caller. Nil: there are none.
 	External func(context.Context) []ExternalList
 	Refresh  func(ctx context.Context, source string) error
+
+	// Sessions are those of browsers, and Login proves a name for a new one: by
+	// name and password, or, for the name "", by the client certificate of the
+	// connection. Its errors are those of Identify. Nil: there are no sessions.
+	Sessions *session.Service
+	Login    func(r *http.Request, name string, password []byte) (session.Login, error)
 
 	// Collectors are more metrics to serve. May be nil.
 	Collectors []prometheus.Collector

@@ -91,6 +91,9 @@ func (c *call) readBody(w http.ResponseWriter, b body) error {
 	if len(c.body) == 0 && b.optional {
 		return nil
 	}
+	if b.orForm && checkMedia(r.Header.Get("Content-Type"), mediaForm) == nil {
+		return nil
+	}
 	return checkMedia(r.Header.Get("Content-Type"), b.media)
 }
 

@@ -161,6 +161,9 @@ func (d *door) requestFor(ctx context.Context, c *call) ([]byte, error) {
 		has = has || k.Name == ca.KeyPrivate
 	}
 	if !has {
+		if err := changing(c.request); err != nil {
+			return nil, err
+		}
 		if err := d.mayChange(ctx, c.who, c.path); err != nil {
 			return nil, err
 		}

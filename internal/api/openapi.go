@@ -100,6 +100,9 @@ func (r route) operation(s schemas) (operation, error) {
 		if err != nil {
 			return operation{}, err
 		}
+		if r.body.orForm {
+			c[mediaForm] = content{Schema: c[r.body.media].Schema}
+		}
 		op.RequestBody = &requestBody{Required: !r.body.optional, Content: c}
 	}
 	for _, status := range []int{r.answer.status, r.answer.another} {

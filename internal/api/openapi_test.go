@@ -68,6 +68,11 @@ func TestEveryRoute(t *testing.T) {
 		{"signingRequest", request{method: "POST", target: web + "/certificate/signing-request"}},
 		{"pkcs12", request{method: "POST", target: web + "/certificate/pkcs12", body: `{"password":"x"}`}},
 		{"deleteObject", request{method: "POST", target: web + "/action/delete"}},
+		{"login", request{method: "POST", target: "/api/auth/login", body: `{"name":"guest","password":"correct horse"}`}},
+		{"logout", request{method: "POST", target: "/api/auth/logout"}},
+		{"listSessions", request{target: "/api/session?user=guest"}},
+		{"revokeSession", request{method: "POST", target: "/api/session/" + w.aSession("guest1") + "/revoke"}},
+		{"revokeSessions", request{method: "POST", target: "/api/session/revoke?user=guest"}},
 		{"daemonStatus", request{target: "/api/daemon/status"}},
 		{"stopDaemon", request{method: "POST", target: "/api/daemon/action/stop"}},
 		{"getProfile", request{target: "/debug/pprof/goroutine"}},
@@ -112,7 +117,7 @@ func TestDocumentNames(t *testing.T) {
 			}
 		}
 	}
-	if len(open) != 11 {
+	if len(open) != 13 {
 		t.Errorf("open to everyone: %q", open)
 	}
 }

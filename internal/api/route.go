@@ -47,6 +47,7 @@ type body struct {
 	schema   reflect.Type // of JSON
 	limit    int64        // bytes
 	optional bool
+	orForm   bool // or the fields of a page's form
 }
 
 // answer is what comes back when all went well.
@@ -77,6 +78,7 @@ const (
 	mediaPEM  = "application/x-pem-file"
 	mediaP12  = "application/x-pkcs12"
 	mediaAny  = "application/octet-stream"
+	mediaForm = "application/x-www-form-urlencoded"
 
 	mediaCRL         = "application/pkix-crl"     // RFC 2585, 4.2
 	mediaOCSPRequest = "application/ocsp-request" // RFC 6960, A.1
@@ -192,6 +194,9 @@ func (d *door) walk(ctx context.Context, r route, c *call, w http.ResponseWriter
 			return response{}, err
 		}
 		c.who.RequestID = c.id
+		if err := sameOrigin(c.request); err != nil {
+			return response{}, err
+		}
 	}
 	if err := c.address(r); err != nil {
 		return response{}, err

@@ -28,6 +28,7 @@ import (
 	"omca/internal/store/mem"
 	"omca/pki"
 	"omca/usr"
+	"omca/usr/session"
 )
 
 // callerHeader is how the tests say who calls: the name of a user, or "root"
@@ -53,6 +54,8 @@ type world struct {
 	ocsp      func(request []byte) (answer []byte, next time.Time, err error)
 	refresh   error    // that fetching gives
 	refreshed []string // sources
+
+	sessions *session.Service
 }
 
 // lockedBuffer is a log that may be written to from everywhere.
@@ -154,6 +157,7 @@ func emptyWorld(t testing.TB) *world {
 			t.Errorf("the watch ended with %v", err)
 		}
 	})
+	w.sessions = newSessions(t, w.objects, clock)
 	w.handler = must(New(w.config(authority, log, clock)))(t)
 	w.door = &door{Config: w.config(authority, log, clock)}
 	loaded := must(openapi3.NewLoader().LoadFromData(w.raw(http.MethodGet, "/api/openapi").body))(t)
@@ -179,6 +183,8 @@ func (w *world) config(authority *ca.Authority, log *slog.Logger, clock func() t
 			w.refreshed = append(w.refreshed, source)
 			return w.refresh
 		},
+
+		Sessions: w.sessions, Login: w.login,
 	}
 }
 

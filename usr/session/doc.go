@@ -6,8 +6,8 @@
 //
 // A session ends at the first of these: its user logs out; it is older than [Config.MaxAge] says at that moment; nobody used
 // it for [Idle]; the user got another password, was disabled, or is not the one that logged in (deleted, and made again);
-// somebody who may revoked it. The package knows the first three and keeps what the others need to be seen ([Login]);
-// holding that against the user is up to whoever looks the session up.
+// somebody who may revoked it. Each of them is looked at whenever the session is used; what the last user and the last proof
+// were is kept with it ([Login]) and held against what they are now by [Config.Holds].
 //
 // The package stores nothing, reads no clock and knows no HTTP: it is given a [Store] and a clock.
 package session

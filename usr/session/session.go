@@ -71,6 +71,10 @@ type Config struct {
 	Store  Store
 	Now    func() time.Time
 	MaxAge func(context.Context) (time.Duration, error) // how long a session lasts at most, asked each time
+
+	// Holds is asked, each time, whether the user and the proof of a login are still what they were: nil, or why not, wrapping
+	// [usr.ErrUnauthenticated]. Any other error is a failure to find out.
+	Holds func(context.Context, Login) error
 }
 
 // Service begins, finds and ends sessions. It is safe for concurrent use.
@@ -78,8 +82,8 @@ type Service struct{ Config }
 
 // New checks a configuration.
 func New(c Config) (*Service, error) {
-	if c.Store == nil || c.Now == nil || c.MaxAge == nil {
-		return nil, errors.New("session: Config needs Store, Now and MaxAge")
+	if c.Store == nil || c.Now == nil || c.MaxAge == nil || c.Holds == nil {
+		return nil, errors.New("session: Config needs Store, Now, MaxAge and Holds")
 	}
 	return &Service{c}, nil
 }
@@ -121,7 +125,8 @@ func idOf(secret string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Find returns the session of a secret, unless it is over by its age: [ErrNone] then, and for what is no secret at all.
+// Find returns the session of a secret that goes on. What is over gives [ErrNone] or what Holds said, and what is no secret at
+// all gives ErrNone: each is a [usr.ErrUnauthenticated].
 func (s *Service) Find(ctx context.Context, secret string) (Session, error) {
 	if raw, err := base64.RawURLEncoding.Strict().DecodeString(secret); err != nil || len(raw) != secretSize {
 		return Session{}, fmt.Errorf("%w: that is not the form of one", ErrNone)
@@ -129,7 +134,7 @@ func (s *Service) Find(ctx context.Context, secret string) (Session, error) {
 	return s.Get(ctx, idOf(secret))
 }
 
-// Get returns the session with that ID, unless it is over by its age: [ErrNone] then.
+// Get returns the session with that ID, as Find does.
 func (s *Service) Get(ctx context.Context, id string) (Session, error) {
 	if raw, err := hex.DecodeString(id); err != nil || len(raw) != sha256.Size || hex.EncodeToString(raw) != id {
 		return Session{}, fmt.Errorf("%w: that is not the form of an id", ErrNone)
@@ -138,14 +143,25 @@ func (s *Service) Get(ctx context.Context, id string) (Session, error) {
 	if err != nil {
 		return Session{}, err
 	}
-	end, err := s.Ends(ctx, found)
-	if err != nil {
+	if err := s.living(ctx, found); err != nil {
 		return Session{}, err
 	}
-	if s.over(found, end) {
-		return Session{}, fmt.Errorf("%w: that of %q was over at %s", ErrNone, found.User, end.Format(time.RFC3339))
-	}
 	return found, nil
+}
+
+// living returns nil for a session that goes on, and else why not.
+func (s *Service) living(ctx context.Context, of Session) error {
+	end, err := s.Ends(ctx, of)
+	if err != nil {
+		return err
+	}
+	if now := s.Now(); !now.Before(end) || of.Began.After(now.Add(skew)) { // begun in the future: a clock was set back
+		return fmt.Errorf("%w: that of %q was over at %s", ErrNone, of.User, end.Format(time.RFC3339))
+	}
+	if err := s.Holds(ctx, of.Login); err != nil {
+		return fmt.Errorf("session of %q: %w", of.User, err)
+	}
+	return nil
 }
 
 // Ends is when a session is over, unless it is used before.
@@ -159,12 +175,6 @@ func (s *Service) Ends(ctx context.Context, of Session) (time.Time, error) {
 		end = idle
 	}
 	return end, nil
-}
-
-// over tells whether a session that ends then has ended. One that begins in the future is none: a clock was set back.
-func (s *Service) over(of Session, end time.Time) bool {
-	now := s.Now()
-	return !now.Before(end) || of.Began.After(now.Add(skew))
 }
 
 // Touch notes that a session is used now, at most once in [TouchEvery].
@@ -202,32 +212,29 @@ func (s *Service) List(ctx context.Context, user string) ([]Session, error) {
 	}
 	living := []Session{}
 	for _, one := range all {
-		end, err := s.Ends(ctx, one)
-		if err != nil {
-			return nil, err
-		}
-		if !s.over(one, end) {
+		switch err := s.living(ctx, one); {
+		case err == nil:
 			living = append(living, one)
+		case !errors.Is(err, usr.ErrUnauthenticated):
+			return nil, err
 		}
 	}
 	slices.SortFunc(living, func(a, b Session) int { return b.Used.Compare(a.Used) })
 	return living, nil
 }
 
-// Sweep forgets the sessions that are over by their age, and those of which gone says that they are over for another reason.
-// It returns how many. Nothing depends on it but room: Find looks at the age itself.
-func (s *Service) Sweep(ctx context.Context, gone func(Session) bool) (int, error) {
+// Sweep forgets the sessions that are over and returns how many. Nothing depends on it but room: Find looks itself.
+func (s *Service) Sweep(ctx context.Context) (int, error) {
 	n := 0
 	for one, err := range s.Store.Sessions(ctx, "") {
-		if err != nil {
-			return n, err
+		if err == nil {
+			err = s.living(ctx, one)
 		}
-		end, err := s.Ends(ctx, one)
-		if err != nil {
-			return n, err
-		}
-		if !s.over(one, end) && !gone(one) {
+		switch {
+		case err == nil:
 			continue
+		case !errors.Is(err, usr.ErrUnauthenticated):
+			return n, err
 		}
 		if err := s.Store.EndSessions(ctx, one); err != nil {
 			return n, err

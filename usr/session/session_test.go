@@ -73,15 +73,17 @@ type world struct {
 	memory *memory
 	now    time.Time
 	most   time.Duration
-	unread error // of MaxAge
+	unread error            // of MaxAge
+	lost   map[string]error // by user: what Holds says
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, memory: &memory{kept: map[string]session.Session{}}, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), most: 8 * time.Hour}
+	w := &world{t: t, memory: &memory{kept: map[string]session.Session{}}, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), most: 8 * time.Hour, lost: map[string]error{}}
 	var err error
 	w.Service, err = session.New(session.Config{
 		Store: w.memory, Now: func() time.Time { return w.now }, MaxAge: func(context.Context) (time.Duration, error) { return w.most, w.unread },
+		Holds: func(_ context.Context, l session.Login) error { return w.lost[l.User] },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -253,9 +255,34 @@ func TestListAndSweep(t *testing.T) {
 	if all, err := w.List(t.Context(), ""); err != nil || len(all) != 2 {
 		t.Errorf("%+v, %v", all, err)
 	}
-	n, err := w.Sweep(t.Context(), func(s session.Session) bool { return s.User == "bob" })
+	w.lost["bob"] = usr.ErrUnauthenticated
+	if all, err := w.List(t.Context(), ""); err != nil || len(all) != 1 || all[0].User != "alice" {
+		t.Errorf("without bob: %+v, %v", all, err)
+	}
+	n, err := w.Sweep(t.Context())
 	if n != 2 || err != nil || len(w.memory.kept) != 1 {
 		t.Errorf("%d swept, %v, %d left", n, err, len(w.memory.kept))
+	}
+}
+
+// A session is worth what its login is worth now.
+func TestHolds(t *testing.T) {
+	w := newWorld(t)
+	secret, s := w.begin("alice")
+	w.lost["alice"] = fmt.Errorf("%w: another password", usr.ErrUnauthenticated)
+	if _, err := w.Find(t.Context(), secret); !errors.Is(err, usr.ErrUnauthenticated) {
+		t.Errorf("%v, want ErrUnauthenticated", err)
+	}
+	if _, err := w.Get(t.Context(), s.ID); !errors.Is(err, usr.ErrUnauthenticated) {
+		t.Errorf("by id: %v, want ErrUnauthenticated", err)
+	}
+	fault := errors.New("no disk")
+	w.lost["alice"] = fault
+	if _, err := w.Find(t.Context(), secret); !errors.Is(err, fault) || errors.Is(err, usr.ErrUnauthenticated) {
+		t.Errorf("%v, want the fault", err)
+	}
+	if _, err := w.Sweep(t.Context()); !errors.Is(err, fault) || len(w.memory.kept) != 1 {
+		t.Errorf("swept on a fault: %v, %d left", err, len(w.memory.kept))
 	}
 }
 
@@ -284,7 +311,7 @@ func TestStoreFails(t *testing.T) {
 	_, _, began := w.Begin(t.Context(), s.Login)
 	_, found := w.Find(t.Context(), secret)
 	_, listed := w.List(t.Context(), "alice")
-	_, swept := w.Sweep(t.Context(), func(session.Session) bool { return true })
+	_, swept := w.Sweep(t.Context())
 	_, ended := w.EndAll(t.Context(), "alice")
 	w.now = w.now.Add(time.Hour)
 	for what, err := range map[string]error{"begin": began, "find": found, "list": listed, "sweep": swept, "end all": ended, "touch": w.Touch(t.Context(), s)} {
