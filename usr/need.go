@@ -2,7 +2,7 @@ package usr
 
 import "fmt"
 
-// Need is what a route asks of its caller. It is made by [Anyone], [Authenticated], [In], [Cluster] or [Root]; needs can be compared
+// Need is what a route asks of its caller. It is made by [Anyone], [Named], [Authenticated], [In], [Cluster] or [Root]; needs can be compared
 // with ==. The zero value asks for what nobody has, so a route that forgets to say is closed.
 type Need struct {
 	kind      needKind
@@ -15,6 +15,7 @@ type needKind uint8
 const (
 	needImpossible needKind = iota
 	needAnyone
+	needNamed
 	needAuthenticated
 	needRole
 )
@@ -22,7 +23,11 @@ const (
 // Anyone is met by every caller, also by one who has not proved a name: the need of what is public.
 func Anyone() Need { return Need{kind: needAnyone} }
 
-// Authenticated is met by every caller who proved a name, whatever they hold.
+// Named is met by every caller who proved a name, by a token for other services too: the need of what only tells callers who they are.
+func Named() Need { return Need{kind: needNamed} }
+
+// Authenticated is met by every caller who proved a name, whatever they hold, but not by a token for other services: see
+// [Caller.Profile].
 func Authenticated() Need { return Need{kind: needAuthenticated} }
 
 // In is met by callers who hold role in namespace. Nobody meets it when role is not a namespace role or namespace not a name.
@@ -49,7 +54,7 @@ func (n Need) String() string {
 	switch {
 	case n.kind == needAnyone:
 		return "nothing"
-	case n.kind == needAuthenticated:
+	case n.kind == needNamed, n.kind == needAuthenticated:
 		return "a proven name"
 	case n.kind == needRole && n.namespace != "":
 		return fmt.Sprintf("%s on namespace %q", n.role, n.namespace)

@@ -109,8 +109,8 @@ func CanChangeUser(c Caller, o Object, theirs Grants) error {
 //
 // docs/authorization.md, Who may change: "a caller cannot give, to itself neither, what it does not hold".
 func CanGrant(c Caller, want Grants) error {
-	if !c.Authenticated() {
-		return ErrUnauthenticated
+	if err := c.May(Authenticated()); err != nil {
+		return err
 	}
 	if err := c.Grants.Covers(want); err != nil {
 		return fmt.Errorf("giving grants: %w; %.64q holds %s", err, c.Name, c.held())
@@ -156,8 +156,8 @@ func CanSignNames(c Caller, names []string, permitted func(name string) error) e
 	if c.May(Root()) == nil {
 		return nil
 	}
-	if !c.Authenticated() {
-		return ErrUnauthenticated
+	if err := c.May(Authenticated()); err != nil {
+		return err
 	}
 	if len(names) == 0 || permitted == nil {
 		return fmt.Errorf("signing: %w: %.64q may only have certificates signed for the names of keyword \"names\"", ErrDenied, c.Name)

@@ -24,7 +24,7 @@ const (
 	TypePath     Type = "path"       // the path of a sec
 	TypePaths    Type = "paths"      // list: paths of secs
 	TypeGrants   Type = "grants"     // list: role or role:glob[,glob]
-	TypeWords    Type = "words"      // list: lower-case words
+	TypeWords    Type = "words"      // list: words of Keyword.Choices, none twice
 	TypeNetworks Type = "networks"   // list: IP addresses and CIDRs
 	TypeBool     Type = "boolean"    // true or false, yes or no, on or off, 1 or 0
 	TypeLabel    Type = "label"      // a name as in a path
@@ -60,7 +60,7 @@ type Keyword struct {
 	Kinds   []Kind   // the kinds of objects that carry it
 	Type    Type     // what a value is
 	Max     int      // characters of a TypeString
-	Choices []string // values of a TypeChoice
+	Choices []string // values of a TypeChoice, words of a TypeWords
 	Default string   // the value when unset, where it is the same for every object; see Config.Eval
 	Example string   // a value that the table accepts
 	Doc     string   // one sentence or two for the operator

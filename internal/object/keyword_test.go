@@ -33,7 +33,7 @@ func samples() map[string]struct{ good, bad []string } {
 		"deny_names":  {list("secret.clu.mycorp"), list("a..b")},
 		"grant":       {list("root", "admin:ns1 guest:ns2", "guest:*", "squatter", "admin:test*,ns1"), list("king", "admin:", "root:ns1")},
 		"names":       {list("*.clu.mycorp", "192.0.2.0/24"), list("a..b")},
-		"roles":       {list("user api", "admin"), list("Admin", "a,b", "-x")},
+		"roles":       {list("user api", "admin", "manager support"), list("Admin", "api,user", "root", "api api", "anonymous")},
 		"allowed_ips": {list("192.0.2.0/24 2001:db8::1", "0.0.0.0/0"), list("192.0.2.1/24", "localhost", "192.0.2.0/33", "fe80::1%eth0")},
 		"disabled":    {list("true", "false", "yes", "No", "1", "off"), list("maybe", "2", "true false")},
 

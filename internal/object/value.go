@@ -75,6 +75,8 @@ func (k Keyword) check(value string) error {
 		return nil
 	case TypeChoice:
 		return checkChoice(value, k.Choices)
+	case TypeWords:
+		return checkChoices(strings.Fields(value), k.Choices)
 	case TypeGrants:
 		return only(usr.ParseGrants)(value)
 	case TypeNames:
@@ -114,8 +116,6 @@ func checkWord(t Type) func(string) error {
 		return only(parseBits)
 	case TypePath, TypePaths:
 		return checkSecPath
-	case TypeWords:
-		return checkPart
 	case TypeNetworks:
 		return only(parseNetwork)
 	case TypeBool:
@@ -159,6 +159,18 @@ func checkChoice(s string, choices []string) error {
 		return hint.With(err, "did you mean %q?", near)
 	}
 	return err
+}
+
+func checkChoices(words, choices []string) error {
+	for i, word := range words {
+		if err := checkChoice(word, choices); err != nil {
+			return err
+		}
+		if slices.Contains(words[:i], word) {
+			return fmt.Errorf("%q is there twice", word)
+		}
+	}
+	return nil
 }
 
 // RFC 5280, appendix A.1: X520countryName is a PrintableString of two letters.
