@@ -18,7 +18,8 @@ const (
 
 // ParseCertificates reads the certificates of a PEM text, in the order they
 // stand there: 1 to 10 of them in at most 256 kB, text around the blocks
-// ignored. Any other kind of PEM block is refused. Errors: ErrInvalid.
+// ignored. Any other kind of PEM block is refused. Those of version 1 are read
+// as [WithExtensions] does. Errors: ErrInvalid.
 func ParseCertificates(text []byte) ([]*x509.Certificate, error) {
 	if len(text) > maxChainPEM {
 		return nil, fmt.Errorf("%w: certificates of %d bytes, at most %d are read", ErrInvalid, len(text), maxChainPEM)
@@ -34,6 +35,9 @@ func ParseCertificates(text []byte) ([]*x509.Certificate, error) {
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
 			return nil, fmt.Errorf("%w: certificate %d: %v", ErrInvalid, len(certs)+1, err)
+		}
+		if cert, err = WithExtensions(cert); err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", len(certs)+1, err)
 		}
 		certs = append(certs, cert)
 	}

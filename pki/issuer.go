@@ -142,6 +142,12 @@ type Terms struct {
 	// 4.1.2.5), to the second. They are cut to the issuer's own.
 	NotBefore, NotAfter time.Time
 
+	// Outlives leaves NotAfter as it is when it is behind the end of the issuer:
+	// Flocker's certificates all live for the same time, each from its own start.
+	// A chain ends with its issuer whatever the leaf says (RFC 5280, 6.1.3).
+	// Refused for a CA.
+	Outlives bool
+
 	// ID is the SPIFFE ID that becomes a URI name; nil for none. A request
 	// cannot ask for one.
 	ID *url.URL
@@ -216,7 +222,11 @@ func (i *Issuer) Draft(r Request, t Terms) (Draft, error) {
 		return Draft{}, err
 	}
 	above := cmp.Or(i.Certificate(), d.linted)
-	if err := refusal(i.lints.run(d.linted, above, t.Profile)); err != nil {
+	findings := i.lints.run(d.linted, above, t.Profile)
+	if t.Outlives {
+		findings = slices.DeleteFunc(findings, func(f Finding) bool { return f.Lint == lintLifeName })
+	}
+	if err := refusal(findings); err != nil {
 		return Draft{}, err
 	}
 	return d, nil
@@ -405,7 +415,7 @@ func (i *Issuer) template(r Request, t Terms) (*x509.Certificate, error) {
 		IssuingCertificateURL: t.IssuerURL,
 		ExtraExtensions:       t.Profile.extensions(),
 	}
-	i.cut(template)
+	i.cut(template, t)
 	if template.NotAfter.Before(template.NotBefore) {
 		return nil, fmt.Errorf("%w: the validity would end at %s, before it starts at %s", ErrInvalid,
 			template.NotAfter.Format(time.RFC3339), template.NotBefore.Format(time.RFC3339))
@@ -429,6 +439,8 @@ func (i *Issuer) checkTerms(r Request, t Terms) error {
 		return fmt.Errorf("%w: a validity without a start", ErrInvalid)
 	case !t.Profile.IsCA && (t.PathLen != nil || len(t.Constraints.Allow)+len(t.Constraints.Deny) > 0):
 		return fmt.Errorf("%w: path length and name constraints are for the profile \"ca\", not %q", ErrInvalid, t.Profile.Name)
+	case t.Profile.IsCA && t.Outlives:
+		return fmt.Errorf("%w: a CA does not outlive its issuer", ErrInvalid)
 	case t.Profile.IsCA && r.subject.CommonName == "":
 		return fmt.Errorf("%w: a CA needs a common name", ErrInvalid)
 	case t.Profile.needsNames && r.names.Empty():
@@ -440,13 +452,14 @@ func (i *Issuer) checkTerms(r Request, t Terms) error {
 	return nil
 }
 
-// cut keeps the validity within that of the whole chain above.
-func (i *Issuer) cut(template *x509.Certificate) {
+// cut keeps the validity within that of the whole chain above; its end
+// stays under Terms.Outlives.
+func (i *Issuer) cut(template *x509.Certificate, t Terms) {
 	for _, ca := range i.chain {
 		if template.NotBefore.Before(ca.NotBefore) {
 			template.NotBefore = ca.NotBefore
 		}
-		if template.NotAfter.After(ca.NotAfter) {
+		if !t.Outlives && template.NotAfter.After(ca.NotAfter) {
 			template.NotAfter = ca.NotAfter
 		}
 	}

@@ -55,7 +55,7 @@ func plan() map[string]room {
 		},
 		"internal/feed":    {own: []string{"crl", "pki", "internal/hint"}, never: []string{"flag", cli, bolt, etcd}},
 		"internal/openid":  {own: []string{"usr", "internal/hint"}, never: []string{"os", "flag", cli, bolt, etcd}},
-		"internal/offline": {own: []string{"pki", "pki/flocker"}, never: []string{"net", "net/http", "log", cli, bolt, etcd}},
+		"internal/offline": {own: []string{"pki", "pki/flocker"}, never: []string{"net/http", "log", cli, bolt, etcd}},
 		"internal/api":     doors,
 		"internal/console": doors,
 		"internal/client":  {own: []string{"internal/hint"}, never: []string{cli, bolt, etcd}},
