@@ -86,25 +86,6 @@ func CanWrite(c Caller, o Object) error {
 	return c.mayTo("changing "+o.String(), need)
 }
 
-// CanChangeUser decides whether c may change or delete the user o, who holds theirs, in any way: keywords, keys, password, certificate.
-//
-// It needs admin on the namespace. And since whoever sets a password or a certificate can then call as that user, it needs all that the
-// user holds (docs/authorization.md, Who may change). For a user yet to be made, theirs is zero;
-// the grants to be set are for [CanGrant].
-func CanChangeUser(c Caller, o Object, theirs Grants) error {
-	need := Need{}
-	if o.Kind == kindUsr {
-		need = In(RoleAdmin, o.Namespace)
-	}
-	if err := c.mayTo("changing "+o.String(), need); err != nil {
-		return err
-	}
-	if c.Grants.Covers(theirs) != nil { // its text would tell what the user holds
-		return fmt.Errorf("changing %s: %w: needs every grant that this user holds; %.64q holds %s", o, ErrDenied, c.Name, c.held())
-	}
-	return nil
-}
-
 // CanGrant decides whether c may give somebody, c included, the grants want: all of the new value of the keyword, not what is new in it.
 //
 // docs/authorization.md, Who may change: "a caller cannot give, to itself neither, what it does not hold".
@@ -116,20 +97,6 @@ func CanGrant(c Caller, want Grants) error {
 		return fmt.Errorf("giving grants: %w; %.64q holds %s", err, c.Name, c.held())
 	}
 	return nil
-}
-
-// CanSetKeyword decides whether c, who may change an object, may also set or unset this keyword of it.
-//
-// The keywords that say whom a certificate speaks for, or whom a CA may sign, need root
-// (docs/authorization.md, Who may change).
-// Of grant it knows no values: asked about it, it says yes to root alone, and [CanGrant] is who to ask.
-func CanSetKeyword(c Caller, keyword string) error {
-	need := Authenticated()
-	switch keyword {
-	case "cn", "names", "profile", "allow_names", "deny_names", "grant":
-		need = Root()
-	}
-	return c.mayTo(fmt.Sprintf("setting keyword %q", keyword), need)
 }
 
 // CanCreateNamespace decides whether c may create the first object of a namespace that does not exist yet. Whoever may and is not root then

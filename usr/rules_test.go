@@ -194,12 +194,12 @@ func TestCanChangeUser(t *testing.T) {
 		{"admin:system", "system/sec/ca", "", no}, // not a user
 		{"root", "system/sec/ca", "", no},
 	} {
-		err := usr.CanChangeUser(caller(t, "alice", tt.held), object(tt.path), grants(t, tt.theirs))
+		err := usr.CanChangeUser(caller(t, "alice", tt.held), object(tt.path), usr.Holdings{Grants: grants(t, tt.theirs)}, nil)
 		decide(t, fmt.Sprintf("%q changes %s, who holds %q", tt.held, tt.path, tt.theirs), err, tt.want)
 	}
 
-	err := usr.CanChangeUser(caller(t, "alice", "admin:system"), object("system/usr/bob"), grants(t, "admin:hidden"))
-	want := `changing system/usr/bob: permission denied: needs every grant that this user holds; "alice" holds admin:system`
+	err := usr.CanChangeUser(caller(t, "alice", "admin:system"), object("system/usr/bob"), usr.Holdings{Grants: grants(t, "admin:hidden")}, nil)
+	want := `changing system/usr/bob: permission denied: needs every grant, role and name that this user holds; "alice" holds admin:system`
 	if err == nil || err.Error() != want {
 		t.Errorf("error is %q, want %q", err, want)
 	}
@@ -227,11 +227,76 @@ func TestCanGrant(t *testing.T) {
 
 func TestCanSetKeyword(t *testing.T) {
 	for keyword, want := range map[string]bool{ // for who is not root
-		"cn": no, "names": no, "profile": no, "allow_names": no, "deny_names": no, "grant": no,
-		"o": yes, "comment": yes, "alt_names": yes, "validity": yes,
+		"cn": no, "names": no, "profile": no, "allow_names": no, "deny_names": no, "grant": no, "roles": no, "ca": no,
+		"o": yes, "comment": yes, "alt_names": yes, "validity": yes, "disabled": yes, "allowed_ips": yes,
 	} {
-		decide(t, keyword, usr.CanSetKeyword(caller(t, "alice", "admin admin:system squatter"), keyword), want)
-		decide(t, keyword+" by root", usr.CanSetKeyword(caller(t, "alice", "root"), keyword), yes)
+		decide(t, keyword, usr.CanSetKeyword(caller(t, "alice", "admin admin:system squatter"), object("system/usr/bob"), keyword), want)
+		decide(t, keyword+" by root", usr.CanSetKeyword(caller(t, "alice", "root"), object("system/usr/bob"), keyword), yes)
+	}
+}
+
+// What bounds a user is for others to say, however the user proved the name.
+func TestOwnBounds(t *testing.T) {
+	own := object("system/usr/alice")
+	for _, method := range []usr.Method{usr.MethodX509, usr.MethodPassword, usr.MethodSession, usr.MethodToken, usr.MethodOpenID} {
+		alice := usr.Caller{Name: "alice", Method: method, Grants: grants(t, "admin admin:system")}
+		for _, keyword := range []string{"cn", "names", "profile", "roles", "ca", "disabled", "allowed_ips"} {
+			decide(t, keyword, usr.CanSetKeyword(alice, own, keyword), no)
+			decide(t, keyword, usr.CanBound(alice, own, keyword), no)
+			decide(t, keyword+" of another", usr.CanBound(alice, object("system/usr/bob"), keyword), yes)
+			decide(t, keyword+" of a namesake", usr.CanBound(alice, object("ns1/usr/alice"), keyword), yes)
+		}
+		for _, keyword := range []string{"grant", "o", "comment", "validity"} {
+			decide(t, keyword, usr.CanBound(alice, own, keyword), yes)
+		}
+		decide(t, "making itself anew", usr.CanRemake(alice, own), no)
+		decide(t, "making another anew", usr.CanRemake(alice, object("system/usr/bob")), yes)
+	}
+	root := caller(t, "alice", "root")
+	decide(t, "disabled, by root", usr.CanSetKeyword(root, own, "disabled"), yes)
+	decide(t, "made anew, by root", usr.CanRemake(root, own), yes)
+}
+
+// Whoever can set a user's password can be that user: what the user has beside
+// grants counts too.
+func TestCanChangeUserWithMore(t *testing.T) {
+	bob := object("system/usr/bob")
+	for _, tt := range []struct {
+		held, roles, names     string // of the caller
+		theirRoles, theirNames string
+		want                   bool
+	}{
+		{"admin:system", "", "", "", "", yes},
+		{"admin:system", "", "", "api", "", no},
+		{"admin:system", "api user", "", "api", "", yes},
+		{"admin:system", "admin", "", "api", "", yes}, // gives any role
+		{"admin:system", "", "", "", "*.mycorp", no},
+		{"admin:system", "", "*.mycorp", "", "*.mycorp", yes},
+		{"admin:system", "", "*.mycorp", "", "www.mycorp", no}, // covered, and not word for word: root settles it
+		{"admin:system", "api", "a.mycorp", "api", "a.mycorp b.mycorp", no},
+		{"admin:ns1", "api", "a.mycorp", "", "", no},
+		{"root", "", "", "api", "*.mycorp", yes},
+	} {
+		c := caller(t, "alice", tt.held)
+		c.Roles = strings.Fields(tt.roles)
+		theirs := usr.Holdings{Roles: strings.Fields(tt.theirRoles), Names: strings.Fields(tt.theirNames)}
+		err := usr.CanChangeUser(c, bob, theirs, strings.Fields(tt.names))
+		decide(t, fmt.Sprintf("%+v", tt), err, tt.want)
+		if err != nil && (strings.Contains(err.Error(), "api") || strings.Contains(err.Error(), "mycorp")) {
+			t.Errorf("the error tells what the user holds: %v", err)
+		}
+	}
+}
+
+func TestCanUseCA(t *testing.T) {
+	for _, tt := range []struct {
+		held, path string
+		want       bool
+	}{
+		{"admin:ns1", "ns1/sec/ca", yes}, {"admin:ns1", "ns2/sec/ca", no}, {"admin", "system/sec/ca-other", no},
+		{"admin:system", "system/sec/ca-other", no}, {"root", "system/sec/ca-other", yes}, {"operator:ns1", "ns1/sec/ca", no}, {"admin:ns1", "ns1/usr/x", no},
+	} {
+		decide(t, fmt.Sprintf("%q has %s sign", tt.held, tt.path), usr.CanUseCA(caller(t, "alice", tt.held), object(tt.path)), tt.want)
 	}
 }
 
@@ -300,9 +365,10 @@ func TestRulesWithoutName(t *testing.T) {
 			"CanReadKey, a password": usr.CanReadKey(c, object("system/usr/root"), "password"),
 			"CanReadKey, their own":  usr.CanReadKey(c, object("system/usr/root"), "private_key"),
 			"CanWrite":               usr.CanWrite(c, object("ns1/cfg/app")),
-			"CanChangeUser":          usr.CanChangeUser(c, object("system/usr/root"), none),
+			"CanChangeUser":          usr.CanChangeUser(c, object("system/usr/root"), usr.Holdings{}, nil),
+			"CanUseCA":               usr.CanUseCA(c, object("ns1/sec/ca")),
 			"CanGrant":               usr.CanGrant(c, none),
-			"CanSetKeyword":          usr.CanSetKeyword(c, "comment"),
+			"CanSetKeyword":          usr.CanSetKeyword(c, object("ns1/sec/web"), "comment"),
 			"CanCreateNamespace":     usr.CanCreateNamespace(c, "ns1"),
 			"CanSignNames":           usr.CanSignNames(c, []string{"a"}, func(string) error { return nil }),
 		} {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 
 	"omca/ca"
 	"omca/internal/hint"
@@ -120,30 +121,71 @@ func onLoopback(r *http.Request) bool {
 // mayChange decides whether who may change the object at p, or make it in a
 // namespace that exists.
 func (d *door) mayChange(ctx context.Context, who usr.Caller, p object.Path) error {
-	if p.Kind != object.KindUsr {
-		return usr.CanWrite(who, target(p))
+	switch p.Kind {
+	case object.KindUsr:
+		return d.mayChangeUser(ctx, who, p)
+	case object.KindSec:
+		if err := usr.CanWrite(who, target(p)); err != nil {
+			return err
+		}
+		return d.mayChangeTrusted(ctx, who, p)
 	}
-	theirs, err := d.grantsOf(ctx, p)
+	return usr.CanWrite(who, target(p))
+}
+
+func (d *door) mayChangeUser(ctx context.Context, who usr.Caller, p object.Path) error {
+	theirs, err := d.holdingsOf(ctx, p)
 	if err != nil {
 		return err
 	}
-	return usr.CanChangeUser(who, target(p), theirs)
+	var names []string
+	self, err := object.UserPath(who.Name)
+	// A token, and whoever an identity provider calls so, is not the user whose
+	// object has the names.
+	if err == nil && len(theirs.Names) > 0 && who.Is(target(self)) {
+		mine, err := d.holdingsOf(ctx, self)
+		if err != nil {
+			return err
+		}
+		names = mine.Names
+	}
+	return usr.CanChangeUser(who, target(p), theirs, names)
 }
 
-// grantsOf returns what the usr at p holds; nothing when there is no such user.
-func (d *door) grantsOf(ctx context.Context, p object.Path) (usr.Grants, error) {
+// mayChangeTrusted keeps to root what client certificates are believed by:
+// whoever put another CA there could be everybody.
+func (d *door) mayChangeTrusted(ctx context.Context, who usr.Caller, p object.Path) error {
+	cluster, err := d.Objects.Cluster(ctx)
+	if errors.Is(err, ca.ErrNotFound) || err == nil && !slices.Contains(cluster.Trusted, p.String()) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := who.May(usr.Root()); err != nil {
+		return fmt.Errorf("changing %s, which the keyword cluster.ca names: %w", p, err)
+	}
+	return nil
+}
+
+// holdingsOf returns what the usr at p holds; nothing when there is no such user.
+func (d *door) holdingsOf(ctx context.Context, p object.Path) (usr.Holdings, error) {
 	o, err := d.Objects.Get(ctx, p)
 	if errors.Is(err, ca.ErrNotFound) {
-		return usr.Grants{}, nil
+		return usr.Holdings{}, nil
 	}
 	if err != nil {
-		return usr.Grants{}, err
+		return usr.Holdings{}, err
 	}
-	grants, err := configGrants(o.Config)
-	if err != nil {
-		return usr.RootGrants(), nil // damaged: only root puts it right
+	var h usr.Holdings
+	var unread [3]error
+	h.Grants, unread[0] = configGrants(o.Config)
+	h.Roles, unread[1] = o.Config.Strings("roles")
+	h.Names, unread[2] = o.Config.Strings("names")
+	if errors.Join(unread[:]...) != nil {
+		return usr.RootHoldings(), nil // damaged: only root puts it right
 	}
-	return grants, nil
+	return h, nil
 }
 
 func configGrants(c object.Config) (usr.Grants, error) {
@@ -202,16 +244,47 @@ func (d *door) maySet(ctx context.Context, who usr.Caller, next object.Config, c
 			if want, err = configGrants(next); err == nil {
 				err = usr.CanGrant(who, want)
 			}
+		case "roles":
+			var want []string
+			if want, err = next.Strings("roles"); err == nil {
+				err = usr.CanGiveRoles(who, want)
+			}
+		case "ca":
+			err = d.mayUseCA(ctx, who, next)
 		case "cluster.name":
 			err = d.mayRename(ctx)
 		default:
-			err = usr.CanSetKeyword(who, keyword)
+			err = usr.CanSetKeyword(who, target(next.Path()), keyword)
+		}
+		if err == nil {
+			err = usr.CanBound(who, target(next.Path()), keyword)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// mayUseCA decides whether who may name the CA that signs for an object: the
+// cluster's, which signs for all, or one that they may change.
+func (d *door) mayUseCA(ctx context.Context, who usr.Caller, next object.Config) error {
+	text, _ := next.Get("ca")
+	if text == "" {
+		return nil
+	}
+	p, err := object.ParsePath(text)
+	if err != nil {
+		return err
+	}
+	own, err := d.Authority.ClusterCA(ctx)
+	if err != nil && !errors.Is(err, ca.ErrNotFound) {
+		return err
+	}
+	if own == p.String() {
+		return nil
+	}
+	return usr.CanUseCA(who, target(p))
 }
 
 // mayRename refuses another name for a cluster whose users have certificates:

@@ -267,6 +267,9 @@ func (d *door) undo(ctx context.Context, p object.Path, err error) error {
 // replace stores the object in place of the one that is there. Its namespace
 // is the caller's as before, even when there is nothing else in it.
 func (d *door) replace(ctx context.Context, c *call, config object.Config) error {
+	if err := usr.CanRemake(c.who, c.target()); err != nil {
+		return err
+	}
 	if err := d.deletable(ctx, c.path); err != nil {
 		return err
 	}
