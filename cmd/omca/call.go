@@ -46,8 +46,13 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "home", Usage: "`DIR` that holds everything (environment: OMCA_HOME)"},
 		&cli.StringFlag{Name: "passphrase-file", Usage: "`FILE` with the passphrase that the store is sealed with, in place of the key in seal.key (environment: OMCA_PASSPHRASE_FILE)"},
 		&cli.StringFlag{Name: "server", Usage: "`URL` of a remote server: https://HOST:1215"},
+		&cli.StringFlag{Name: "context", Usage: "`NAME` of the saved server to call, or local (environment: OMCA_CONTEXT)"},
 		&cli.StringFlag{Name: "cert", Usage: "client certificate, PEM `FILE`, leaf first"},
 		&cli.StringFlag{Name: "key", Usage: "private key of --cert, PEM `FILE`"},
+		&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token to call with, or - (environment, the token itself: OMCA_TOKEN)"},
+		&cli.StringFlag{Name: "token", Usage: "the `TOKEN` itself, for everybody to see who may list processes"},
+		&cli.StringFlag{Name: "user", Usage: "`NAME` of the user to call as, with the password in --password-file or asked for"},
+		&cli.StringFlag{Name: "password-file", Usage: "`FILE` with the password of --user, or -"},
 		&cli.StringFlag{Name: "ca", Usage: "PEM `FILE` of the CA that the server's certificate must lead to"},
 		&cli.StringFlag{Name: "ca-fingerprint", Usage: "`SHA256` of that CA certificate, in place of --ca"},
 		&cli.BoolFlag{Name: "insecure", Usage: "accept any server certificate"},
@@ -65,7 +70,9 @@ type call struct {
 	flags  *cli.Context
 	global *cli.Context
 	printer
-	reached *reached // nil until the API is needed
+	where   *destination // nil until the API is needed
+	reached *reached     // the same
+	silent  bool         // nobody is to be asked anything
 }
 
 func (p *program) newCall(flags *cli.Context, target string) (*call, error) {
@@ -96,7 +103,7 @@ func (c *call) finish(err error) error {
 		err = errors.Join(err, c.reached.close())
 	}
 	if err != nil {
-		return err
+		return c.explained(err)
 	}
 	return c.flush()
 }

@@ -86,6 +86,7 @@ func complete(ctx context.Context, c *call) error {
 }
 
 func (c *call) knownPaths(ctx context.Context) []string {
+	c.silent = true
 	api, err := c.onlyDaemon(ctx)
 	if err != nil {
 		return nil

@@ -12,6 +12,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/remote"
 )
 
 // The exit statuses.
@@ -74,9 +75,9 @@ func statusOf(err error) int {
 		return statusInterrupted
 	case errors.Is(err, syscall.EPIPE) && !errors.Is(err, client.ErrUnreachable): // of stdout, not of the network
 		return statusPipe
-	case errors.Is(err, errNotFound):
+	case errors.Is(err, errNotFound), errors.Is(err, remote.ErrNoContext):
 		return statusNotFound
-	case errors.Is(err, client.ErrCertificateRefused), errors.Is(err, errRefused):
+	case errors.Is(err, client.ErrCertificateRefused), errors.Is(err, errRefused), errors.Is(err, remote.ErrLogin):
 		return statusRefused
 	case !errors.As(err, &problem):
 		return statusError

@@ -81,6 +81,7 @@ func (p *program) top() []*cli.Command {
 		p.crlGroup(),
 		p.clusterGroup(),
 		p.daemonGroup(),
+		p.contextGroup(),
 		p.command("", completionVerb()),
 		p.command("", completeVerb()),
 		p.command("", versionVerb()),

@@ -18,6 +18,8 @@ type program struct {
 	getenv         func(string) string
 	now            func() time.Time
 	open           opener
+
+	stdinTaken bool // standard input was read to its end
 }
 
 func main() {

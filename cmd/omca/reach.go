@@ -74,13 +74,12 @@ func (c *call) passphraseFile() string {
 
 // reach finds the API: the server asked for, else the daemon when one runs, else the handlers in this process.
 func (c *call) reach(ctx context.Context) (*reached, error) {
-	if server := c.global.String("server"); server != "" {
-		return c.reachServer(ctx, server)
+	d, err := c.destination()
+	if err != nil {
+		return nil, err
 	}
-	for _, name := range []string{"cert", "key", "ca", "ca-fingerprint", "insecure"} {
-		if c.global.IsSet(name) {
-			return nil, usagef("--%s is for a remote server: give --server too", name)
-		}
+	if !d.isLocal() {
+		return c.reachServer(ctx, d)
 	}
 	home, err := c.home()
 	if err != nil {
@@ -93,29 +92,11 @@ func (c *call) reach(ctx context.Context) (*reached, error) {
 	return c.reachStore(ctx, home)
 }
 
-func (c *call) reachServer(ctx context.Context, server string) (*reached, error) {
-	if _, err := client.ParseServer(server); err != nil {
-		return nil, usagef("%s", err)
-	}
-	transport, err := client.Network(ctx, client.NetworkConfig{
-		Server:        server,
-		CertFile:      c.global.String("cert"),
-		KeyFile:       c.global.String("key"),
-		CAFile:        c.global.String("ca"),
-		CAFingerprint: c.global.String("ca-fingerprint"),
-		Insecure:      c.global.Bool("insecure"),
-	})
-	if err != nil {
-		return nil, err
-	}
-	return c.through(transport, server, func() error { transport.CloseIdleConnections(); return nil })
-}
-
 // reachDaemon reaches the daemon on the unix socket; client.ErrUnreachable when none answers there.
 func (c *call) reachDaemon(ctx context.Context, home string) (*reached, error) {
 	socket := filepath.Join(home, socketName)
 	transport := client.Unix(socket)
-	r, err := c.through(transport, "", func() error { transport.CloseIdleConnections(); return nil })
+	r, err := c.through(transport, "", nil, func() error { transport.CloseIdleConnections(); return nil })
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +122,7 @@ func (c *call) reachStore(ctx context.Context, home string) (*reached, error) {
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
 		s, err := c.open(ctx, place{home, c.passphraseFile()})
 		if err == nil {
-			return c.through(s.Transport(), "", s.Close)
+			return c.through(s.Transport(), "", nil, s.Close)
 		}
 		if errors.Is(err, fs.ErrPermission) {
 			return nil, hint.With(fmt.Errorf("%w: %w", errRefused, err), "run as the user that owns %s, or say another with --home", home)
@@ -164,12 +145,12 @@ func (c *call) reachStore(ctx context.Context, home string) (*reached, error) {
 	}
 }
 
-func (c *call) through(transport http.RoundTripper, server string, closer func() error) (*reached, error) {
+func (c *call) through(transport http.RoundTripper, server string, authorization func(context.Context, string) (string, error), closer func() error) (*reached, error) {
 	notice := c.notice
 	if c.global.Bool("quiet") {
 		notice = nil
 	}
-	cl, err := client.New(client.Config{Transport: transport, Server: server, Notice: notice})
+	cl, err := client.New(client.Config{Transport: transport, Server: server, Notice: notice, Authorization: authorization})
 	if err != nil {
 		return nil, errors.Join(err, closer())
 	}
@@ -178,7 +159,11 @@ func (c *call) through(transport http.RoundTripper, server string, closer func()
 
 // onlyDaemon reaches the daemon, and does not stand in for it.
 func (c *call) onlyDaemon(ctx context.Context) (*client.Client, error) {
-	if c.global.String("server") != "" {
+	d, err := c.destination()
+	if err != nil {
+		return nil, err
+	}
+	if !d.isLocal() {
 		return c.api(ctx)
 	}
 	home, err := c.home()

@@ -83,7 +83,7 @@ func (c *call) revokeSerial(ctx context.Context, given string) error {
 // revoked revokes, and says nothing in a table: the command did what it was told. Whoever revokes the certificate that they call with
 // gets no answer, so a server on the network is asked before whether it takes the certificate at all.
 func (c *call) revoked(ask func() error, revoke func() (client.Revoked, error)) error {
-	remote := c.global.String("server") != ""
+	remote := c.where != nil && !c.where.isLocal()
 	if remote {
 		if err := ask(); err != nil {
 			return err

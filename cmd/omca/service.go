@@ -176,7 +176,7 @@ func stopDaemon(ctx context.Context, c *call) error {
 	if err := api.Stop(ctx); err != nil {
 		return err
 	}
-	if c.global.String("server") != "" {
+	if c.where != nil && !c.where.isLocal() {
 		return nil
 	}
 	home, err := c.home()

@@ -49,6 +49,10 @@ func baseName(from string) string {
 func (p *program) readSource(ctx context.Context, from string, limit int64) ([]byte, error) {
 	switch {
 	case isStdin(from):
+		if p.stdinTaken {
+			return nil, usagef("standard input was read already: it cannot be two things")
+		}
+		p.stdinTaken = true
 		return patient(ctx, func() ([]byte, error) { return readAll(p.stdin, "standard input", limit) })
 	case isURL(from):
 		return readURL(ctx, from, limit)

@@ -32,13 +32,17 @@ type Config struct {
 	Server string
 	// Notice is called with each text that the server has for the operator beside the answer. May be nil.
 	Notice func(text string)
+	// Authorization is asked for the value of that header before each request: "" sends none. After a 401 it is asked again, once, with
+	// the value that was refused: another one is tried. May be nil.
+	Authorization func(ctx context.Context, refused string) (string, error)
 }
 
 // Client calls the API. Its methods may be called at once from several goroutines.
 type Client struct {
-	http   http.Client
-	base   url.URL
-	notice func(string)
+	http          http.Client
+	base          url.URL
+	notice        func(string)
+	authorization func(context.Context, string) (string, error)
 }
 
 // New returns a client of the API at c.Server. It makes no request.
@@ -64,8 +68,9 @@ func New(c Config) (*Client, error) {
 			// The API redirects nothing; following would carry a POST elsewhere as a GET.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		base:   *base,
-		notice: notice,
+		base:          *base,
+		notice:        notice,
+		authorization: c.Authorization,
 	}, nil
 }
 
@@ -95,6 +100,31 @@ type request struct {
 
 // send makes one request and returns the body of a 2xx answer. Any other status is an [*Error].
 func (c *Client) send(ctx context.Context, r request) ([]byte, error) {
+	if c.authorization == nil {
+		return c.sendAs(ctx, r, "")
+	}
+	value, err := c.authorization(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	body, err := c.sendAs(ctx, r, value)
+	var refused *Error
+	if value == "" || !errors.As(err, &refused) || refused.Status != http.StatusUnauthorized {
+		return body, err
+	}
+	// Nothing was done for nobody, so that asking again does it once.
+	another, failed := c.authorization(ctx, value)
+	if failed != nil {
+		return nil, failed
+	}
+	if another == value {
+		return nil, err
+	}
+	return c.sendAs(ctx, r, another)
+}
+
+// sendAs makes one request with this Authorization header, none for "".
+func (c *Client) sendAs(ctx context.Context, r request, authorization string) ([]byte, error) {
 	u := c.base
 	u.Path, u.RawQuery = r.path, r.query.Encode()
 	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), bytes.NewReader(r.body))
@@ -103,6 +133,9 @@ func (c *Client) send(ctx context.Context, r request) ([]byte, error) {
 	}
 	if r.contentType != "" {
 		req.Header.Set("Content-Type", r.contentType)
+	}
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

@@ -59,7 +59,8 @@ func plan() map[string]room {
 		"internal/api":     doors,
 		"internal/console": doors,
 		"internal/client":  {own: []string{"internal/hint"}, never: []string{cli, bolt, etcd}},
-		"cmd/omca":         {own: []string{"", "internal/client", "internal/hint", "internal/offline", "pki/flocker"}, never: []string{bolt, etcd}, outer: true},
+		"internal/remote":  {own: []string{"internal/client", "internal/hint"}, never: []string{"net/http", cli, bolt, etcd}},
+		"cmd/omca":         {own: []string{"", "internal/client", "internal/hint", "internal/offline", "internal/remote", "pki/flocker"}, never: []string{bolt, etcd}, outer: true},
 
 		"internal/openid/openidtest": {probe: true},
 
