@@ -23,14 +23,15 @@ func (d *door) routes() []route {
 	rows = append(rows, d.certificateRoutes()...)
 	rows = append(rows, d.listRoutes()...)
 	rows = append(rows, d.sessionRoutes()...)
+	rows = append(rows, d.verifyRoutes()...)
 	return append(rows, d.daemonRoutes()...)
 }
 
 func (d *door) callerRoutes() []route {
 	return []route{
-		{method: http.MethodGet, path: "/whoami", rule: authenticated(), id: "whoami", about: "Who the server takes the caller for.",
+		{method: http.MethodGet, path: "/whoami", rule: named(), id: "whoami", about: "Who the server takes the caller for.",
 			answer: jsonAnswer[Whoami](http.StatusOK), handle: d.whoami},
-		{method: http.MethodGet, path: "/api/auth/whoami", rule: authenticated(), id: "authWhoami", about: "Who the server takes the caller for.",
+		{method: http.MethodGet, path: "/api/auth/whoami", rule: named(), id: "authWhoami", about: "Who the server takes the caller for.",
 			answer: jsonAnswer[Whoami](http.StatusOK), handle: d.whoami},
 	}
 }
