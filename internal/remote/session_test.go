@@ -95,9 +95,9 @@ func TestARefusedTokenIsRenewed(t *testing.T) {
 	s := remote.Session{File: file, Now: now, Renew: func(context.Context, remote.Tokens) (remote.Tokens, error) {
 		return remote.Tokens{AccessToken: "new", RefreshToken: "r2"}, nil
 	}}
-	for refused, want := range map[string]string{"Bearer old": "Bearer new", "Bearer other": "Bearer new"} {
-		if got, err := s.Authorization(t.Context(), refused); err != nil || got != want {
-			t.Errorf("after %q was refused: %q, %v, want %q", refused, got, err, want)
+	for range 2 { // the second time it is another command's refusal of a token that has been renewed since
+		if got, err := s.Authorization(t.Context(), "Bearer old"); err != nil || got != "Bearer new" {
+			t.Errorf("%q, %v, want the new one", got, err)
 		}
 	}
 	if got, err := remote.ReadTokens(file); err != nil || got.RefreshToken != "r2" {
