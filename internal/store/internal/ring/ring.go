@@ -52,6 +52,16 @@ func (r *Ring) Publish(changes ...store.Change) {
 	r.broadcast()
 }
 
+// Forget says that the changes up to revision rev are not known, and what was
+// kept is no longer enough: watchers that have not come so far are told.
+func (r *Ring) Forget(rev int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.changes, r.bytes = nil, 0
+	r.floor, r.rev = max(r.floor, rev), max(r.rev, rev)
+	r.broadcast()
+}
+
 // trim forgets the oldest changes down to half the limit once it is exceeded,
 // so that the copying it takes is paid for by many commits.
 func (r *Ring) trim() {
