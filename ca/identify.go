@@ -69,7 +69,10 @@ func (a *Authority) Identify(ctx context.Context, chain []*x509.Certificate) (Id
 	if len(chain) < 2 {
 		return Identity{}, fmt.Errorf("%w: the client certificate is a trust anchor itself", ErrInvalid)
 	}
-	leaf := chain[0]
+	leaf, err := pki.WithExtensions(chain[0])
+	if err != nil {
+		return Identity{}, err
+	}
 	if leaf.IsCA || !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth) {
 		return Identity{}, fmt.Errorf("%w: the certificate is not for client authentication", ErrInvalid)
 	}
@@ -84,6 +87,11 @@ func (a *Authority) Identify(ctx context.Context, chain []*x509.Certificate) (Id
 	own, err := a.ownIssuer(ctx, chain[1])
 	if err != nil {
 		return Identity{}, err
+	}
+	if !marked {
+		if id, ok, err := a.adoptedUser(ctx, leaf); ok || err != nil {
+			return id, err
+		}
 	}
 	switch {
 	case own == nil && !marked:

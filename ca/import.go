@@ -69,23 +69,33 @@ func (a *Authority) Import(ctx context.Context, who usr.Caller, path, name strin
 	if err := a.fits(h, chain); err != nil {
 		return Imported{}, fmt.Errorf("%w: %s: %s: %w", ErrInvalid, path, name, err)
 	}
+	if err := a.goLive(ctx, who, h, chain, key); err != nil {
+		return Imported{}, err
+	}
+	return Imported{Live: true}, nil
+}
+
+// goLive makes a complete set that fits what h serves and signs with, in one
+// commit. What is live already stays as it is. The key is nil where it is elsewhere.
+func (a *Authority) goLive(ctx context.Context, who usr.Caller, h Holder, chain []*x509.Certificate, key crypto.Signer) error {
 	chain = pki.WithoutRoot(chain) // whoever trusts the root has it
 	if h.has(chain, key) {
-		return Imported{Live: true}, nil // the part of the live set that came last
+		return nil // the part of the live set that came last
 	}
 	c := install(h, chain)
 	if key != nil {
+		var err error
 		if c.Put[KeyPrivate], err = pki.EncodePrivateKey(key); err != nil {
-			return Imported{}, err
+			return err
 		}
 		c.KeyMade = h.KeyMade && h.PrivateKey != nil && sameKeyPEM(h.PrivateKey, key)
 	}
 	if err := a.store.Commit(ctx, c); err != nil {
-		return Imported{}, err
+		return err
 	}
-	a.log.InfoContext(ctx, "imported", "path", path, "serial", pki.SerialOf(chain[0]), "subject", chain[0].Subject.String(),
+	a.log.InfoContext(ctx, "imported", "path", h.Path, "serial", pki.SerialOf(chain[0]), "subject", chain[0].Subject.String(),
 		"not_after", chain[0].NotAfter, "by", who.Name, "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
-	return Imported{Live: true}, nil
+	return nil
 }
 
 // has reports whether chain and key are what is live, with nothing waiting.

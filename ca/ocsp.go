@@ -208,7 +208,7 @@ func (o *OCSP) verdict(ctx context.Context, is *issuer, serial pki.Serial) (crl.
 		return crl.Verdict{Status: crl.Undetermined}, nil
 	case err != nil:
 		return crl.Verdict{}, err
-	case keyIDOf(record.Certificate) != keyID:
+	case record.KeyID() != keyID:
 		return crl.Verdict{Status: crl.Undetermined}, nil // another CA's serial number
 	}
 	return crl.Verdict{Status: crl.Good}, nil

@@ -51,7 +51,7 @@ type Revocations interface {
 	LastList(ctx context.Context, keyID string) (ListState, error)
 }
 
-// keyIDOf names the key that signed cert.
+// keyIDOf names the key that signed cert, "" when it does not say: see [Record.KeyID].
 func keyIDOf(cert *x509.Certificate) string { return hex.EncodeToString(cert.AuthorityKeyId) }
 
 // KeyID names the key that a CA's certificate holds.
@@ -75,7 +75,7 @@ func (a *Authority) Revoke(ctx context.Context, who usr.Caller, serial pki.Seria
 		return Revocation{}, hint.With(fmt.Errorf("%w: %s is a root: its own list would be signed with the key that is not to be believed", ErrInvalid, serial),
 			"replace it: \"omca %s certificate renew --rekey\", and take it out wherever it is trusted", record.Owner)
 	}
-	r := Revocation{KeyID: keyIDOf(record.Certificate), By: who.Name}
+	r := Revocation{KeyID: record.KeyID(), By: who.Name}
 	// RFC 5280, 5.3.1: the reason code extension is absent for unspecified, which crl sees to.
 	r.Serial, r.At, r.Reason, r.NotAfter = serial, a.now().UTC().Truncate(time.Second), reason, record.Certificate.NotAfter
 	err = a.store.Revoke(ctx, r)
@@ -136,7 +136,18 @@ func (a *Authority) Revoked(ctx context.Context, serial pki.Serial) (bool, error
 
 // RevocationOf returns the revocation of a certificate, if there is one.
 func (a *Authority) RevocationOf(ctx context.Context, cert *x509.Certificate) (r Revocation, revoked bool, err error) {
-	r, err = a.store.Revocation(ctx, keyIDOf(cert), pki.SerialOf(cert))
+	keyID := keyIDOf(cert)
+	if keyID == "" { // the inventory knows, if anybody
+		record, err := a.store.Record(ctx, pki.SerialOf(cert))
+		if errors.Is(err, ErrNotFound) || err == nil && !record.Certificate.Equal(cert) {
+			return Revocation{}, false, nil
+		}
+		if err != nil {
+			return Revocation{}, false, err
+		}
+		keyID = record.KeyID()
+	}
+	r, err = a.store.Revocation(ctx, keyID, pki.SerialOf(cert))
 	if errors.Is(err, ErrNotFound) {
 		return Revocation{}, false, nil
 	}

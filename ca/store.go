@@ -17,6 +17,7 @@ type Holder struct {
 	Kind     string // "sec" or "usr"
 	Name     string // the last part of Path
 	Revision int64  // of the object, for Change; it moves with every change of keyword or key
+	Created  time.Time
 
 	Profile    string // "ca", "listener", "usr", "node" or "ocsp"
 	Subject    pki.Subject
@@ -45,10 +46,23 @@ type Record struct {
 	Profile     string
 	By          string // name of the caller who asked
 	IssuedAt    time.Time
+
+	// Signer names the key that signed, as KeyID does, for a certificate that does
+	// not say so itself: one that was adopted. "" for any other.
+	Signer string
 }
 
 // Serial returns the serial number of the certificate.
 func (r Record) Serial() pki.Serial { return pki.SerialOf(r.Certificate) }
+
+// KeyID names the key that signed the certificate: the subject key identifier of
+// its CA, hexadecimal.
+func (r Record) KeyID() string {
+	if len(r.Certificate.AuthorityKeyId) > 0 {
+		return keyIDOf(r.Certificate)
+	}
+	return r.Signer
+}
 
 // A Change is what one commit makes durable: all of it or nothing.
 type Change struct {

@@ -82,6 +82,7 @@ func (p *program) top() []*cli.Command {
 		p.clusterGroup(),
 		p.daemonGroup(),
 		p.contextGroup(),
+		p.offlineGroup(),
 		p.command("", completionVerb()),
 		p.command("", completeVerb()),
 		p.command("", versionVerb()),
@@ -98,7 +99,7 @@ func (p *program) onObject(target string) []*cli.Command {
 	commands := p.commands(target, objectVerbs())
 	commands = append(commands,
 		p.keyGroup(target), p.configGroup(target), p.certificateGroup(target),
-		p.command(target, signingRequestVerb()),
+		p.command(target, signingRequestVerb()), p.command(target, importVerb()),
 	)
 	commands = append(commands, p.commands(target, olderKeyVerbs())...)
 	commands = append(commands, p.commands(target, olderConfigVerbs())...)

@@ -12,7 +12,7 @@ import (
 
 // program is the world that a command runs in.
 type program struct {
-	name           string // omca, or om: what the operator types next in a hint
+	name           string // omca, om or flocker-ca: what the operator types next in a hint
 	stdin          *os.File
 	stdout, stderr io.Writer
 	getenv         func(string) string
@@ -34,8 +34,8 @@ func run() int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // who asks twice does not want to wait
 	name := "omca"
-	if filepath.Base(os.Args[0]) == "om" {
-		name = "om"
+	if base := filepath.Base(os.Args[0]); base == "om" || base == flockerName {
+		name = base
 	}
 	p := &program{
 		name:   name,
@@ -45,6 +45,9 @@ func run() int {
 		getenv: os.Getenv,
 		now:    time.Now,
 		open:   openStore,
+	}
+	if name == flockerName {
+		return p.flocker(ctx, os.Args[1:])
 	}
 	return p.report(p.run(ctx, os.Args[1:]))
 }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -275,6 +274,11 @@ func (d *door) importPart(ctx context.Context, c *call, e object.Edit) error {
 		c.notice("%s: %s is pending: %s", c.path, e.Name, strings.Join(imported.Pending, "; "))
 		return nil
 	}
+	return d.tellOrphans(ctx, c)
+}
+
+// tellOrphans says what the new CA of the call has ended.
+func (d *door) tellOrphans(ctx context.Context, c *call) error {
 	orphans, err := d.orphans(ctx, c.path)
 	if err != nil {
 		return fmt.Errorf("imported, but what it ends could not be counted: %w", err)
@@ -306,8 +310,9 @@ func (d *door) orphans(ctx context.Context, p object.Path) (int, error) {
 			return 0, err
 		}
 		// RFC 5280, 4.2.1.1: the authority key identifier tells the keys of one CA
-		// apart; every certificate signed here has it but the CA's own.
-		if !r.Certificate.IsCA && d.Now().Before(r.Certificate.NotAfter) && !bytes.Equal(r.Certificate.AuthorityKeyId, held.Chain[0].SubjectKeyId) {
+		// apart; every certificate signed here has it but the CA's own, and the
+		// record of one that was adopted.
+		if !r.Certificate.IsCA && d.Now().Before(r.Certificate.NotAfter) && r.KeyID() != ca.KeyID(held.Chain[0]) {
 			n++
 		}
 	}

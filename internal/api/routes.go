@@ -21,6 +21,7 @@ func (d *door) routes() []route {
 	rows = append(rows, d.configRoutes()...)
 	rows = append(rows, d.keyRoutes()...)
 	rows = append(rows, d.certificateRoutes()...)
+	rows = append(rows, d.adoptionRoutes()...)
 	rows = append(rows, d.listRoutes()...)
 	rows = append(rows, d.sessionRoutes()...)
 	rows = append(rows, d.verifyRoutes()...)

@@ -26,7 +26,9 @@ func (s *Store) Holder(ctx context.Context, path string) (ca.Holder, error) {
 		return ca.Holder{}, fmt.Errorf("%w: %s is a %s: certificates belong to objects of kind sec and usr", ca.ErrInvalid, p, p.Kind)
 	}
 	if st := stagedAt(ctx, p); st != nil {
-		return holderOf(p, st.config, st.revision)
+		h, err := holderOf(p, st.config, st.revision)
+		h.Created = st.created
+		return h, err
 	}
 	e, err := s.entry(ctx, p)
 	if err != nil {
@@ -36,6 +38,7 @@ func (s *Store) Holder(ctx context.Context, path string) (ca.Holder, error) {
 	if err != nil {
 		return ca.Holder{}, err
 	}
+	h.Created = e.Created
 	return h, s.readSet(ctx, p, e.Keys, &h)
 }
 

@@ -27,12 +27,13 @@ type recordHead struct {
 	Profile string    `json:"p"`
 	By      string    `json:"b"`
 	At      time.Time `json:"t"`
+	Signer  string    `json:"k,omitempty"`
 }
 
 // A stored record: the length of the head as a varint, the head as JSON, the
 // certificate as DER.
 func encodeRecord(r ca.Record) ([]byte, error) {
-	h, err := json.Marshal(recordHead{Issuer: r.Issuer, Owner: r.Owner, Profile: r.Profile, By: r.By, At: r.IssuedAt})
+	h, err := json.Marshal(recordHead{Issuer: r.Issuer, Owner: r.Owner, Profile: r.Profile, By: r.By, At: r.IssuedAt, Signer: r.Signer})
 	if err != nil {
 		return nil, err
 	}
@@ -51,10 +52,13 @@ func decodeRecord(b []byte) (ca.Record, error) {
 		return ca.Record{}, fmt.Errorf("record: %w", err)
 	}
 	cert, err := x509.ParseCertificate(b[n:])
+	if err == nil {
+		cert, err = pki.WithExtensions(cert)
+	}
 	if err != nil {
 		return ca.Record{}, fmt.Errorf("record: %w", err)
 	}
-	return ca.Record{Certificate: cert, Issuer: h.Issuer, Owner: h.Owner, Profile: h.Profile, By: h.By, IssuedAt: h.At}, nil
+	return ca.Record{Certificate: cert, Issuer: h.Issuer, Owner: h.Owner, Profile: h.Profile, By: h.By, IssuedAt: h.At, Signer: h.Signer}, nil
 }
 
 // expiryKey orders times as text: seconds since 1970, ten hexadecimal digits.

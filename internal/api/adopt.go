@@ -1,0 +1,81 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"omca/ca"
+	"omca/internal/object"
+)
+
+// limitAdoption bounds the certificates of a cluster, in bytes.
+const limitAdoption = 8 << 20
+
+// Adoption is a cluster that lived without a daemon, all of it PEM.
+type Adoption struct {
+	PrivateKey  string        `json:"private_key"` // of the CA
+	Certificate string        `json:"certificate"` // of the CA, a root
+	Signed      []AdoptedFile `json:"signed,omitempty"`
+}
+
+// AdoptedFile is a certificate that the CA signed.
+type AdoptedFile struct {
+	Name        string `json:"name"` // for errors
+	Certificate string `json:"certificate"`
+}
+
+// Adopted says what an adoption did.
+type Adopted struct {
+	Path      string   `json:"path"`
+	IsChanged bool     `json:"is_changed"` // the object has another CA than before
+	Users     []string `json:"users"`      // paths of the objects that were made
+	Recorded  int      `json:"recorded"`   // certificates that are in the inventory now, and were not
+	Known     int      `json:"known"`      // that were there already
+	Unnamed   []string `json:"unnamed"`    // users without an object, as none can have their name
+}
+
+func (d *door) adoptionRoutes() []route {
+	return []route{
+		{method: http.MethodPost, path: pathObject + "/import", rule: root(), id: "adoptCluster",
+			about: "Take over a cluster that lived without a daemon: its CA, its users, and all that the CA signed.",
+			body:  jsonBody[Adoption](limitAdoption), answer: jsonAnswer[Adopted](http.StatusOK), audit: auditByCA, handle: d.adopt},
+	}
+}
+
+func (d *door) adopt(ctx context.Context, c *call) (response, error) {
+	want, err := decode[Adoption](c)
+	if err != nil {
+		return response{}, err
+	}
+	ad := ca.Adoption{Path: c.path.String(), PrivateKey: []byte(want.PrivateKey), Certificate: []byte(want.Certificate), Stage: d.stageUser}
+	for _, f := range want.Signed {
+		ad.Signed = append(ad.Signed, ca.AdoptedFile{Name: f.Name, Certificate: []byte(f.Certificate)})
+	}
+	done, err := d.Authority.Adopt(ctx, c.who, ad)
+	if err != nil {
+		return response{}, err
+	}
+	c.note(slog.Int("users", len(done.Users)))
+	c.note(slog.Int("recorded", done.Recorded))
+	if err := d.tellOrphans(ctx, c); err != nil {
+		return response{}, err
+	}
+	return reply(http.StatusOK, Adopted{
+		Path: c.path.String(), IsChanged: done.Changed, Recorded: done.Recorded, Known: done.Known,
+		Users: append([]string{}, done.Users...), Unnamed: append([]string{}, done.Unnamed...),
+	})
+}
+
+// stageUser stages a user who has nothing but a name.
+func (d *door) stageUser(ctx context.Context, path string) (context.Context, error) {
+	p, err := object.ParsePath(path)
+	if err != nil {
+		return nil, err
+	}
+	if p.String() != path {
+		return nil, fmt.Errorf("%w: %q is another way to write %s", ca.ErrInvalid, path, p)
+	}
+	return d.Objects.Stage(ctx, p, 0, object.NewConfig(p)), nil
+}
