@@ -53,37 +53,8 @@ type SignRequest struct {
 // Errors: ErrInvalid (the request can never be granted), usr.ErrDenied (a name
 // or a use that the caller lacks), ErrConflict (there is no CA that can sign).
 func (a *Authority) Sign(ctx context.Context, who usr.Caller, r SignRequest) (Issued, error) {
-	if r.Profile == "" {
-		r.Profile = ProfileListener
-	}
-	switch r.Profile {
-	case ProfileOCSP:
-		return Issued{}, fmt.Errorf("%w: a request cannot be signed with profile %q: what answers for a CA has a key that is made here", ErrInvalid, ProfileOCSP)
-	case ProfileCA:
-		return Issued{}, hint.With(fmt.Errorf("%w: a request cannot be signed with profile %q", ErrInvalid, ProfileCA),
-			"make a subordinate CA with \"omca system/sec/ca-NAME create --kw ca=%s\" and \"omca system/sec/ca-NAME certificate create\"", PathCA)
-	}
-	path, err := a.ClusterCA(ctx)
+	o, err := a.orderToSign(ctx, who, r, func() (pki.Request, error) { return pki.ParseRequest(r.CSR) })
 	if err != nil {
-		return Issued{}, err
-	}
-	o := order{who: who, validity: r.Validity, owner: r.Owner}
-	if o.profile, err = pki.LookupProfile(r.Profile); err != nil {
-		return Issued{}, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	if o.issuer, err = a.issuerAt(ctx, path); err != nil {
-		return Issued{}, err
-	}
-	if o.request, err = pki.ParseRequest(r.CSR); err == nil {
-		o.request, err = named(o.request, o.profile)
-	}
-	if err != nil {
-		return Issued{}, fmt.Errorf("%w: certificate request: %w", ErrInvalid, err)
-	}
-	if o.owner == "" {
-		o.owner = userPrefix + who.Name
-	}
-	if err := a.entitle(ctx, &o); err != nil {
 		return Issued{}, err
 	}
 	cert, err := a.walk(ctx, o, nil)
@@ -91,6 +62,65 @@ func (a *Authority) Sign(ctx context.Context, who usr.Caller, r SignRequest) (Is
 		return Issued{}, err
 	}
 	return Issued{Certificate: cert, Chain: append([]*x509.Certificate{cert}, o.issuer.set.chain...)}, nil
+}
+
+// MaySign decides whether Sign would grant who a certificate of that profile
+// for these names, the first of which is the common name. Nothing is signed.
+// Its errors are those of Sign.
+func (a *Authority) MaySign(ctx context.Context, who usr.Caller, profile string, names []string) error {
+	o, err := a.orderToSign(ctx, who, SignRequest{Profile: profile}, func() (pki.Request, error) {
+		if len(names) == 0 {
+			return pki.Request{}, fmt.Errorf("%w: no name to be signed", pki.ErrInvalid)
+		}
+		key, err := pki.GenerateKey("ec-p256") // who asks has none yet
+		if err != nil {
+			return pki.Request{}, err
+		}
+		list, err := pki.ParseNames(names[1:])
+		if err != nil {
+			return pki.Request{}, err
+		}
+		return pki.NewRequest(key.Public(), pki.Subject{CommonName: names[0]}, list)
+	})
+	if err != nil {
+		return err
+	}
+	return granted(o)
+}
+
+// orderToSign is the walk that grants a request made elsewhere.
+func (a *Authority) orderToSign(ctx context.Context, who usr.Caller, r SignRequest, request func() (pki.Request, error)) (order, error) {
+	if r.Profile == "" {
+		r.Profile = ProfileListener
+	}
+	switch r.Profile {
+	case ProfileOCSP:
+		return order{}, fmt.Errorf("%w: a request cannot be signed with profile %q: what answers for a CA has a key that is made here", ErrInvalid, ProfileOCSP)
+	case ProfileCA:
+		return order{}, hint.With(fmt.Errorf("%w: a request cannot be signed with profile %q", ErrInvalid, ProfileCA),
+			"make a subordinate CA with \"omca system/sec/ca-NAME create --kw ca=%s\" and \"omca system/sec/ca-NAME certificate create\"", PathCA)
+	}
+	path, err := a.ClusterCA(ctx)
+	if err != nil {
+		return order{}, err
+	}
+	o := order{who: who, validity: r.Validity, owner: r.Owner}
+	if o.profile, err = pki.LookupProfile(r.Profile); err != nil {
+		return order{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if o.issuer, err = a.issuerAt(ctx, path); err != nil {
+		return order{}, err
+	}
+	if o.request, err = request(); err == nil {
+		o.request, err = named(o.request, o.profile)
+	}
+	if err != nil {
+		return order{}, fmt.Errorf("%w: certificate request: %w", ErrInvalid, err)
+	}
+	if o.owner == "" {
+		o.owner = userPrefix + who.Name
+	}
+	return o, a.entitle(ctx, &o)
 }
 
 // named adds the common name of a server's certificate to its alternative

@@ -81,6 +81,8 @@ func (p *program) top() []*cli.Command {
 		p.crlGroup(),
 		p.clusterGroup(),
 		p.daemonGroup(),
+		p.authGroup(),
+		p.sessionGroup(),
 		p.contextGroup(),
 		p.offlineGroup(),
 		p.command("", completionVerb()),

@@ -74,6 +74,7 @@ func TestEveryRoute(t *testing.T) {
 		{"listSessions", request{target: "/api/session?user=guest"}},
 		{"revokeSession", request{method: "POST", target: "/api/session/" + w.aSession("guest1") + "/revoke"}},
 		{"revokeSessions", request{method: "POST", target: "/api/session/revoke?user=guest"}},
+		{"canI", request{target: "/api/auth/can-i?verb=read&path=ns1/sec/web"}},
 		{"daemonStatus", request{target: "/api/daemon/status"}},
 		{"stopDaemon", request{method: "POST", target: "/api/daemon/action/stop"}},
 		{"getProfile", request{target: "/debug/pprof/goroutine"}},

@@ -88,7 +88,7 @@ func (d *door) signedRoutes() []route {
 			answer: answer{status: http.StatusOK, media: mediaCRL, unchanged: true}, handle: d.getCRL},
 		{method: http.MethodGet, path: "/crl/{name}.pem", rule: public(), id: "getCRLPEM", about: "The revocation list of the CA with this name, PEM.",
 			answer: answer{status: http.StatusOK, media: mediaPEM, unchanged: true}, handle: d.getCRLPEM},
-		{method: http.MethodPost, path: "/ocsp", rule: public(), id: "postOCSP", about: "Answer an OCSP request (RFC 6960).",
+		{method: http.MethodPost, path: "/ocsp", rule: public(), id: "postOCSP", about: "Answer an OCSP request (RFC 6960).", anyOrigin: true,
 			body: body{media: mediaOCSPRequest, limit: crl.MaxOCSPRequest}, answer: answer{status: http.StatusOK, media: mediaOCSP}, handle: d.postOCSP},
 		{method: http.MethodGet, path: "/ocsp/{request}", rest: true, rule: public(), id: "getOCSP", about: "The same for a request in the URL, in base64, escaped (RFC 6960, A.1).",
 			answer: answer{status: http.StatusOK, media: mediaOCSP}, handle: d.getOCSP},

@@ -102,7 +102,7 @@ func TestWhoMay(t *testing.T) {
 		"getCertificate": readers, "createCertificate": changers, "renewCertificate": changers, "signingRequest": changers, "pkcs12": "root",
 		"revokeCertificate": changers,
 		"listCRLs":          "guest guest1 operator1 admin1 adminall adminsys root", "refreshCRL": "root",
-		"login": everyone, "logout": everyone, "listSessions": users, "revokeSessions": users, "revokeSession": users, // each their own
+		"login": everyone, "logout": everyone, "listSessions": users, "revokeSessions": users, "revokeSession": users, "canI": users, // each their own
 		"verifyRequest": "", // to none of these, who come by certificate or socket: see TestVerify
 		"daemonStatus":  "guest guest1 operator1 admin1 adminall adminsys root", "stopDaemon": "root", "getProfile": "root",
 	}

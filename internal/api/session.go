@@ -58,10 +58,10 @@ func (d *door) sessionRoutes() []route {
 	user := []param{{name: "user", about: "Name of the user: the caller unless given."}}
 	login := body{media: mediaJSON, schema: reflect.TypeFor[LoginRequest](), limit: limitLogin, optional: true, orForm: true}
 	return []route{
-		{method: http.MethodPost, path: "/api/auth/login", rule: fromOurPage("whoever proves a name by password or by client certificate"), id: "login",
+		{method: http.MethodPost, path: "/api/auth/login", rule: whoever("whoever proves a name by password or by client certificate"), id: "login",
 			about: "Begin a session: the answer sets a cookie. Without a body the client certificate says who it is.",
 			body:  login, answer: jsonAnswer[SessionItem](http.StatusOK), audit: auditCalls, handle: d.login},
-		{method: http.MethodPost, path: "/api/auth/logout", rule: fromOurPage("anyone"), id: "logout", about: "End the session of the cookie, if there is one.",
+		{method: http.MethodPost, path: "/api/auth/logout", rule: whoever("anyone"), id: "logout", about: "End the session of the cookie, if there is one.",
 			answer: answer{status: http.StatusNoContent}, audit: auditCalls, handle: d.logout},
 		{method: http.MethodGet, path: "/api/session", rule: d.ofUser(), id: "listSessions", about: "The sessions of a user that go on.",
 			params: user, answer: jsonAnswer[SessionList](http.StatusOK), handle: d.listSessions},
@@ -69,15 +69,20 @@ func (d *door) sessionRoutes() []route {
 			params: user, answer: jsonAnswer[SessionsEnded](http.StatusOK), audit: auditCalls, handle: d.revokeSessions},
 		{method: http.MethodPost, path: "/api/session/{id}/revoke", rule: authenticated(), id: "revokeSession", about: "End one session: the caller's own, or that of a user whom the caller may change.",
 			answer: jsonAnswer[SessionsEnded](http.StatusOK), audit: auditCalls, handle: d.revokeSession},
+		{method: http.MethodGet, path: "/api/auth/can-i", rule: authenticated(), id: "canI", about: "Whether the caller may do something, and by which rule. Nothing is done.",
+			params: []param{
+				{name: "verb", about: "read, read-key, create, change, delete, revoke, set, grant, sign or administer."},
+				{name: "path", about: "Of the object that it is about; grant, sign and administer need none."},
+				{name: "what", list: true, about: "Names of keys for read-key and of certificates for sign, expressions for set, grants for grant."},
+				{name: "as", about: "Name of another user to ask for: whoever may change that user may."},
+			}, answer: jsonAnswer[Verdict](http.StatusOK), handle: d.canI},
 	}
 }
 
-// fromOurPage is for what begins or ends a session: nobody is asked who they
-// are, and a page of another origin cannot do it in a visitor's name. Being
-// logged in as somebody else is an attack too (login CSRF).
-func fromOurPage(says string) rule {
-	return rule{says: says, public: true, check: func(_ context.Context, c *call) error { return sameOrigin(c.request) }}
-}
+// whoever is for what begins or ends a session: nobody is asked who they are. A
+// page of another origin cannot do it in a visitor's name, which is one more
+// attack: being logged in as somebody else (login CSRF).
+func whoever(says string) rule { return rule{says: says, public: true} }
 
 // ofUser is for the sessions of the user that the query names: the user in
 // person, and whoever could change what the user calls with.
