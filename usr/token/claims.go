@@ -42,6 +42,9 @@ type Claims struct {
 	Socket    bool      // it was asked for on the unix socket for the machine's root, who needs no user object
 	Profile   string    // "" is the profile of this package
 	KeyID     string    // of the key that signed it; "" in other profiles
+
+	FullName string   // of the subject, in profiles that say it
+	Projects []string // the same
 }
 
 // methodSocket is the authentication method (claim amr, RFC 8176) of a token of the machine's root.

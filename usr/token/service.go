@@ -196,6 +196,11 @@ type Request struct {
 	Socket   bool          // the subject is the machine's root, who needs no user object
 	Profile  string        // "" is the profile of this package
 	By       usr.Caller    // who asks
+
+	// In profiles that say them, all may be empty.
+	Issuer   string   // how the issuer is known to whom the token is for
+	FullName string   // of the subject
+	Projects []string // of the subject
 }
 
 // Issued is a token and what is kept of it.
@@ -286,6 +291,7 @@ func (s *Service) issueProfile(ctx context.Context, r Request) (Issued, error) {
 	}
 	r.Grants = usr.Grants{}
 	c := newClaims(r, s.Now())
+	c.Issuer, c.FullName, c.Projects = r.Issuer, r.FullName, r.Projects
 	if r.Lifetime > 0 {
 		c.ExpiresAt = s.Now().Add(max(r.Lifetime, Shortest) + time.Second - 1).UTC().Truncate(time.Second)
 	}
