@@ -37,6 +37,10 @@ type Config struct {
 	// Stop asks the daemon to drain and end; it returns at once. Nil: this is no daemon.
 	Stop func()
 
+	// Restart has a successor take over, and returns when that has begun. Nil: this
+	// is no daemon, or one that cannot.
+	Restart func() error
+
 	// Full and Down say whether an error of the store means that there is no
 	// room left, or that it takes no more work. Nil: no error means that.
 	Full, Down func(error) bool

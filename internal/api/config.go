@@ -26,7 +26,9 @@ type KeywordValue struct {
 	Keyword     string `json:"keyword"`
 	Value       string `json:"value"`        // "" when it is not set
 	Node        string `json:"node"`         // always "": a value is the same on every node
-	EvaluatedAs string `json:"evaluated_as"` // always "", for the same reason
+	EvaluatedAs string `json:"evaluated_as"` // the node that it was evaluated for; "" when it was not
+
+	Evaluated *string `json:"evaluated,omitempty"` // the default when it is not set; only when asked for
 }
 
 // Changed says whether a change made a difference.
@@ -66,7 +68,7 @@ func (d *door) getConfig(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	evaluate, err := c.flag("evaluate")
+	as, err := d.evaluatedAs(ctx, c)
 	if err != nil {
 		return response{}, err
 	}
@@ -79,16 +81,41 @@ func (d *door) getConfig(ctx context.Context, c *call) (response, error) {
 	list := KeywordList{Kind: "KeywordList", Items: []KeywordValue{}}
 	for _, name := range names {
 		// Eval is also what knows whether the object can have the keyword.
-		value, err := o.Config.Eval(name)
+		evaluated, err := o.Config.Eval(name)
 		if err != nil {
 			return response{}, err
 		}
-		if !evaluate {
-			value, _ = o.Config.Get(name)
+		item := KeywordValue{Object: c.path.String(), Keyword: name, EvaluatedAs: as}
+		item.Value, _ = o.Config.Get(name)
+		if as != "" {
+			item.Evaluated = &evaluated
 		}
-		list.Items = append(list.Items, KeywordValue{Object: c.path.String(), Keyword: name, Value: value})
+		list.Items = append(list.Items, item)
 	}
 	return reply(http.StatusOK, list)
+}
+
+// evaluatedAs is the node that the call wants values evaluated for, "" when it
+// does not want that.
+func (d *door) evaluatedAs(ctx context.Context, c *call) (string, error) {
+	evaluate, err := c.flag("evaluate")
+	if err != nil {
+		return "", err
+	}
+	as := c.query.Get("impersonate")
+	switch {
+	case as == "" && !evaluate:
+		return "", nil
+	case as == "":
+		as = "localhost"
+	case !evaluate:
+		return "", fmt.Errorf("%w: impersonate goes with evaluate=true", errBadRequest)
+	}
+	name, _, err := d.node(ctx, as)
+	if errors.Is(err, errNoNode) {
+		return "", fmt.Errorf("%w: impersonate: %w", errBadRequest, err)
+	}
+	return name, err
 }
 
 func (d *door) patchConfig(ctx context.Context, c *call) (response, error) {

@@ -18,7 +18,11 @@ func TestConfigGet(t *testing.T) {
 		t.Helper()
 		var words []string
 		for _, v := range into[KeywordList](w.do(request{target: target, by: by}).want(http.StatusOK)).Items {
-			words = append(words, v.Object+":"+v.Keyword+"="+v.Value)
+			text := v.Object + ":" + v.Keyword + "=" + v.Value
+			if v.Evaluated != nil {
+				text += "=>" + *v.Evaluated + "@" + v.EvaluatedAs
+			}
+			words = append(words, text)
 		}
 		return strings.Join(words, " ")
 	}
@@ -26,17 +30,25 @@ func TestConfigGet(t *testing.T) {
 		at + "ns1/sec/web/config":                                 "ns1/sec/web:cn=web.clu.mycorp",
 		at + "ns1/sec/web/config?kw=cn&kw=ou":                     "ns1/sec/web:cn=web.clu.mycorp ns1/sec/web:ou=",
 		at + "ns1/sec/web/config?kw=DEFAULT.cn&kw=":               "ns1/sec/web:DEFAULT.cn=web.clu.mycorp",
-		at + "ns1/sec/web/config?kw=key_type&evaluate=true":       "ns1/sec/web:key_type=ec-p256",
+		at + "ns1/sec/web/config?kw=key_type&evaluate=true":       "ns1/sec/web:key_type==>ec-p256@node1",
 		"/api/cluster/config?kw=cluster.name":                     "cluster:cluster.name=clu",
 		at + "root/ccfg/cluster/config?kw=cluster.name":           "cluster:cluster.name=clu",
-		"/api/cluster/config?kw=listener.port&evaluate=1":         "cluster:listener.port=1215",
-		at + "system/usr/admin1/config?kw=cn&kw=grant&evaluate=1": "system/usr/admin1:cn=admin1 system/usr/admin1:grant=admin:ns1",
+		"/api/cluster/config?kw=listener.port&evaluate=1":         "cluster:listener.port==>1215@node1",
+		at + "system/usr/admin1/config?kw=cn&kw=grant&evaluate=1": "system/usr/admin1:cn==>admin1@node1 system/usr/admin1:grant=admin:ns1=>admin:ns1@node1",
 	} {
 		if got := values(target, "root"); got != want {
 			t.Errorf("%s: %s, want %s", target, got, want)
 		}
 	}
 	w.do(request{target: at + "ns1/sec/web/config?kw=gramt", by: "guest1"}).refused(http.StatusBadRequest, "gramt")
+	if got := values(at+"ns1/sec/web/config?kw=cn&evaluate=true&impersonate=node2", "root"); got != "ns1/sec/web:cn=web.clu.mycorp=>web.clu.mycorp@node2" {
+		t.Errorf("for another node: %s", got)
+	}
+	w.do(request{target: at + "ns1/sec/web/config?kw=cn&impersonate=node1", by: "guest1"}).refused(http.StatusBadRequest, "goes with evaluate=true")
+	w.do(request{target: at + "ns1/sec/web/config?kw=cn&evaluate=true&impersonate=node9", by: "guest1"}).refused(http.StatusBadRequest, `"node9"`)
+	if got := values(at+"ns1/sec/web/config?kw=cn&evaluate=false&impersonate=", "guest1"); got != "ns1/sec/web:cn=web.clu.mycorp" {
+		t.Errorf("with empty parameters: %s", got)
+	}
 	w.do(request{target: at + "ns1/sec/web/config?evaluate=maybe", by: "guest1"}).refused(http.StatusBadRequest, "maybe")
 	w.do(request{target: at + "ns1/sec/absent/config", by: "guest1"}).refused(http.StatusNotFound)
 }

@@ -20,6 +20,7 @@ func (d *door) routes() []route {
 	rows = append(rows, d.objectRoutes()...)
 	rows = append(rows, d.configRoutes()...)
 	rows = append(rows, d.keyRoutes()...)
+	rows = append(rows, d.nodeRoutes()...)
 	rows = append(rows, d.certificateRoutes()...)
 	rows = append(rows, d.adoptionRoutes()...)
 	rows = append(rows, d.listRoutes()...)
@@ -122,6 +123,9 @@ func (d *door) objectRoutes() []route {
 		{method: http.MethodPost, path: pathObject + "/action/delete", rule: d.changes(), id: "deleteObject", about: "Delete an object and its keys.",
 			params: []param{{name: "revoke", about: "Whether to revoke first all living certificates that were issued for it: true unless given for a usr, false for any other kind."}},
 			answer: jsonAnswer[Orchestration](http.StatusOK), audit: auditCalls, handle: d.deleteObject},
+		{method: http.MethodPost, path: pathObject + "/action/purge", rule: d.changes(), id: "purgeObject", about: "The same: nothing of an object is anywhere else.",
+			params: []param{{name: "revoke", about: "As for delete."}},
+			answer: jsonAnswer[Orchestration](http.StatusOK), audit: auditCalls, handle: d.deleteObject},
 	}
 }
 
@@ -129,7 +133,8 @@ func (d *door) configRoutes() []route {
 	file := body{media: mediaText, limit: limitConfig}
 	get := []param{
 		{name: "kw", list: true, about: "Keyword. All that are set unless given."},
-		{name: "evaluate", about: "true: the default where a keyword is not set."},
+		{name: "evaluate", about: "true: also what the keyword comes to, which is the default where it is not set."},
+		{name: "impersonate", about: "With evaluate: the node that it is asked for. A value is the same on every node."},
 	}
 	patch := []param{
 		{name: "set", list: true, about: "Expression: KEYWORD=VALUE, or += -= |= for the words of a list."},
@@ -154,7 +159,7 @@ func (d *door) configRoutes() []route {
 			params: get, answer: jsonAnswer[KeywordList](http.StatusOK), handle: d.getConfig},
 		{method: http.MethodPatch, path: pathCluster, rule: d.changes(), id: "patchClusterConfig", about: "Change keywords of the cluster.",
 			params: patch, answer: jsonAnswer[Changed](http.StatusOK), audit: auditCalls, handle: d.patchConfig},
-		{method: http.MethodGet, path: pathCluster + "/file", rule: reads(), id: "getClusterConfigFile", about: "The config of the cluster as INI.", answer: text, handle: d.getConfigFile},
+		{method: http.MethodGet, path: pathCluster + "/file", rule: root(), id: "getClusterConfigFile", about: "The config of the cluster as INI.", answer: text, handle: d.getConfigFile},
 		{method: http.MethodPut, path: pathCluster + "/file", rule: d.changes(), id: "putClusterConfigFile", about: "Replace the config of the cluster.",
 			body: file, answer: none, audit: auditCalls, handle: d.putConfigFile},
 		{method: http.MethodGet, path: "/api/keyword", rule: authenticated(), id: "listKeywords", about: "What the keywords of a kind mean.",

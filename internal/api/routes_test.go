@@ -72,7 +72,7 @@ func probe(r route) request {
 	if r.method != http.MethodGet {
 		object = "ns1/sec/absent"
 	}
-	target := strings.NewReplacer("{namespace}/{kind}/{name}", object, "{serial}", "abc", "{profile}", "goroutine", "/crl/{name}", "/crl/ca", "{request}", "AAAA").Replace(r.path)
+	target := strings.NewReplacer("{namespace}/{kind}/{name}", object, "{serial}", "abc", "{profile}", "goroutine", "/crl/{name}", "/crl/ca", "{request}", "AAAA", "{node}", "_").Replace(r.path)
 	if r.id == "getData" || r.id == "getKey" {
 		target += "?name=color"
 	}
@@ -92,11 +92,12 @@ func TestWhoMay(t *testing.T) {
 		"healthz": everyone, "readyz": everyone, "caPEM": everyone, "getCRL": everyone, "getCRLPEM": everyone, "postOCSP": everyone, "getOCSP": everyone, "authInfo": everyone, "openapi": everyone, "docs": everyone,
 		"metrics":   "guest guest1 operator1 admin1 adminall adminsys root",
 		"listPaths": users, "listObjects": users, "getObject": readers,
-		"createObject": changers, "deleteObject": changers,
+		"createObject": changers, "deleteObject": changers, "purgeObject": changers,
+		"listNodes": "root", "nodeInfo": "guest guest1 operator1 admin1 adminall adminsys squatter root", "pingNode": "root", "restartNode": "root",
 		"getConfigFile": readers, "postConfigFile": changers, "putConfigFile": changers,
 		"getConfig": readers, "patchConfig": changers, "validateConfig": readers,
 		"getClusterConfig": "guest adminall root", "patchClusterConfig": "root",
-		"getClusterConfigFile": "guest adminall root", "putClusterConfigFile": "root",
+		"getClusterConfigFile": "root", "putClusterConfigFile": "root",
 		"listKeywords": users,
 		"getData":      changers, "patchData": changers, "getKey": changers, "addKey": changers, "changeKey": changers, "removeKey": changers, "listKeys": readers,
 		"getCertificate": readers, "createCertificate": changers, "renewCertificate": changers, "signingRequest": changers, "pkcs12": "root",

@@ -47,7 +47,9 @@ type world struct {
 	log     *lockedBuffer
 	now     time.Time
 	stopped int
-	ready   error
+
+	restarted int
+	ready     error
 
 	publisher *ca.Publisher
 	external  []ExternalList
@@ -94,7 +96,7 @@ func (s *faultyStore) Commit(ctx context.Context, tx store.Tx) (int64, error) {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := emptyWorld(t)
-	w.put("cluster", "cluster.name=clu", "cluster.id=0b5d8a1e-3f0c-4f7e-9a55-7d1c2f3e4b6a")
+	w.put("cluster", "cluster.name=clu", "cluster.id=0b5d8a1e-3f0c-4f7e-9a55-7d1c2f3e4b6a", "cluster.nodes=node1 node2")
 	w.put("system/sec/ca")
 	w.issue("system/sec/ca")
 	w.put("system/sec/cert", "cn=node1", "alt_names=node1.clu.mycorp")
@@ -171,11 +173,17 @@ func emptyWorld(t testing.TB) *world {
 func (w *world) config(authority *ca.Authority, log *slog.Logger, clock func() time.Time) Config {
 	return Config{
 		Authority: authority, Objects: w.objects, Publisher: w.publisher, Identify: w.identify, Log: log, Now: clock, Version: "1.2.3",
-		Status: func(context.Context) (Status, error) { return Status{Node: "node1", ListenerNotAfter: w.now}, nil },
-		Ready:  func(context.Context) error { return w.ready },
-		Stop:   func() { w.stopped++ },
-		Full:   func(err error) bool { return errors.Is(err, store.ErrFull) },
-		Down:   func(err error) bool { return errors.Is(err, store.ErrBroken) },
+		Status: func(context.Context) (Status, error) {
+			return Status{Node: "node1", Version: "1.2.3", Addresses: []string{"[::]:1215"}, ListenerNotAfter: w.now}, nil
+		},
+		Ready: func(context.Context) error { return w.ready },
+		Stop:  func() { w.stopped++ },
+		Restart: func() error {
+			w.restarted++
+			return nil
+		},
+		Full: func(err error) bool { return errors.Is(err, store.ErrFull) },
+		Down: func(err error) bool { return errors.Is(err, store.ErrBroken) },
 
 		OCSP:     func(_ context.Context, request []byte) ([]byte, time.Time, error) { return w.ocsp(request) },
 		External: func(context.Context) []ExternalList { return w.external },

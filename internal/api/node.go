@@ -1,0 +1,238 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"omca/ca"
+	"omca/internal/object"
+	"omca/usr"
+)
+
+// NodeList is nodes of the cluster, by name.
+type NodeList struct {
+	Kind  string     `json:"kind"` // "NodeList"
+	Items []NodeItem `json:"items"`
+}
+
+// NodeItem is one node.
+type NodeItem struct {
+	Kind string   `json:"kind"` // "NodeItem"
+	Meta NodeMeta `json:"meta"`
+	Data NodeData `json:"data"`
+}
+
+// NodeMeta says which node it is.
+type NodeMeta struct {
+	Node string `json:"node"`
+}
+
+// NodeData is what a node says of itself; of another node, nothing is known here.
+type NodeData struct {
+	Status *NodeStatus `json:"status"`
+}
+
+// NodeStatus is how a node is doing.
+type NodeStatus struct {
+	Agent     string    `json:"agent"` // version of the program
+	StartedAt time.Time `json:"started_at"`
+}
+
+// NodeInfo is what there is to know of a node to tell it from others.
+type NodeInfo struct {
+	Env      string            `json:"env"`    // always "": there is one environment
+	Labels   map[string]string `json:"labels"` // none
+	Paths    []string          `json:"paths"`  // of storage: none
+	Listener NodeListener      `json:"listener"`
+}
+
+// NodeListener is where a node answers.
+type NodeListener struct {
+	Addr  string `json:"addr"`  // "" for a node that is not this one
+	Port  string `json:"port"`  //
+	State string `json:"state"` // "running", or "" where it is not known
+}
+
+// Called says that something was begun that goes on after the answer.
+type Called struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+}
+
+const pathNode = "/api/node/name/{node}"
+
+func (d *door) nodeRoutes() []route {
+	return []route{
+		{method: http.MethodGet, path: "/api/node", rule: root(), id: "listNodes", about: "The nodes of the cluster.",
+			params: []param{{name: "node", about: "Selector: names or globs, comma separated. All unless given."}},
+			answer: jsonAnswer[NodeList](http.StatusOK), handle: d.listNodes},
+		{method: http.MethodGet, path: "/api/node/info", rule: anyRole(), id: "nodeInfo", about: "What tells the nodes of the cluster apart, by name.",
+			answer: jsonAnswer[map[string]NodeInfo](http.StatusOK), handle: d.nodeInfo},
+		{method: http.MethodGet, path: pathNode + "/ping", rule: root(), id: "pingNode", about: "Whether a node answers. localhost and _ are the node that is asked.",
+			answer: answer{status: http.StatusNoContent}, handle: d.pingNode},
+		{method: http.MethodPost, path: pathNode + "/daemon/action/restart", rule: root(), id: "restartNode", about: "Restart the daemon of a node, without a refused connection.",
+			answer: jsonAnswer[Called](http.StatusOK), audit: auditCalls, handle: d.restartNode},
+	}
+}
+
+// anyRole is for what whoever holds any role may know.
+func anyRole() rule {
+	return rule{says: "whoever holds any role", check: func(_ context.Context, c *call) error {
+		if err := c.who.May(usr.Authenticated()); err != nil {
+			return err
+		}
+		if len(c.who.Grants.Map()) == 0 {
+			return fmt.Errorf("%w: needs any role", usr.ErrDenied)
+		}
+		return nil
+	}}
+}
+
+// errNoNode means that the cluster has no node of that name.
+var errNoNode = errors.New("no node of the cluster")
+
+// nodes are the names of the nodes, sorted, and how this one is doing.
+func (d *door) nodes(ctx context.Context) ([]string, Status, error) {
+	self, err := d.Status(ctx)
+	if err != nil {
+		return nil, self, err
+	}
+	cluster, err := d.Objects.Get(ctx, object.ClusterPath())
+	if err != nil && !errors.Is(err, ca.ErrNotFound) {
+		return nil, self, err
+	}
+	names := []string{self.Node}
+	if err == nil {
+		others, err := cluster.Config.Strings("cluster.nodes")
+		if err != nil {
+			return nil, self, err
+		}
+		names = append(names, others...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), self, nil
+}
+
+// node finds the node that a call names, as OpenSVC's client does: localhost and _ are this one.
+func (d *door) node(ctx context.Context, name string) (found string, self Status, err error) {
+	names, self, err := d.nodes(ctx)
+	switch {
+	case err != nil:
+		return "", self, err
+	case name == "localhost", name == "_":
+		return self.Node, self, nil
+	case slices.Contains(names, name):
+		return name, self, nil
+	}
+	return "", self, fmt.Errorf("%w is called %.64q", errNoNode, name)
+}
+
+func (d *door) listNodes(ctx context.Context, c *call) (response, error) {
+	names, self, err := d.nodes(ctx)
+	if err != nil {
+		return response{}, err
+	}
+	list := NodeList{Kind: "NodeList", Items: []NodeItem{}}
+	for _, name := range names {
+		selected, err := selectsNode(c.query.Get("node"), name, self.Node)
+		if err != nil {
+			return response{}, err
+		}
+		if !selected {
+			continue
+		}
+		item := NodeItem{Kind: "NodeItem", Meta: NodeMeta{name}}
+		if name == self.Node {
+			item.Data.Status = &NodeStatus{Agent: self.Version, StartedAt: self.StartedAt}
+		}
+		list.Items = append(list.Items, item)
+	}
+	return reply(http.StatusOK, list)
+}
+
+// selectsNode reports whether a selector of nodes takes in the node of that name. An empty one does.
+func selectsNode(selector, name, self string) (bool, error) {
+	if selector == "" {
+		return true, nil
+	}
+	if len(selector) > 1024 {
+		return false, fmt.Errorf("%w: node has %d bytes, at most 1024", errBadRequest, len(selector))
+	}
+	for word := range strings.SplitSeq(selector, ",") {
+		match, err := path.Match(word, name)
+		if err != nil {
+			return false, fmt.Errorf("%w: node %.64q is not a glob", errBadRequest, word)
+		}
+		if match || name == self && (word == "localhost" || word == "_") {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (d *door) nodeInfo(ctx context.Context, _ *call) (response, error) {
+	names, self, err := d.nodes(ctx)
+	if err != nil {
+		return response{}, err
+	}
+	infos := make(map[string]NodeInfo, len(names))
+	for _, name := range names {
+		info := NodeInfo{Labels: map[string]string{}, Paths: []string{}}
+		if name == self.Node && len(self.Addresses) > 0 {
+			host, port, err := net.SplitHostPort(self.Addresses[0])
+			if err != nil {
+				return response{}, fmt.Errorf("address of the listener: %w", err)
+			}
+			info.Listener = NodeListener{Addr: host, Port: port, State: "running"}
+		}
+		infos[name] = info
+	}
+	return reply(http.StatusOK, infos)
+}
+
+func (d *door) pingNode(ctx context.Context, c *call) (response, error) {
+	name, self, err := d.node(ctx, c.vars["node"])
+	if errors.Is(err, errNoNode) {
+		return response{}, fmt.Errorf("%w: %w", ca.ErrNotFound, err)
+	}
+	if err != nil {
+		return response{}, err
+	}
+	if name != self.Node {
+		return response{}, otherNode(name, self.Node)
+	}
+	return noContent()
+}
+
+// otherNode says that a node has to be asked itself.
+func otherNode(name, self string) error {
+	return fmt.Errorf("%w: %q is another node than %q: ask it itself", errUpstream, name, self)
+}
+
+func (d *door) restartNode(ctx context.Context, c *call) (response, error) {
+	name, self, err := d.node(ctx, c.vars["node"])
+	switch {
+	case errors.Is(err, errNoNode):
+		return response{}, fmt.Errorf("%w: %w", errBadRequest, err)
+	case err != nil:
+		return response{}, err
+	case name != self.Node:
+		return response{}, otherNode(name, self.Node)
+	case d.Restart == nil:
+		return response{}, fmt.Errorf("%w: no daemon is running here that can be restarted", ca.ErrConflict)
+	}
+	c.note(slog.String("node", name))
+	if err := d.Restart(); err != nil {
+		return response{}, err
+	}
+	return reply(http.StatusOK, Called{Title: "background daemon restart has been called", Status: http.StatusOK, Detail: "the daemon of " + name + " hands over to its successor"})
+}
