@@ -181,8 +181,9 @@ func (l *Listener) Serve(ln net.Listener) error {
 	return l.serve(&port{Listener: ln, secure: true, hook: l.hook}, l.handler)
 }
 
-// ServePlain is Serve without TLS, over HTTP/1.1, with the same limits and drain: for the unix
-// socket, and for what may be read in the clear. It has a handler of its own, so that no route is
+// ServePlain is Serve without TLS, over HTTP/1.1 (on a unix socket also HTTP/2 with prior knowledge:
+// RFC 9113, 3.3), with the same limits and drain: for the unix socket, and for what may be read in
+// the clear. It has a handler of its own, so that no route is
 // served there that was not meant to be. The hook, which may be nil, is where the peer of a unix
 // socket is checked.
 func (l *Listener) ServePlain(ln net.Listener, handler http.Handler, hook ConnContext) error {
@@ -223,6 +224,7 @@ func (l *Listener) engine(p *port, handler http.Handler) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(p.secure)
+	protocols.SetUnencryptedHTTP2(!p.secure && p.Addr().Network() == "unix")
 	return &http.Server{
 		Handler:           gate(handler),
 		Protocols:         protocols,
