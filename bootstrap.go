@@ -34,7 +34,10 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.makeHolder(ctx, object.CertPath(), []string{"cn=" + s.config.NodeName, "alt_names=" + strings.Join(names, " ")})
+	if err := s.makeHolder(ctx, object.CertPath(), []string{"cn=" + s.config.NodeName, "alt_names=" + strings.Join(names, " ")}); err != nil {
+		return err
+	}
+	return s.makeTokenKeys(ctx)
 }
 
 func (s *Server) makeCluster(ctx context.Context) error {

@@ -37,6 +37,9 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.stop.Store(&cancel)
+	if err := s.separateKeys(ctx); err != nil {
+		return err
+	}
 	if err := s.loadLists(ctx); err != nil {
 		return err
 	}

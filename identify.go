@@ -56,7 +56,7 @@ type way func(*http.Request) (usr.Caller, error)
 var errNotTried = errors.New("not tried")
 
 // ways are tried in this order: the first that succeeds names the caller.
-func (s *Server) ways() []way { return []way{s.bySocket, s.byCertificate, s.bySession} }
+func (s *Server) ways() []way { return []way{s.bySocket, s.byCertificate, s.byToken, s.bySession} }
 
 // identify names the caller of a request: usr.ErrUnauthenticated when it has
 // not proved to be anybody.

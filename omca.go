@@ -25,6 +25,7 @@ import (
 	"omca/internal/store/bolt"
 	"omca/listener"
 	"omca/usr/session"
+	"omca/usr/token"
 )
 
 // ErrLocked means that another process has the home open: a daemon, which
@@ -60,6 +61,8 @@ type Server struct {
 	ocsp      *ca.OCSP
 	feeds     *feed.Feeds
 	sessions  *session.Service // of browsers
+	tokens    *token.Service
+	verified  verifiedTokens
 	touched   chan object.Path // objects that the feeds may have to do with
 
 	listener atomic.Pointer[listener.Listener] // nil until Run
@@ -176,7 +179,7 @@ func (s *Server) compose(ctx context.Context) error {
 	if err := s.newFeeds(); err != nil {
 		return err
 	}
-	if err := s.newSessions(); err != nil {
+	if err := errors.Join(s.newSessions(), s.newTokens()); err != nil {
 		return err
 	}
 	s.objects.OnChange(s.changed)
@@ -200,6 +203,7 @@ func (s *Server) compose(ctx context.Context) error {
 		OCSP: s.ocsp.Answer, External: s.externalLists, Refresh: s.feeds.Refresh,
 		Collectors: s.measures(),
 		Sessions:   s.sessions, Login: s.login,
+		Tokens: s.tokens, IdentifyRefresh: s.identifyRefresh, InspectToken: s.inspectToken,
 	}
 	if s.handler, err = api.New(door); err != nil {
 		return err
@@ -279,8 +283,14 @@ func (s *Server) changed(p object.Path) {
 		return
 	case p == object.ClusterPath():
 		s.authority.Changed("")
+	case p == object.JWTPath():
+		s.tokenKeysChanged(ctx)
+		return
 	default:
 		s.authority.Changed(p.String())
+	}
+	if p.IsZero() {
+		s.tokenKeysChanged(ctx)
 	}
 	// What a CA took back is known before the CA is believed.
 	if err := errors.Join(s.loadRevocations(ctx), s.readPolicy(ctx)); err != nil {

@@ -15,6 +15,7 @@ import (
 	"omca/internal/object"
 	"omca/usr"
 	"omca/usr/session"
+	"omca/usr/token"
 )
 
 // Config says what the door leads to. Every field is required, unless it says otherwise.
@@ -65,6 +66,14 @@ type Config struct {
 	// connection. Its errors are those of Identify. Nil: there are no sessions.
 	Sessions *session.Service
 	Login    func(r *http.Request, name string, password []byte) (session.Login, error)
+
+	// Tokens issues tokens and takes them back. IdentifyRefresh names the caller
+	// who sends a refresh token, with errors as those of Identify. InspectToken
+	// says what a token says and what it gives now; usr.ErrUnauthenticated when
+	// it is not accepted.
+	Tokens          *token.Service
+	IdentifyRefresh func(*http.Request) (Refresher, error)
+	InspectToken    func(r *http.Request, compact string, use token.Use) (token.Claims, usr.Grants, error)
 
 	// Collectors are more metrics to serve. May be nil.
 	Collectors []prometheus.Collector
@@ -140,6 +149,9 @@ func Public(c Config) (http.Handler, error) {
 func newDoor(c Config) (*door, error) {
 	if c.Authority == nil || c.Objects == nil || c.Publisher == nil || c.Identify == nil || c.Log == nil || c.Now == nil || c.Status == nil || c.Ready == nil {
 		return nil, errors.New("api: Config needs Authority, Objects, Publisher, Identify, Log, Now, Status and Ready")
+	}
+	if c.Tokens == nil || c.IdentifyRefresh == nil || c.InspectToken == nil {
+		return nil, errors.New("api: Config needs Tokens, IdentifyRefresh and InspectToken")
 	}
 	if c.Full == nil {
 		c.Full = never

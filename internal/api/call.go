@@ -27,6 +27,8 @@ type call struct {
 	query   url.Values
 	body    []byte
 
+	refresher *Refresher // who sends a refresh token, on the route that takes one
+
 	notices []string    // for the operator, beside the answer
 	facts   []slog.Attr // for the audit line
 }

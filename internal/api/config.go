@@ -139,6 +139,7 @@ func (d *door) patchConfig(ctx context.Context, c *call) (response, error) {
 // again to what they left, and decided again.
 func (d *door) configure(ctx context.Context, c *call, change func(object.Config) (object.Config, []string, error)) (changed bool, err error) {
 	var names []string
+	disabled := false
 	err = d.attempt(ctx, c.path, func(o object.Object) (object.Config, error) {
 		next, differ, err := change(o.Config)
 		if names = differ; err != nil {
@@ -147,13 +148,21 @@ func (d *door) configure(ctx context.Context, c *call, change func(object.Config
 		if err := d.mayChange(ctx, c.who, c.path); err != nil {
 			return o.Config, err
 		}
+		if c.path.Kind == object.KindUsr && slices.Contains(differ, "disabled") {
+			if disabled, err = next.Bool("disabled"); err != nil {
+				return o.Config, err
+			}
+		}
 		return next, d.maySet(ctx, c.who, next, differ)
 	})
 	if err != nil {
 		return false, err
 	}
 	c.note(slog.String("keywords", strings.Join(names, " ")))
-	return len(names) > 0, nil
+	if disabled {
+		err = d.endTokens(ctx, c, c.path)
+	}
+	return len(names) > 0, err
 }
 
 // attempt stores what change makes of the object's config, as often as it

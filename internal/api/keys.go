@@ -335,6 +335,9 @@ func (d *door) mayEdit(c *call, e object.Edit) error {
 	if !c.path.Kind.Sealed() {
 		return nil
 	}
+	if c.path == object.JWTPath() {
+		return hint.With(fmt.Errorf("%w: the keys of %s are made here, and changed by no hand", errBadRequest, c.path), "\"omca token rotate-key\" makes a new one")
+	}
 	if e.Action == object.Rename {
 		if err := usr.CanReadKey(c.who, c.target(), e.Name); err != nil {
 			return err

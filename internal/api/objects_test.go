@@ -24,7 +24,7 @@ func TestListPaths(t *testing.T) {
 		{"guest1", "", "ns1/cfg/plain ns1/sec/web system/usr/guest1"},
 		{"none", "**", "system/usr/none"},
 		{"adminall", "**", "ns1/cfg/plain ns1/sec/web cluster system/usr/adminall"},
-		{"root", "system/sec/*,cluster", "cluster system/sec/ca system/sec/cert"},
+		{"root", "system/sec/*,cluster", "cluster system/sec/ca system/sec/cert system/sec/jwt"},
 		{"root", "ns1/sec/absent", ""},
 		{"guest1", "system/sec/ca", ""},
 	} {

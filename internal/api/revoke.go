@@ -63,7 +63,7 @@ func (d *door) revokeHeld(ctx context.Context, c *call) (response, error) {
 		return response{}, hint.With(fmt.Errorf("%w: the certificate of %s was signed by %q, not by this cluster", ca.ErrConflict, c.path, held.Chain[0].Issuer.CommonName),
 			"revoke it where it was signed, and name that CA's list in the keyword cluster.crl")
 	}
-	return d.revoke(ctx, c, held.Chain[0], want)
+	return d.revoke(ctx, c, c.path, held.Chain[0], want)
 }
 
 // revokeSerial takes back a certificate of the inventory. Who may not read the
@@ -84,10 +84,12 @@ func (d *door) revokeSerial(ctx context.Context, c *call) (response, error) {
 	if err := d.mayRevoke(ctx, c.who, owner); err != nil {
 		return response{}, err
 	}
-	return d.revoke(ctx, c, r.Certificate, want)
+	return d.revoke(ctx, c, owner, r.Certificate, want)
 }
 
-func (d *door) revoke(ctx context.Context, c *call, cert *x509.Certificate, want RevokeRequest) (response, error) {
+// revoke takes back a certificate of the object at owner. A user whose key may be
+// in other hands loses the tokens too: they may have been got with it.
+func (d *door) revoke(ctx context.Context, c *call, owner object.Path, cert *x509.Certificate, want RevokeRequest) (response, error) {
 	serial := pki.SerialOf(cert)
 	c.note(slog.String("serial", string(serial)))
 	if err := revocable(cert); err != nil {
@@ -107,6 +109,11 @@ func (d *door) revoke(ctx context.Context, c *call, cert *x509.Certificate, want
 	r, err := d.Authority.Revoke(ctx, c.who, serial, reason)
 	if err != nil {
 		return response{}, err
+	}
+	if reason != crl.Superseded {
+		if err := d.endTokens(ctx, c, owner); err != nil {
+			return response{}, err
+		}
 	}
 	if before && want.Reason != "" && r.Reason != reason {
 		c.notice("certificate %s was revoked at %s already, for %s, and that stays", serial, r.At.UTC().Format(time.RFC3339), r.Reason)

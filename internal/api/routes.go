@@ -25,6 +25,7 @@ func (d *door) routes() []route {
 	rows = append(rows, d.adoptionRoutes()...)
 	rows = append(rows, d.listRoutes()...)
 	rows = append(rows, d.sessionRoutes()...)
+	rows = append(rows, d.tokenRoutes()...)
 	rows = append(rows, d.verifyRoutes()...)
 	return append(rows, d.daemonRoutes()...)
 }

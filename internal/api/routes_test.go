@@ -104,8 +104,12 @@ func TestWhoMay(t *testing.T) {
 		"revokeCertificate": changers,
 		"listCRLs":          "guest guest1 operator1 admin1 adminall adminsys root", "refreshCRL": "root",
 		"login": everyone, "logout": everyone, "listSessions": users, "revokeSessions": users, "revokeSession": users, "canI": users, // each their own
-		"verifyRequest": "", // to none of these, who come by certificate or socket: see TestVerify
-		"daemonStatus":  "guest guest1 operator1 admin1 adminall adminsys root", "stopDaemon": "root", "getProfile": "root",
+		"verifyRequest": "",                                                              // to none of these, who come by certificate or socket: see TestVerify
+		"issueToken":    "guest guest1 operator1 admin1 adminall adminsys squatter root", // who holds no grant has none to put in one
+		"refreshToken":  "",                                                              // to none of these, who have no refresh token: see TestRefreshToken
+		"listTokens":    users, "revokeTokens": users, "revokeToken": users,              // each their own
+		"rotateTokenKey": "root", "verifyToken": "root", "jwks": everyone, "tokenDiscovery": everyone,
+		"daemonStatus": "guest guest1 operator1 admin1 adminall adminsys root", "stopDaemon": "root", "getProfile": "root",
 	}
 	w := newWorld(t)
 	for _, r := range w.door.routes() {
@@ -120,7 +124,7 @@ func TestWhoMay(t *testing.T) {
 				req.by = caller
 			}
 			switch res := w.do(req); {
-			case res.status == http.StatusForbidden && caller != "nobody", res.status == http.StatusUnauthorized && caller == "nobody":
+			case res.status == http.StatusForbidden && caller != "nobody", res.status == http.StatusUnauthorized && (caller == "nobody" || r.id == "refreshToken"):
 			case res.status == http.StatusForbidden || res.status == http.StatusUnauthorized || res.status == http.StatusInternalServerError:
 				t.Errorf("%s: status %d", res.what, res.status)
 			default:

@@ -29,6 +29,7 @@ import (
 	"omca/pki"
 	"omca/usr"
 	"omca/usr/session"
+	"omca/usr/token"
 )
 
 // callerHeader is how the tests say who calls: the name of a user, or "root"
@@ -51,6 +52,7 @@ type world struct {
 	restarted int
 	ready     error
 
+	tokens    *token.Service
 	publisher *ca.Publisher
 	external  []ExternalList
 	ocsp      func(request []byte) (answer []byte, next time.Time, err error)
@@ -148,6 +150,7 @@ func emptyWorld(t testing.TB) *world {
 		}
 		authority.Changed(p.String())
 	})
+	w.tokens = must(token.New(token.Config{Store: w.objects, Settings: w.objects.TokenSettings, Now: clock}))(t)
 	w.publisher = authority.NewPublisher(func([]*crl.Verified) {})
 	w.objects.OnRevoke(w.publisher.Add)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -160,6 +163,9 @@ func emptyWorld(t testing.TB) *world {
 		}
 	})
 	w.sessions = newSessions(t, w.objects, clock)
+	if err := w.tokens.Init(t.Context(), "https://node1:1215"); err != nil {
+		t.Fatal(err)
+	}
 	w.handler = must(New(w.config(authority, log, clock)))(t)
 	w.door = &door{Config: w.config(authority, log, clock)}
 	loaded := must(openapi3.NewLoader().LoadFromData(w.raw(http.MethodGet, "/api/openapi").body))(t)
@@ -184,6 +190,8 @@ func (w *world) config(authority *ca.Authority, log *slog.Logger, clock func() t
 		},
 		Full: func(err error) bool { return errors.Is(err, store.ErrFull) },
 		Down: func(err error) bool { return errors.Is(err, store.ErrBroken) },
+
+		Tokens: w.tokens, IdentifyRefresh: w.identifyRefresh, InspectToken: w.inspectToken,
 
 		OCSP:     func(_ context.Context, request []byte) ([]byte, time.Time, error) { return w.ocsp(request) },
 		External: func(context.Context) []ExternalList { return w.external },
@@ -213,6 +221,31 @@ func (w *world) identify(r *http.Request) (usr.Caller, error) {
 		u, err := w.objects.User(r.Context(), name)
 		return usr.Caller{Name: name, Method: usr.MethodX509, Grants: u.Grants, Address: r.RemoteAddr}, err
 	}
+}
+
+// aToken issues a token to a user, for all that the user holds.
+func (w *world) aToken(subject string, use token.Use) token.Issued {
+	w.t.Helper()
+	u := must(w.objects.User(w.t.Context(), subject))(w.t)
+	r := token.Request{Subject: subject, Use: use, Grants: u.Grants, Roles: u.Roles, By: usr.Caller{Name: "root", Method: usr.MethodSocket}}
+	return must(w.tokens.Issue(w.t.Context(), r))(w.t)
+}
+
+// identifyRefresh takes a refresh token, as the tests of the root package have
+// it in full.
+func (w *world) identifyRefresh(r *http.Request) (Refresher, error) {
+	compact, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	claims, err := w.tokens.Verify(r.Context(), compact, token.Refresh)
+	if err != nil {
+		return Refresher{}, err
+	}
+	u, err := w.objects.User(r.Context(), claims.Subject)
+	return Refresher{Caller: usr.Caller{Name: u.Name, Method: usr.MethodToken, Grants: u.Grants, Roles: u.Roles, TokenID: claims.ID}, Token: claims}, err
+}
+
+func (w *world) inspectToken(r *http.Request, compact string, use token.Use) (token.Claims, usr.Grants, error) {
+	claims, err := w.tokens.Verify(r.Context(), compact, use)
+	return claims, claims.Grants, err
 }
 
 // must fails the test when err is set.

@@ -1,0 +1,295 @@
+package omca
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"omca/internal/api"
+	"omca/internal/object"
+	"omca/usr"
+	"omca/usr/token"
+)
+
+// newTokens makes the service of the tokens.
+func (s *Server) newTokens() error {
+	var err error
+	s.tokens, err = token.New(token.Config{Store: s.objects, Settings: s.objects.TokenSettings, Now: s.config.Now})
+	return err
+}
+
+// makeTokenKeys makes the keys that sign tokens. The first start settles by
+// which URL the cluster calls itself in them: the node's, which a change of
+// listeners or addresses leaves as it is (docs/adr/0020-token-issuer.md).
+func (s *Server) makeTokenKeys(ctx context.Context) error {
+	address, err := s.listenAddress(ctx)
+	if err != nil {
+		return err
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("address %q: %w", address, err)
+	}
+	if port == "0" { // any that is free: not one to call oneself by
+		port = "1215"
+	}
+	return s.tokens.Init(ctx, "https://"+net.JoinHostPort(strings.ToLower(s.config.NodeName), port))
+}
+
+// tokenKeysChanged has the keys read again. What was verified with the former
+// ones is verified anew.
+func (s *Server) tokenKeysChanged(ctx context.Context) {
+	s.verified.clear()
+	if err := s.tokens.Changed(ctx); err != nil && ctx.Err() == nil {
+		s.config.Log.ErrorContext(ctx, "no token is accepted", "error", err)
+	}
+}
+
+// A verifiedToken is one whose signature was found good.
+type verifiedToken struct {
+	claims token.Claims
+	holds  atomic.Pointer[holding]
+}
+
+// holding is what a token gives while its subject's object is at that revision.
+type holding struct {
+	revision int64
+	grants   usr.Grants
+	roles    []string
+}
+
+// now is what the token gives to whom u is now: what it was given, as far as u
+// still holds it.
+func (v *verifiedToken) now(u object.User) *holding {
+	if h := v.holds.Load(); h != nil && h.revision == u.Revision {
+		return h
+	}
+	h := &holding{revision: u.Revision, grants: usr.Intersect(v.claims.Grants, u.Grants)}
+	for _, role := range v.claims.Roles {
+		if slices.Contains(u.Roles, role) {
+			h.roles = append(h.roles, role)
+		}
+	}
+	v.holds.Store(h)
+	return h
+}
+
+// maxVerified bounds what is remembered of tokens: about a kilobyte each.
+const maxVerified = 8192
+
+// verifiedTokens remembers, by the SHA-256 of a token, that its signature is
+// good. Everything else is looked at on each call.
+type verifiedTokens struct {
+	mu    sync.RWMutex
+	known map[[sha256.Size]byte]*verifiedToken
+}
+
+func (t *verifiedTokens) get(sum [sha256.Size]byte) *verifiedToken {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.known[sum]
+}
+
+func (t *verifiedTokens) put(sum [sha256.Size]byte, v *verifiedToken) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.known == nil || len(t.known) >= maxVerified {
+		t.known = make(map[[sha256.Size]byte]*verifiedToken)
+	}
+	t.known[sum] = v
+}
+
+func (t *verifiedTokens) clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.known = nil
+}
+
+// bearer returns the bearer token of a request, errNotTried when there is none.
+//
+// RFC 6750, section 2: it is taken from the header alone. In a URL it would end
+// up in logs.
+func bearer(r *http.Request) (string, error) {
+	lines := r.Header["Authorization"]
+	if len(lines) == 0 {
+		return "", errNotTried
+	}
+	if len(lines) > 1 {
+		return "", fmt.Errorf("%w: Authorization is there %d times", usr.ErrUnauthenticated, len(lines))
+	}
+	scheme, compact, _ := strings.Cut(lines[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") { // RFC 9110, 11.1
+		return "", errNotTried
+	}
+	return compact, nil
+}
+
+// byToken takes a bearer token of the cluster.
+func (s *Server) byToken(r *http.Request) (usr.Caller, error) {
+	compact, err := bearer(r)
+	if err != nil {
+		return usr.Caller{}, err
+	}
+	v, err := s.verifyToken(r.Context(), compact)
+	if err != nil {
+		return usr.Caller{}, err
+	}
+	return s.tokenCaller(r, v)
+}
+
+// verifyToken finds the access token good, at this moment. The signature of one
+// that was seen before is not looked at again.
+func (s *Server) verifyToken(ctx context.Context, compact string) (*verifiedToken, error) {
+	if len(compact) > token.MaxSize {
+		return nil, fmt.Errorf("%w: token: %d bytes, at most %d", usr.ErrUnauthenticated, len(compact), token.MaxSize)
+	}
+	sum := sha256.Sum256([]byte(compact))
+	if v := s.verified.get(sum); v != nil {
+		return v, s.tokens.Check(ctx, &v.claims, token.Access)
+	}
+	foreign, err := s.foreign(ctx, compact)
+	if err != nil {
+		return nil, err
+	}
+	if foreign {
+		return nil, errNotTried
+	}
+	claims, err := s.tokens.Verify(ctx, compact, token.Access)
+	if err != nil {
+		return nil, err
+	}
+	v := &verifiedToken{claims: claims}
+	s.verified.put(sum, v)
+	return v, nil
+}
+
+// foreign reports whether a token is for the identity provider to answer for: it
+// names no key of ours, and names that issuer. No token is taken both ways.
+func (s *Server) foreign(ctx context.Context, compact string) (bool, error) {
+	keyID, issuer, ok := token.Peek(compact)
+	if !ok || issuer == "" {
+		return false, nil
+	}
+	keys, err := s.tokens.Keys(ctx)
+	if err != nil || keys.Has(keyID) {
+		return false, err
+	}
+	cluster, err := s.objects.Get(ctx, object.ClusterPath())
+	if err != nil {
+		return false, err
+	}
+	provider, err := cluster.Config.Eval("listener.openid_issuer")
+	return err == nil && provider == issuer, err
+}
+
+// tokenCaller is who calls with a token that is good. The subject must be the
+// user for whom it was issued, and may call; what the token gives is no more
+// than the user holds now.
+func (s *Server) tokenCaller(r *http.Request, v *verifiedToken) (usr.Caller, error) {
+	c := &v.claims
+	who := usr.Caller{Name: c.Subject, Method: usr.MethodToken, TokenID: c.ID, Profile: c.Profile, Address: r.RemoteAddr}
+	if c.Socket {
+		who.Grants, who.Roles = c.Grants, c.Roles
+		return who, nil
+	}
+	u, err := s.tokenUser(r, c)
+	if err != nil {
+		return usr.Caller{}, err
+	}
+	h := v.now(u)
+	who.Grants, who.Roles = h.grants, h.roles
+	return who, nil
+}
+
+// tokenUser is the user whom a token is about.
+func (s *Server) tokenUser(r *http.Request, c *token.Claims) (object.User, error) {
+	u, err := s.user(r, c.Subject)
+	if err != nil {
+		return object.User{}, err
+	}
+	// A claim is a whole second. What was issued in the very second to a former
+	// user of the name was revoked when that one was deleted.
+	if c.IssuedAt.Before(u.Created.Truncate(time.Second)) {
+		return object.User{}, fmt.Errorf("%w: token %s is that of an earlier user %q", usr.ErrUnauthenticated, c.ID, u.Name)
+	}
+	return u, nil
+}
+
+// identifyRefresh names the caller who sends a refresh token, which no other way
+// takes: what it was given, and what its subject holds now.
+func (s *Server) identifyRefresh(r *http.Request) (api.Refresher, error) {
+	compact, err := bearer(r)
+	if errors.Is(err, errNotTried) {
+		return api.Refresher{}, fmt.Errorf("%w: no refresh token", usr.ErrUnauthenticated)
+	}
+	if err != nil {
+		return api.Refresher{}, err
+	}
+	claims, err := s.tokens.Verify(r.Context(), compact, token.Refresh)
+	if err != nil {
+		return api.Refresher{}, err
+	}
+	who := usr.Caller{Name: claims.Subject, Method: usr.MethodToken, TokenID: claims.ID, Address: r.RemoteAddr}
+	if claims.Socket {
+		who.Grants = usr.RootGrants()
+		return api.Refresher{Caller: who, Token: claims}, nil
+	}
+	u, err := s.tokenUser(r, &claims)
+	if err != nil {
+		return api.Refresher{}, err
+	}
+	who.Grants, who.Roles = u.Grants, u.Roles
+	return api.Refresher{Caller: who, Token: claims}, nil
+}
+
+// inspectToken says what a token is, whose caller need not be here: what it says,
+// what it gives now, and why it is refused.
+func (s *Server) inspectToken(r *http.Request, compact string, use token.Use) (token.Claims, usr.Grants, error) {
+	claims, err := s.tokens.Verify(r.Context(), compact, use)
+	if err != nil {
+		return claims, usr.Grants{}, err
+	}
+	if claims.Socket {
+		return claims, claims.Grants, nil
+	}
+	u, err := s.objects.User(r.Context(), claims.Subject)
+	if err != nil {
+		return claims, usr.Grants{}, fmt.Errorf("%w: token: its subject %q: %w", usr.ErrUnauthenticated, claims.Subject, err)
+	}
+	if u.Disabled {
+		return claims, usr.Grants{}, fmt.Errorf("%w: token: user %q is disabled", usr.ErrUnauthenticated, u.Name)
+	}
+	if claims.IssuedAt.Before(u.Created.Truncate(time.Second)) {
+		return claims, usr.Grants{}, fmt.Errorf("%w: token %s is that of an earlier user %q", usr.ErrUnauthenticated, claims.ID, u.Name)
+	}
+	return claims, usr.Intersect(claims.Grants, u.Grants), nil
+}
+
+// sweepTokens forgets, now and then, the tokens that expired a while ago.
+func (s *Server) sweepTokens(ctx context.Context) {
+	const every, most = time.Hour, 10_000
+	for {
+		n, err := s.tokens.Sweep(ctx, most)
+		if err != nil && ctx.Err() == nil {
+			s.config.Log.ErrorContext(ctx, "expired tokens not swept", "error", err)
+		}
+		if n > 0 {
+			s.config.Log.InfoContext(ctx, "expired tokens swept", "count", n)
+		}
+		timer := time.NewTimer(every)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
