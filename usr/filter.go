@@ -41,7 +41,7 @@ func FilterGrants(held Grants, roles []Role, scope string) (Grants, error) {
 	case len(roles) > 0:
 	case scope == "":
 		if len(held.held) == 0 {
-			return Grants{}, fmt.Errorf("%w: no grant is held", ErrDenied)
+			return Grants{}, fmt.Errorf("%w: needs a grant to be in the token, and none is held", ErrDenied)
 		}
 		return held, nil
 	default:

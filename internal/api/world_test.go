@@ -219,7 +219,7 @@ func (w *world) identify(r *http.Request) (usr.Caller, error) {
 		return foreign(name)
 	default:
 		u, err := w.objects.User(r.Context(), name)
-		return usr.Caller{Name: name, Method: usr.MethodX509, Grants: u.Grants, Address: r.RemoteAddr}, err
+		return usr.Caller{Name: name, Method: usr.MethodX509, Grants: u.Grants, Roles: u.Roles, Address: r.RemoteAddr}, err
 	}
 }
 
