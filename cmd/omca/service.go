@@ -31,6 +31,7 @@ func (p *program) daemonGroup() *cli.Command {
 			},
 			example: "omca daemon run\nomca --home /srv/omca daemon run --listen 127.0.0.1:8443 --cluster-name prod",
 		},
+		daemonAuthVerb(),
 		{name: "status", usage: "how the daemon is doing", example: "omca daemon status", run: daemonStatus},
 		{name: "stop", usage: "stop the daemon, once what it is doing is done", example: "omca daemon stop", run: stopDaemon},
 	})...)

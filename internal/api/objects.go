@@ -380,6 +380,10 @@ func (d *door) deletable(ctx context.Context, p object.Path) error {
 	if p == object.ClusterPath() {
 		return fmt.Errorf("%w: the cluster object cannot be deleted", ca.ErrInvalid)
 	}
+	if p == object.JWTPath() {
+		return hint.With(fmt.Errorf("%w: %s holds the keys that sign tokens and cannot be deleted", ca.ErrConflict, p),
+			"\"omca token rotate-key --no-overlap\" makes a new one and ends all tokens")
+	}
 	use, err := d.inUse(ctx, p)
 	if err != nil || use == "" {
 		return err
@@ -390,9 +394,6 @@ func (d *door) deletable(ctx context.Context, p object.Path) error {
 
 // inUse says what the cluster uses the object at p for, "" if for nothing.
 func (d *door) inUse(ctx context.Context, p object.Path) (string, error) {
-	if p == object.JWTPath() {
-		return "what signs the tokens", nil
-	}
 	for _, u := range []struct {
 		path func(context.Context) (string, error)
 		as   string

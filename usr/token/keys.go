@@ -75,13 +75,15 @@ func newSigner(private ed25519.PrivateKey, id string) (jose.Signer, error) {
 }
 
 // Rotate returns a set in which a fresh key signs. The key that signed until now is kept, without its private half, for what it signed,
-// until the given time; with the zero time it is dropped at once, and whatever it signed with it. Keys whose time has come are dropped.
+// until the given time. With the zero time no earlier key is kept, and what they signed is refused from then on. Keys whose time has
+// come are dropped.
 func (k *KeySet) Rotate(now, until time.Time) (*KeySet, error) {
-	kept := slices.Clone(k.keys)
-	if len(kept) > 0 && kept[0].Until.IsZero() {
-		kept[0].Until = until.UTC()
+	if until.IsZero() {
+		return (&KeySet{issuer: k.issuer}).with(now)
 	}
-	kept = slices.DeleteFunc(kept, func(key Key) bool { return !now.Before(key.Until) })
+	kept := slices.Clone(k.keys)
+	kept[0].Until = until.UTC()
+	kept = slices.DeleteFunc(kept, func(key Key) bool { return key.ended(now) })
 	if len(kept) >= maxKeys {
 		return nil, fmt.Errorf("%w: %d earlier keys are still needed for what they signed", usr.ErrInvalid, len(kept))
 	}

@@ -132,8 +132,8 @@ func (s *Service) Keys(ctx context.Context) (*KeySet, error) {
 	return s.load(ctx)
 }
 
-// Rotate makes a fresh key that signs from now on. What the old one signed is accepted until the last of it can have expired; with
-// overlap false it is not accepted from now on, which is for a key that is known to somebody else. The new key is returned.
+// Rotate makes a fresh key that signs from now on. What the old ones signed is accepted until the last of it can have expired; with
+// overlap false none of it is accepted from now on, which is for a key that is known to somebody else. The new key is returned.
 func (s *Service) Rotate(ctx context.Context, overlap bool) (Key, error) {
 	text, revision, err := s.Store.LoadKeys(ctx)
 	if err != nil {
