@@ -22,7 +22,7 @@ import (
 // newTokens makes the service of the tokens.
 func (s *Server) newTokens() error {
 	var err error
-	s.tokens, err = token.New(token.Config{Store: s.objects, Settings: s.objects.TokenSettings, Now: s.config.Now})
+	s.tokens, err = token.New(token.Config{Store: s.objects, Settings: s.objects.TokenSettings, Now: s.config.Now, Profiles: s.foreignProfiles()})
 	return err
 }
 
@@ -118,6 +118,9 @@ func (t *verifiedTokens) clear() {
 // RFC 6750, section 2: it is taken from the header alone. In a URL it would end
 // up in logs.
 func bearer(r *http.Request) (string, error) {
+	if compact, err := authToken(r); !errors.Is(err, errNotTried) {
+		return compact, err
+	}
 	lines := r.Header["Authorization"]
 	if len(lines) == 0 {
 		return "", errNotTried

@@ -86,5 +86,6 @@ func (s *Server) keysInUse(ctx context.Context) ([]keyRole, error) {
 	for _, k := range keys {
 		used = append(used, keyRole{roleToken, object.JWTPath().String(), ed25519.PublicKey(k.Public)})
 	}
-	return used, nil
+	foreign, err := s.foreignKeysInUse(ctx)
+	return append(used, foreign...), err
 }

@@ -204,6 +204,7 @@ func (s *Server) compose(ctx context.Context) error {
 		Collectors: s.measures(),
 		Sessions:   s.sessions, Login: s.login,
 		Tokens: s.tokens, IdentifyRefresh: s.identifyRefresh, InspectToken: s.inspectToken,
+		Foreign: s.foreignTokens(),
 	}
 	if s.handler, err = api.New(door); err != nil {
 		return err
@@ -285,6 +286,9 @@ func (s *Server) changed(p object.Path) {
 		s.authority.Changed("")
 	case p == object.JWTPath():
 		s.tokenKeysChanged(ctx)
+		return
+	case tokenProfileAt(p) != "":
+		s.verified.clear()
 		return
 	default:
 		s.authority.Changed(p.String())

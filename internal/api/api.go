@@ -75,6 +75,9 @@ type Config struct {
 	IdentifyRefresh func(*http.Request) (Refresher, error)
 	InspectToken    func(r *http.Request, compact string, use token.Use) (token.Claims, usr.Grants, error)
 
+	// Foreign has the keys of the tokens for other services. May be zero.
+	Foreign ForeignTokens
+
 	// Collectors are more metrics to serve. May be nil.
 	Collectors []prometheus.Collector
 }

@@ -241,6 +241,9 @@ func (d *door) edit(ctx context.Context, c *call, edits []object.Edit) error {
 		if len(edits) > 1 {
 			return fmt.Errorf("%w: private_key, certificate and certificate_chain are imported one at a time, in any order", errBadRequest)
 		}
+		if d.holdsTokenKey(c.path) {
+			return d.importTokenKey(ctx, c, edits[0])
+		}
 		return d.importPart(ctx, c, edits[0])
 	}
 	return d.Objects.Edit(ctx, c.path, edits)

@@ -17,6 +17,7 @@ func TestEveryRoute(t *testing.T) {
 	serial := into[CertificateList](w.do(request{target: "/api/certificate", by: "root"})).Items[0].Serial
 	const web = at + "ns1/sec/web"
 	const file = "[DEFAULT]\no = MyCorp\n"
+	w.put("system/usr/script", "roles=api")
 	once := []struct {
 		id string
 		request
@@ -85,6 +86,8 @@ func TestEveryRoute(t *testing.T) {
 		{"issueToken", request{method: "POST", target: "/api/auth/token?subject=guest&refresh=true"}},
 		{"refreshToken", request{method: "POST", target: "/api/auth/refresh", header: map[string]string{"Authorization": "Bearer " + w.aToken("guest", token.Refresh).Token}}},
 		{"listTokens", request{target: "/api/token"}},
+		{"issueForeignToken", request{method: "POST", target: "/api/token/profile/clustercockpit", body: `{"subject":"script","duration":"2000h"}`}},
+		{"getForeignKey", request{target: "/api/token/profile/clustercockpit/key"}},
 		{"revokeToken", request{method: "POST", target: "/api/token/" + w.aToken("guest", token.Access).ID + "/revoke"}},
 		{"revokeTokens", request{method: "POST", target: "/api/token/revoke?subject=guest"}},
 		{"verifyToken", request{method: "POST", target: "/api/token/verify", body: `{"token":"` + w.aToken("guest", token.Access).Token + `"}`}},

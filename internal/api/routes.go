@@ -27,6 +27,7 @@ func (d *door) routes() []route {
 	rows = append(rows, d.sessionRoutes()...)
 	rows = append(rows, d.tokenRoutes()...)
 	rows = append(rows, d.verifyRoutes()...)
+	rows = append(rows, d.foreignRoutes()...)
 	return append(rows, d.daemonRoutes()...)
 }
 

@@ -104,10 +104,11 @@ func TestWhoMay(t *testing.T) {
 		"revokeCertificate": changers,
 		"listCRLs":          "guest guest1 operator1 admin1 adminall adminsys root", "refreshCRL": "root",
 		"login": everyone, "logout": everyone, "listSessions": users, "revokeSessions": users, "revokeSession": users, "canI": users, // each their own
-		"verifyRequest": "",                                                              // to none of these, who come by certificate or socket: see TestVerify
-		"issueToken":    "guest guest1 operator1 admin1 adminall adminsys squatter root", // who holds no grant has none to put in one
-		"refreshToken":  "",                                                              // to none of these, who have no refresh token: see TestRefreshToken
-		"listTokens":    users, "revokeTokens": users, "revokeToken": users,              // each their own
+		"verifyRequest":     "",                            // to none of these, who come by certificate or socket: see TestVerify
+		"issueForeignToken": users, "getForeignKey": users, // see TestWhoMayIssueForeign
+		"issueToken":   "guest guest1 operator1 admin1 adminall adminsys squatter root", // who holds no grant has none to put in one
+		"refreshToken": "",                                                              // to none of these, who have no refresh token: see TestRefreshToken
+		"listTokens":   users, "revokeTokens": users, "revokeToken": users,              // each their own
 		"rotateTokenKey": "root", "verifyToken": "root", "jwks": everyone, "tokenDiscovery": everyone,
 		"daemonStatus": "guest guest1 operator1 admin1 adminall adminsys root", "stopDaemon": "root", "getProfile": "root",
 	}

@@ -150,7 +150,7 @@ func emptyWorld(t testing.TB) *world {
 		}
 		authority.Changed(p.String())
 	})
-	w.tokens = must(token.New(token.Config{Store: w.objects, Settings: w.objects.TokenSettings, Now: clock}))(t)
+	w.tokens = must(token.New(token.Config{Store: w.objects, Settings: w.objects.TokenSettings, Now: clock, Profiles: foreignProfiles()}))(t)
 	w.publisher = authority.NewPublisher(func([]*crl.Verified) {})
 	w.objects.OnRevoke(w.publisher.Add)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -192,6 +192,7 @@ func (w *world) config(authority *ca.Authority, log *slog.Logger, clock func() t
 		Down: func(err error) bool { return errors.Is(err, store.ErrBroken) },
 
 		Tokens: w.tokens, IdentifyRefresh: w.identifyRefresh, InspectToken: w.inspectToken,
+		Foreign: foreignTokens(),
 
 		OCSP:     func(_ context.Context, request []byte) ([]byte, time.Time, error) { return w.ocsp(request) },
 		External: func(context.Context) []ExternalList { return w.external },
