@@ -59,8 +59,10 @@ func (d *door) adopt(ctx context.Context, c *call) (response, error) {
 	}
 	c.note(slog.Int("users", len(done.Users)))
 	c.note(slog.Int("recorded", done.Recorded))
-	if err := d.tellOrphans(ctx, c); err != nil {
-		return response{}, err
+	if done.Changed {
+		if err := d.tellOrphans(ctx, c); err != nil {
+			return response{}, err
+		}
 	}
 	return reply(http.StatusOK, Adopted{
 		Path: c.path.String(), IsChanged: done.Changed, Recorded: done.Recorded, Known: done.Known,

@@ -37,6 +37,8 @@ func plan() map[string]room {
 		"ca":          {own: []string{"pki", "pki/flocker", "crl", "usr", "internal/hint"}, never: []string{"net/http", "os", "flag", cli, bolt, etcd}},
 		"listener":    {never: []string{cli, bolt, etcd}},
 
+		"pki/flocker/flockertest": {own: []string{"pki"}, probe: true},
+
 		"usr/clustercockpit": {never: []string{"net/http", "os", cli, bolt, etcd}},
 
 		"usr/token":   {own: []string{"usr"}, never: []string{"crypto/x509", "net/http", "os", cli, bolt, etcd}},
