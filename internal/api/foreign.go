@@ -178,7 +178,8 @@ func (d *door) getForeignKey(ctx context.Context, c *call) (response, error) {
 		return response{}, errNoRoute
 	}
 	profile := c.vars["profile"]
-	key, err := d.Foreign.PublicKey(ctx, profile, c.who.May(usr.Root()) == nil)
+	makes := c.who.May(usr.Root()) == nil && changing(c.request) == nil // a page elsewhere makes no key by a GET
+	key, err := d.Foreign.PublicKey(ctx, profile, makes)
 	if err != nil {
 		return response{}, err
 	}
