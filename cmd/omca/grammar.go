@@ -89,6 +89,7 @@ func (p *program) top() []*cli.Command {
 		p.command("", completionVerb()),
 		p.command("", completeVerb()),
 		p.command("", versionVerb()),
+		p.command("", cockpitVerb()),
 	}
 	for _, kind := range []string{"sec", "usr", "cfg"} {
 		g := group(kind, "list the objects of kind "+kind, p.command("*/"+kind+"/*", ls))

@@ -16,6 +16,9 @@ func (p *program) help(l *line) error {
 		path = append(path, "PATH")
 	}
 	path = append(path, l.words()...)
+	if len(path) > 1 && path[1] == p.name { // the program is that command
+		path = path[1:]
+	}
 	leaf := l.leaf()
 	if l.target == "" && leaf != nil && find(p.onObject("PATH"), l.chain[0].Name) != nil {
 		where := "[PATH]"

@@ -12,7 +12,7 @@ import (
 
 // program is the world that a command runs in.
 type program struct {
-	name           string // omca, om or flocker-ca: what the operator types next in a hint
+	name           string // omca, om, flocker-ca or one of ClusterCockpit's programs: what the operator types next in a hint
 	stdin          *os.File
 	stdout, stderr io.Writer
 	getenv         func(string) string
@@ -34,7 +34,7 @@ func run() int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // who asks twice does not want to wait
 	name := "omca"
-	if base := filepath.Base(os.Args[0]); base == "om" || base == flockerName {
+	if base := filepath.Base(os.Args[0]); base == "om" || base == flockerName || isCockpit(base) {
 		name = base
 	}
 	p := &program{
@@ -48,6 +48,9 @@ func run() int {
 	}
 	if name == flockerName {
 		return p.flocker(ctx, os.Args[1:])
+	}
+	if isCockpit(name) {
+		return p.cockpit(ctx, os.Args[1:])
 	}
 	return p.report(p.run(ctx, os.Args[1:]))
 }

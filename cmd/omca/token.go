@@ -15,6 +15,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/usr/clustercockpit"
 )
 
 // maxTokenText bounds what is read as a token, in bytes.
@@ -49,20 +50,27 @@ func daemonAuthVerb() verb {
 
 // tokenGroup are the verbs of tokens.
 func (p *program) tokenGroup() *cli.Command {
-	return group("token", "tokens of users: for this API, and for services that verify them by public key", p.commands("", tokenVerbs())...)
+	verbs := append(tokenVerbs(), keyVerbsOfTokens()...)
+	return group("token", "tokens of users: for this API, and for services that verify them by public key", p.commands("", verbs)...)
 }
 
 func tokenVerbs() []verb {
 	subject := &cli.StringFlag{Name: "subject", Usage: "`NAME` of the user"}
 	return []verb{
 		{
-			name: "issue", usage: "print an access token", flags: tokenFlags(), run: issueToken,
-			example: "omca token issue --subject alice --duration 1h\nomca token issue --subject alice --refresh -o json",
+			name: "issue", usage: "print an access token, or one for other services", flags: append(tokenFlags(), foreignFlags()...), run: issueToken,
+			example: "omca token issue --subject alice --duration 1h\nomca token issue --subject alice --refresh -o json\n" +
+				"omca token issue --profile clustercockpit --subject demo --duration 2000h",
 		},
 		{
 			name: "verify", usage: "whether a token is accepted, and what it says", args: "[FILE|-]", max: 1, run: verifyToken,
-			flags:   []cli.Flag{&cli.BoolFlag{Name: "refresh", Usage: "it is a refresh token"}},
-			example: "omca token issue --subject alice | omca token verify\nomca token verify alice.token",
+			flags: []cli.Flag{
+				&cli.BoolFlag{Name: "refresh", Usage: "it is a refresh token"},
+				&cli.StringFlag{Name: "public-key", Usage: "with this `KEY`, base64 or a file, and nothing else: no server is asked, nor whether it was revoked"},
+				&cli.StringSliceFlag{Name: "role", Usage: "with --public-key: refuse it unless it has this `ROLE`; may be repeated"},
+			},
+			example: "omca token issue --subject alice | omca token verify\nomca token verify alice.token\n" +
+				"omca token verify demo.token --public-key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo= --role api",
 		},
 		{
 			name: "ls", aliases: []string{"list"}, usage: "the tokens that were issued", run: listTokens,
@@ -76,9 +84,10 @@ func tokenVerbs() []verb {
 		},
 		{
 			name: "public-key", usage: "the public keys that tokens are verified with, the one that signs first", run: publicTokenKey,
-			flags: []cli.Flag{&cli.StringFlag{Name: "format", Value: "pem", Usage: "`FORM`: pem, base64 (the 32 bytes, of the key that signs alone) or jwk (a set)"}},
+			flags: []cli.Flag{&cli.StringFlag{Name: "format", Value: "pem", Usage: "`FORM`: pem, base64 (the 32 bytes, of the key that signs alone) or jwk (a set); with --profile: " + listed(clustercockpit.PublicFormats())},
+				profileFlag()},
 			example: "omca token public-key >tokens.pem\nomca token public-key --format base64\n" +
-				"omca token public-key --format jwk",
+				"omca token public-key --format jwk\nomca token public-key --profile clustercockpit --format env",
 		},
 		{
 			name: "rotate-key", usage: "make a new key that signs tokens; what the old one signed stays good until it expires", run: rotateTokenKey,
@@ -102,6 +111,14 @@ func (c *call) split(name string) []string {
 }
 
 func issueToken(ctx context.Context, c *call) error {
+	if c.flags.IsSet("profile") {
+		return issueForeign(ctx, c)
+	}
+	for _, name := range []string{"issuer", "name", "project"} {
+		if c.flags.IsSet(name) {
+			return usagef("--%s goes with --profile cross-login", name)
+		}
+	}
 	refresh := c.flags.Bool("refresh")
 	switch {
 	case !refresh && c.flags.String("refresh-duration") != "":
@@ -146,6 +163,12 @@ func verifyToken(ctx context.Context, c *call) error {
 	text, err := c.readSource(ctx, from, maxTokenText)
 	if err != nil {
 		return err
+	}
+	if c.flags.IsSet("public-key") {
+		return verifyByKey(ctx, c, strings.TrimSpace(string(text)))
+	}
+	if c.flags.IsSet("role") {
+		return usagef("--role goes with --public-key")
 	}
 	api, err := c.api(ctx)
 	if err != nil {
@@ -237,6 +260,9 @@ func revokeToken(ctx context.Context, c *call) error {
 }
 
 func publicTokenKey(ctx context.Context, c *call) error {
+	if c.flags.IsSet("profile") {
+		return foreignPublicKey(ctx, c)
+	}
 	form := c.flags.String("format")
 	if form != "pem" && form != "base64" && form != "jwk" {
 		return usagef("--format %q: not one of pem, base64, jwk", form)

@@ -62,7 +62,7 @@ func plan() map[string]room {
 		"internal/console": doors,
 		"internal/client":  {own: []string{"internal/hint"}, never: []string{cli, bolt, etcd}},
 		"internal/remote":  {own: []string{"internal/client", "internal/hint"}, never: []string{"net/http", cli, bolt, etcd}},
-		"cmd/omca":         {own: []string{"", "internal/client", "internal/hint", "internal/offline", "internal/remote", "pki/flocker"}, never: []string{bolt, etcd}, outer: true},
+		"cmd/omca":         {own: []string{"", "internal/client", "internal/hint", "internal/offline", "internal/remote", "pki/flocker", "usr/clustercockpit"}, never: []string{bolt, etcd}, outer: true},
 
 		"internal/openid/openidtest": {probe: true},
 
