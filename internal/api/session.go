@@ -110,9 +110,6 @@ func (d *door) login(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	if usr.ValidName(want.Name) == nil {
-		c.note(slog.String("user", want.Name))
-	}
 	proved, err := d.Login(c.request, want.Name, []byte(want.Password))
 	if err != nil {
 		return response{}, err

@@ -86,7 +86,7 @@ func scanINI(kind Kind, text string) ([]iniLine, error) {
 		case word[0] == '#' || word[0] == ';':
 		case line[0] == ' ' || line[0] == '\t':
 			if !open {
-				return nil, atLine(number, hint.With(invalidf("%q goes on with nothing", clip(word)), "start the line in the first column"))
+				return nil, atLine(number, hint.With(invalidf("an indented line that goes on with nothing"), "start the line in the first column"))
 			}
 			last := &lines[len(lines)-1]
 			if len(last.value) > maxValue {
@@ -96,7 +96,7 @@ func scanINI(kind Kind, text string) ([]iniLine, error) {
 		case word[0] == '[':
 			name, closed := strings.CutSuffix(word[1:], "]")
 			if !closed {
-				return nil, atLine(number, invalidf(`%q: "[" without "]"`, clip(word)))
+				return nil, atLine(number, invalidf(`"[" without "]"`))
 			}
 			if err := checkSection(kind, name); err != nil {
 				return nil, atLine(number, err)
@@ -120,15 +120,17 @@ func scanINI(kind Kind, text string) ([]iniLine, error) {
 	return lines, nil
 }
 
-// scanKeyword reads "keyword = value" in a section.
+// scanKeyword reads "keyword = value" in a section. What it cannot read it does
+// not say again: the file of a key that was sent by mistake must not end up in
+// the log.
 func scanKeyword(section, line string) (iniLine, error) {
 	option, value, ok := strings.Cut(line, "=")
 	option = strings.TrimSpace(option)
 	switch {
 	case !ok:
-		return iniLine{}, hint.With(invalidf(`%q has no "="`, clip(line)), "write keyword = value, and indent a line that goes on with the one before")
+		return iniLine{}, hint.With(invalidf(`no "="`), "write keyword = value, and indent a line that goes on with the one before")
 	case section == "":
-		return iniLine{}, hint.With(invalidf("keyword %q before any section", clip(option)), "start with [%s]", sectionDefault)
+		return iniLine{}, hint.With(invalidf("a keyword before any section"), "start with [%s]", sectionDefault)
 	case section != sectionDefault:
 		option = section + "." + option
 	}

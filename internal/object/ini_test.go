@@ -34,7 +34,7 @@ func TestINI(t *testing.T) {
 func TestParseINI(t *testing.T) {
 	text := "\ufeff# a comment\r\n[DEFAULT]\r\n cn_is_not = here\r\n"
 	_, err := ParseINI(CAPath(), []byte(text))
-	wantInvalid(t, err, `line 3: "cn_is_not = here" goes on with nothing`)
+	wantInvalid(t, err, `line 3: an indented line that goes on with nothing`)
 
 	text = "; users\n[DEFAULT]\ncn=alice\n\n# who\ngrant =\n  admin:ns1\n  # not this one\n\tguest:ns2\n\no = My = Corp # not a comment\nou =\n"
 	c, err := ParseINI(must[Path](t)(UserPath("alice")), []byte(text))
@@ -53,11 +53,11 @@ func TestParseINI(t *testing.T) {
 func TestParseINIRefuses(t *testing.T) {
 	long := strings.Repeat("x", maxValue)
 	for _, tt := range []struct{ path, in, want, hint string }{
-		{"sec/x", "cn = x\n", `line 1: keyword "cn" before any section`, "start with [DEFAULT]"},
-		{"sec/x", "[DEFAULT]\ncn x\n", `line 2: "cn x" has no "="`, "write keyword = value, and indent a line that goes on with the one before"},
+		{"sec/x", "cn = x\n", `line 1: a keyword before any section`, "start with [DEFAULT]"},
+		{"sec/x", "[DEFAULT]\ncn x\n", `line 2: no "="`, "write keyword = value, and indent a line that goes on with the one before"},
 		{"sec/x", "[DEFAULT]\ncn = a\no = b\ncn = c\n", `line 4: keyword "cn" is on line 2 already`, ""},
 		{"sec/x", "[DEFAULT]\n[DEFAULT]\n", `line 2: section "DEFAULT" is on line 1 already`, ""},
-		{"sec/x", "[DEFAULT\n", `line 1: "[DEFAULT": "[" without "]"`, ""},
+		{"sec/x", "[DEFAULT\n", `line 1: "[" without "]"`, ""},
 		{"sec/x", "[data]\npassword = crypt:x\n", `line 1: unknown section "data"`, ""},
 		{"cluster", "[listner]\n", `line 1: unknown section "listner"`, `did you mean "listener"?`},
 		{"cluster", "[cluster]\nname = a\n[listener]\nprot = 1\n", `line 4: unknown keyword "listener.prot"`, `did you mean "listener.port"?`},
