@@ -72,7 +72,7 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 	go func() { failed <- l.Serve(sockets.tls) }()
 	go func() { failed <- l.ServePlain(sockets.unix, s.handler, withPeer) }()
 	addresses := []string{sockets.tls.Addr().String()}
-	s.address.Store(&addresses)
+	s.heard.Store(&addresses)
 	r := Ready{Addresses: addresses, Socket: s.socketPath()}
 	if r.Cluster, r.Fingerprint, err = s.whoWeAre(ctx); err != nil {
 		return errors.Join(err, l.Shutdown(ctx))

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"slices"
 	"sync/atomic"
 
 	"omca/ca"
@@ -56,7 +55,9 @@ type way func(*http.Request) (usr.Caller, error)
 var errNotTried = errors.New("not tried")
 
 // ways are tried in this order: the first that succeeds names the caller.
-func (s *Server) ways() []way { return []way{s.bySocket, s.byCertificate, s.byToken, s.bySession} }
+func (s *Server) ways() []way {
+	return []way{s.bySocket, s.byCertificate, s.byToken, s.byPassword, s.bySession}
+}
 
 // identify names the caller of a request: usr.ErrUnauthenticated when it has
 // not proved to be anybody.
@@ -108,7 +109,7 @@ func (s *Server) byCertificate(r *http.Request) (usr.Caller, error) {
 	if !id.IssuedAt.IsZero() && id.IssuedAt.Before(u.Created) {
 		return usr.Caller{}, fmt.Errorf("%w: certificate %s is that of an earlier user %q", usr.ErrUnauthenticated, id.Serial, u.Name)
 	}
-	return usr.Caller{Name: u.Name, Method: usr.MethodX509, Grants: u.Grants, Address: r.RemoteAddr}, nil
+	return usr.Caller{Name: u.Name, Method: usr.MethodX509, Grants: u.Grants, Address: s.from(r)}, nil
 }
 
 // user returns the user of that name, who exists, is not disabled and may call
@@ -121,26 +122,25 @@ func (s *Server) user(r *http.Request, name string) (object.User, error) {
 	if err != nil {
 		return object.User{}, err
 	}
-	if err := admit(u, r.RemoteAddr); err != nil {
+	if err := admit(u, s.address(r)); err != nil {
 		return object.User{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
 	}
 	return u, nil
 }
 
 // admit says whether the user may call at all, from that address.
-func admit(u object.User, remote string) error {
+func admit(u object.User, from netip.Addr) error {
 	if u.Disabled {
 		return fmt.Errorf("user %q is disabled", u.Name)
 	}
 	if len(u.AllowedIPs) == 0 {
 		return nil
 	}
-	address, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return fmt.Errorf("user %q may call from some addresses only, and this one is unknown: %w", u.Name, err)
+	if !from.IsValid() {
+		return fmt.Errorf("user %q may call from some addresses only, and this one is unknown", u.Name)
 	}
-	if !slices.ContainsFunc(u.AllowedIPs, func(p netip.Prefix) bool { return p.Contains(address.Addr().Unmap()) }) {
-		return fmt.Errorf("user %q may not call from %s", u.Name, address.Addr())
+	if !within(u.AllowedIPs, from) {
+		return fmt.Errorf("user %q may not call from %s", u.Name, from)
 	}
 	return nil
 }

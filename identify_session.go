@@ -52,14 +52,15 @@ func (s *Server) bySession(r *http.Request) (usr.Caller, error) {
 		// It goes on for as long as the last use that was noted has it.
 		s.config.Log.WarnContext(r.Context(), "use of a session not noted", "user", one.User, "error", err)
 	}
-	return usr.Caller{Name: u.Name, Method: usr.MethodSession, Grants: u.Grants, Address: r.RemoteAddr}, nil
+	return usr.Caller{Name: u.Name, Method: usr.MethodSession, Grants: u.Grants, Roles: u.Roles, Address: s.from(r)}, nil
 }
 
 // login proves a name for a new session: by name and password, or by the client
 // certificate of the connection when name is "".
 func (s *Server) login(r *http.Request, name string, password []byte) (session.Login, error) {
 	if name != "" {
-		return session.Login{}, fmt.Errorf("%w: passwords", usr.ErrUnauthenticated)
+		u, err := s.checkPassword(r, name, password)
+		return s.loginOf(r, u, usr.MethodPassword), err
 	}
 	who, err := s.byCertificate(r)
 	if errors.Is(err, errNotTried) {
@@ -81,7 +82,7 @@ func (s *Server) login(r *http.Request, name string, password []byte) (session.L
 
 // loginOf is what must stay as it is for a session of u to go on.
 func (s *Server) loginOf(r *http.Request, u object.User, method usr.Method) session.Login {
-	return session.Login{User: u.Name, Method: method, Address: r.RemoteAddr, UserCreated: u.Created, Era: u.Era}
+	return session.Login{User: u.Name, Method: method, Address: s.from(r), UserCreated: u.Created, PasswordChanged: u.PasswordChanged, Era: u.Era}
 }
 
 // holds says whether a login would still be one: the same user, enabled ever
@@ -99,6 +100,8 @@ func (s *Server) holds(ctx context.Context, l session.Login) error {
 		return fmt.Errorf("%w: it is that of an earlier user %q", usr.ErrUnauthenticated, l.User)
 	case u.Disabled, l.Era != u.Era:
 		return fmt.Errorf("%w: user %q was disabled since", usr.ErrUnauthenticated, l.User)
+	case !l.PasswordChanged.Equal(u.PasswordChanged):
+		return fmt.Errorf("%w: the password of user %q was changed since", usr.ErrUnauthenticated, l.User)
 	case l.Method == usr.MethodX509:
 		return s.certificateHolds(ctx, l)
 	}

@@ -24,6 +24,7 @@ import (
 	"omca/internal/store"
 	"omca/internal/store/bolt"
 	"omca/listener"
+	"omca/usr"
 	"omca/usr/session"
 	"omca/usr/token"
 )
@@ -61,6 +62,8 @@ type Server struct {
 	ocsp      *ca.OCSP
 	feeds     *feed.Feeds
 	sessions  *session.Service // of browsers
+	passwords *usr.Passwords
+	guesses   *usr.Guesses // at passwords, on this node
 	tokens    *token.Service
 	verified  verifiedTokens
 	touched   chan object.Path // objects that the feeds may have to do with
@@ -70,7 +73,7 @@ type Server struct {
 	staple   atomic.Pointer[staple]            // of the listener's certificate; nil when there is none
 	stapling chan struct{}                     // look at it now
 	served   sync.Map                          // path → *atomic.Pointer[tls.Certificate], for TLSConfig
-	address  atomic.Pointer[[]string]          // where Run listens
+	heard    atomic.Pointer[[]string]          // where Run listens
 
 	publicSocket  net.Listener // of plain HTTP; nil when there is none
 	publicAddress string       // as the keyword has it
@@ -179,7 +182,7 @@ func (s *Server) compose(ctx context.Context) error {
 	if err := s.newFeeds(); err != nil {
 		return err
 	}
-	if err := errors.Join(s.newSessions(), s.newTokens()); err != nil {
+	if err := errors.Join(s.newSessions(), s.newTokens(), s.newPasswords()); err != nil {
 		return err
 	}
 	s.objects.OnChange(s.changed)
@@ -203,6 +206,7 @@ func (s *Server) compose(ctx context.Context) error {
 		OCSP: s.ocsp.Answer, External: s.externalLists, Refresh: s.feeds.Refresh,
 		Collectors: s.measures(),
 		Sessions:   s.sessions, Login: s.login,
+		Passwords: s.passwords, Unlock: s.unlock, Address: s.from,
 		Tokens: s.tokens, IdentifyRefresh: s.identifyRefresh, InspectToken: s.inspectToken,
 		Foreign: s.foreignTokens(),
 	}

@@ -26,7 +26,7 @@ func (s *Server) status(ctx context.Context) (api.Status, error) {
 	}
 	st.Cluster, _ = cluster.Config.Get("cluster.name")
 	st.ClusterID, _ = cluster.Config.Get("cluster.id")
-	if addresses := s.address.Load(); addresses != nil {
+	if addresses := s.heard.Load(); addresses != nil {
 		st.Addresses = *addresses
 	}
 	if cert, err := s.leaf(ctx, s.authority.ClusterCA); err == nil {

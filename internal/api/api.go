@@ -78,6 +78,14 @@ type Config struct {
 	// Foreign has the keys of the tokens for other services. May be zero.
 	Foreign ForeignTokens
 
+	// Passwords makes the hashes that are kept of passwords; nil: none can be set.
+	// Unlock forgets the attempts to log in as a user, and says whether there were
+	// too many; nil: nobody is ever locked out. Address says where a request comes
+	// from, for the audit trail; nil: from the address of the connection.
+	Passwords *usr.Passwords
+	Unlock    func(r *http.Request, user string) (bool, error)
+	Address   func(*http.Request) string
+
 	// Collectors are more metrics to serve. May be nil.
 	Collectors []prometheus.Collector
 }

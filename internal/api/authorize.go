@@ -113,7 +113,12 @@ func guestSomewhere(who usr.Caller) error {
 	return fmt.Errorf("%w: needs guest on any namespace", usr.ErrDenied)
 }
 
+// onLoopback reports whether the caller is on this machine. Whoever comes
+// through a proxy on this machine is not.
 func onLoopback(r *http.Request) bool {
+	if Forwarded(r) {
+		return false
+	}
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	return err == nil && from.Addr().Unmap().IsLoopback()
 }

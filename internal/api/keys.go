@@ -19,9 +19,6 @@ import (
 // maxValues bounds the values of one answer together, in bytes.
 const maxValues = 16 << 20
 
-// keyPassword is the key of a usr that holds its password.
-const keyPassword = "password"
-
 // KeyValue is a key with its value.
 type KeyValue struct {
 	Name  string `json:"name"`
@@ -49,6 +46,7 @@ type KeyEdit struct {
 	Bytes  []byte  `json:"bytes,omitempty"`  // for add and change
 	String *string `json:"string,omitempty"` // the same as text
 	To     string  `json:"to,omitempty"`     // for rename
+	Hashed bool    `json:"hashed,omitempty"` // for the password of a usr: the value is its hash
 }
 
 func (e KeyEdit) value() ([]byte, error) {
@@ -183,8 +181,12 @@ func (d *door) writeKey(ctx context.Context, c *call, action object.Action) (res
 	if err != nil {
 		return response{}, err
 	}
+	hashed, err := c.flag("hashed")
+	if err != nil {
+		return response{}, err
+	}
 	edit := object.Edit{Action: action, Name: name, Value: c.body}
-	if err := d.edit(ctx, c, []object.Edit{edit}); err != nil {
+	if err := d.edit(ctx, c, []object.Edit{edit}, hashed); err != nil {
 		return response{}, err
 	}
 	return noContent()
@@ -195,7 +197,7 @@ func (d *door) removeKey(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	if err := d.edit(ctx, c, []object.Edit{{Action: object.Remove, Name: name}}); err != nil {
+	if err := d.edit(ctx, c, []object.Edit{{Action: object.Remove, Name: name}}, false); err != nil {
 		return response{}, err
 	}
 	return noContent()
@@ -211,6 +213,7 @@ func (d *door) patchData(ctx context.Context, c *call) (response, error) {
 	}
 	var edits []object.Edit
 	var names []string
+	var hashed []bool
 	for _, s := range steps {
 		value, err := s.value()
 		if err != nil {
@@ -218,23 +221,28 @@ func (d *door) patchData(ctx context.Context, c *call) (response, error) {
 		}
 		edits = append(edits, object.Edit{Action: object.Action(s.Action), Name: s.Name, Value: value, To: s.To})
 		names = append(names, s.Name)
+		hashed = append(hashed, s.Hashed)
 	}
 	c.note(slog.String("keys", strings.Join(names, " ")))
-	if err := d.edit(ctx, c, edits); err != nil {
+	if err := d.edit(ctx, c, edits, hashed...); err != nil {
 		return response{}, err
 	}
 	return noContent()
 }
 
 // edit changes keys, all or none. A part of a certificate set goes to ca, which
-// looks whether it fits; it comes alone.
-func (d *door) edit(ctx context.Context, c *call, edits []object.Edit) error {
+// looks whether it fits; it comes alone. hashed says of each edit whether its
+// value is the hash of a password.
+func (d *door) edit(ctx context.Context, c *call, edits []object.Edit, hashed ...bool) error {
 	for _, e := range edits {
 		if err := d.mayEdit(c, e); err != nil {
 			return err
 		}
 	}
 	if err := d.keepsItsSet(ctx, c.path, edits); err != nil {
+		return err
+	}
+	if err := d.hashPasswords(ctx, c, edits, hashed); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(edits, func(e object.Edit) bool { return importing(c.path, e) }) {
@@ -346,6 +354,10 @@ func (d *door) mayEdit(c *call, e object.Edit) error {
 			return err
 		}
 		for _, name := range []string{e.Name, e.To} {
+			if isPassword(c.path, name) {
+				return hint.With(fmt.Errorf("%w: key %q is kept as a hash and cannot be renamed, nor take the place of another key", errBadRequest, name),
+					"\"omca %s key change --name password --from FILE\" sets it", c.path)
+			}
 			if ca.Imports(name) {
 				return fmt.Errorf("%w: key %q is part of a certificate set and cannot be renamed", errBadRequest, name)
 			}
@@ -360,7 +372,7 @@ func (d *door) mayEdit(c *call, e object.Edit) error {
 	return nil
 }
 
-// writable refuses the keys that are computed, and passwords.
+// writable refuses the keys that are computed.
 func writable(p object.Path, name string) error {
 	switch {
 	case name == ca.KeyRequest, name == ca.KeyFullPEM:
@@ -368,9 +380,6 @@ func writable(p object.Path, name string) error {
 	case name == ca.KeySerial:
 		return hint.With(fmt.Errorf("%w: key %q belongs to the certificate and cannot be written", errBadRequest, name),
 			"\"omca %s certificate create\" makes a new one", p)
-	case name == keyPassword && p.Kind == object.KindUsr:
-		// Kept as it comes it would be readable.
-		return hint.With(fmt.Errorf("%w: passwords are not supported by this version", errBadRequest), "users call with their certificate")
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func TestPatchData(t *testing.T) {
 // TestRenameIsReading: renaming a key to another name must not make it readable.
 func TestRenameIsReading(t *testing.T) {
 	w := newWorld(t)
-	w.key("system/usr/none", "password", "hash")
+	w.do(request{method: http.MethodPost, target: at + "system/usr/none/data/key?name=password", by: "root", body: "secret", media: "text/plain"}).want(http.StatusNoContent)
 	for _, step := range []string{`{"action":"rename","name":"private_key","to":"x"}`, `{"action":"rename","name":"password","to":"x"}`} {
 		w.do(request{method: http.MethodPatch, target: at + "system/usr/none/data", by: "adminsys", body: "[" + step + "]"}).refused(http.StatusForbidden)
 	}
@@ -125,7 +125,7 @@ func TestRenameIsReading(t *testing.T) {
 func TestNotForHands(t *testing.T) {
 	w := newWorld(t)
 	for name, word := range map[string]string{
-		"password": "not supported", "fullpem": "computed", "certificate_signing_request": "computed", "serial_number": "belongs to",
+		"fullpem": "computed", "certificate_signing_request": "computed", "serial_number": "belongs to",
 		"": "missing", strings.Repeat("x", 256): "at most 255", "pending/private_key": "kept for imports", "a%0Ab": "printed",
 	} {
 		for _, method := range []string{http.MethodPost, http.MethodPut} {

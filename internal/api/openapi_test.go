@@ -57,6 +57,7 @@ func TestEveryRoute(t *testing.T) {
 		{"patchClusterConfig", request{method: "PATCH", target: "/api/cluster/config?set=cluster.vip%3D192.0.2.1"}},
 		{"getClusterConfigFile", request{target: "/api/cluster/config/file"}},
 		{"putClusterConfigFile", request{method: "PUT", target: "/api/cluster/config/file", body: "[cluster]\nname = clu\nid = 0b5d8a1e-3f0c-4f7e-9a55-7d1c2f3e4b6a\n", media: "text/plain"}},
+		{"unlockUser", request{method: "POST", target: at + "system/usr/guest/action/unlock"}},
 		{"listKeywords", request{target: "/api/keyword?kind=usr"}},
 		{"getData", request{target: web + "/data?name=color"}},
 		{"patchData", request{method: "PATCH", target: web + "/data", body: `[{"action":"add","name":"k","string":"v"}]`}},

@@ -115,6 +115,8 @@ func (d *door) record(ctx context.Context, r route, c *call, status int, err err
 	switch {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		verdict, level = "denied", slog.LevelInfo
+	case status == http.StatusTooManyRequests:
+		verdict, level = "limited", slog.LevelInfo
 	case err != nil && (r.audit == auditCalls || r.audit == auditByCA):
 		verdict, level = "failed", slog.LevelInfo
 	case r.audit == auditCalls, r.audit == auditSealed && c.path.Kind.Sealed():
@@ -125,7 +127,7 @@ func (d *door) record(ctx context.Context, r route, c *call, status int, err err
 	}
 	address := c.who.Address
 	if address == "" {
-		address = c.request.RemoteAddr
+		address = d.from(c.request)
 	}
 	attrs := append([]slog.Attr{
 		slog.String("action", r.id), slog.String("path", c.path.String()), slog.Int("status", status),

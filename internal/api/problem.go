@@ -32,6 +32,8 @@ const mediaProblem = "application/problem+json"
 // What is missing here is nobody's business: see problemOf.
 func (d *door) statusOf(err error) int {
 	switch {
+	case errors.Is(err, usr.ErrLimited):
+		return http.StatusTooManyRequests
 	case errors.Is(err, usr.ErrUnauthenticated):
 		return http.StatusUnauthorized
 	case errors.Is(err, usr.ErrDenied), errors.Is(err, pki.ErrNotAllowed):
@@ -68,6 +70,9 @@ func (d *door) problemOf(err error, requestID string) Problem {
 	switch status {
 	case http.StatusUnauthorized:
 		p.Detail = "not authenticated" // docs/authorization.md, Who is calling: it does not say why
+	case http.StatusTooManyRequests: // nor which limit it was: that would tell who else tries
+		p.Detail = usr.ErrLimited.Error()
+		p.Hint = "try again in " + retryAfter(err) + " s"
 	case http.StatusInternalServerError:
 		p.Detail = "something went wrong inside; the log has it under this request id"
 	case http.StatusInsufficientStorage:
@@ -91,7 +96,9 @@ func (d *door) refuse(w http.ResponseWriter, err error) {
 	h := w.Header()
 	switch p.Status {
 	case http.StatusUnauthorized:
-		h.Set("WWW-Authenticate", `x509 realm="omca"`)
+		h["Www-Authenticate"] = challenges()
+	case http.StatusTooManyRequests:
+		h.Set("Retry-After", retryAfter(err))
 	case http.StatusServiceUnavailable:
 		h.Set("Retry-After", "5")
 	}

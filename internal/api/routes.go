@@ -25,6 +25,7 @@ func (d *door) routes() []route {
 	rows = append(rows, d.adoptionRoutes()...)
 	rows = append(rows, d.listRoutes()...)
 	rows = append(rows, d.sessionRoutes()...)
+	rows = append(rows, d.userRoutes()...)
 	rows = append(rows, d.tokenRoutes()...)
 	rows = append(rows, d.verifyRoutes()...)
 	rows = append(rows, d.foreignRoutes()...)
@@ -172,6 +173,7 @@ func (d *door) configRoutes() []route {
 
 func (d *door) keyRoutes() []route {
 	name := []param{{name: "name", about: "Name of the key."}}
+	set := append(name[:1:1], param{name: "hashed", about: "true: the value is the hash of the password of a usr, made by argon2id or bcrypt elsewhere."})
 	raw := body{media: mediaAny, limit: limitRaw}
 	none := answer{status: http.StatusNoContent}
 	return []route{
@@ -183,9 +185,9 @@ func (d *door) keyRoutes() []route {
 		{method: http.MethodGet, path: pathObject + "/data/key", rule: readsValues(), id: "getKey", about: "The value of a key, byte for byte.",
 			params: name, answer: answer{status: http.StatusOK, media: mediaAny, orText: true}, audit: auditSealed, handle: d.getKey},
 		{method: http.MethodPost, path: pathObject + "/data/key", rule: d.changes(), id: "addKey", about: "Add a key. A part of a certificate set may be there already.",
-			params: name, body: raw, answer: none, audit: auditCalls, handle: d.addKey},
+			params: set, body: raw, answer: none, audit: auditCalls, handle: d.addKey},
 		{method: http.MethodPut, path: pathObject + "/data/key", rule: d.changes(), id: "changeKey", about: "Change the value of a key.",
-			params: name, body: raw, answer: none, audit: auditCalls, handle: d.changeKey},
+			params: set, body: raw, answer: none, audit: auditCalls, handle: d.changeKey},
 		{method: http.MethodDelete, path: pathObject + "/data/key", rule: d.changes(), id: "removeKey", about: "Remove a key, if it is there.",
 			params: name, answer: none, audit: auditCalls, handle: d.removeKey},
 		{method: http.MethodGet, path: pathObject + "/data/keys", rule: reads(), id: "listKeys", about: "Keys without their values.",

@@ -99,6 +99,7 @@ func TestWhoMay(t *testing.T) {
 		"getClusterConfig": "guest adminall root", "patchClusterConfig": "root",
 		"getClusterConfigFile": "root", "putClusterConfigFile": "root",
 		"listKeywords": users,
+		"unlockUser":   changers,
 		"getData":      changers, "patchData": changers, "getKey": changers, "addKey": changers, "changeKey": changers, "removeKey": changers, "listKeys": readers,
 		"getCertificate": readers, "createCertificate": changers, "renewCertificate": changers, "signingRequest": changers, "pkcs12": "root",
 		"revokeCertificate": changers,

@@ -79,7 +79,7 @@ func (s schemas) ofStruct(t reflect.Type) (schema, error) {
 			return schema{}, err
 		}
 		made.Properties[name] = property
-		if options != "omitempty" {
+		if options != "omitempty" && options != "omitzero" {
 			made.Required = append(made.Required, name)
 		}
 	}

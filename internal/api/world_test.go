@@ -60,6 +60,9 @@ type world struct {
 	refreshed []string // sources
 
 	sessions *session.Service
+
+	passwords *usr.Passwords
+	unlocked  []string // users
 }
 
 // lockedBuffer is a log that may be written to from everywhere.
@@ -163,6 +166,7 @@ func emptyWorld(t testing.TB) *world {
 		}
 	})
 	w.sessions = newSessions(t, w.objects, clock)
+	w.passwords = must(usr.NewPasswords(usr.PasswordCost{Memory: 64, Passes: 1, Threads: 1}))(t)
 	if err := w.tokens.Init(t.Context(), "https://node1:1215"); err != nil {
 		t.Fatal(err)
 	}
@@ -202,6 +206,12 @@ func (w *world) config(authority *ca.Authority, log *slog.Logger, clock func() t
 		},
 
 		Sessions: w.sessions, Login: w.login,
+
+		Passwords: w.passwords,
+		Unlock: func(_ *http.Request, user string) (bool, error) {
+			w.unlocked = append(w.unlocked, user)
+			return len(w.unlocked) == 1, nil
+		},
 	}
 }
 

@@ -136,6 +136,9 @@ func (s *Store) Value(ctx context.Context, p Path, name string) ([]byte, error) 
 	if hidden(p, name) || !e.has(name) {
 		return nil, noKey(p, name, e.head)
 	}
+	if isPassword(p, name) {
+		return nil, fmt.Errorf("reading key %q of %s: %w: it can be set and never be read", name, p, usr.ErrDenied)
+	}
 	return s.value(ctx, p, name)
 }
 
@@ -178,6 +181,8 @@ type Edit struct {
 	Name   string
 	Value  []byte // for Add, Change and Put
 	To     string // for Rename
+
+	Hash usr.PasswordHash // for the password of a usr, in place of Value
 }
 
 // Action is what an Edit does.
@@ -220,6 +225,9 @@ func (s *Store) edit(ctx context.Context, p Path, h *head, tx *store.Tx, e Edit)
 	case (e.Action == Change || e.Action == Rename) && !has:
 		return noKey(p, e.Name, h)
 	}
+	if isPassword(p, e.Name) || isPassword(p, e.To) || !e.Hash.IsZero() {
+		return s.editPassword(p, h, tx, e)
+	}
 	switch e.Action {
 	case Add, Change, PutKey:
 		return s.putKey(p, h, tx, KeyInfo{Name: e.Name}, e.Value)
@@ -251,7 +259,15 @@ func (s *Store) rename(ctx context.Context, p Path, h *head, tx *store.Tx, e Edi
 }
 
 // putKey adds the value to tx, sealed if the kind says so, and notes it in h.
+// Whatever the way a value comes, it is no password: see putPassword.
 func (s *Store) putKey(p Path, h *head, tx *store.Tx, info KeyInfo, value []byte) error {
+	if isPassword(p, info.Name) {
+		return errPlainPassword(p)
+	}
+	return s.putValue(p, h, tx, info, value)
+}
+
+func (s *Store) putValue(p Path, h *head, tx *store.Tx, info KeyInfo, value []byte) error {
 	if len(value) > MaxKeySize {
 		return fmt.Errorf("%w: key %q of %s: %d bytes, at most %d", ErrKeyTooLarge, info.Name, p, len(value), MaxKeySize)
 	}
@@ -365,6 +381,8 @@ type User struct {
 	Revision   int64          // of the object
 	AllowedIPs []netip.Prefix // where it may call from; nil is anywhere
 	Era        int            // how often it was disabled: what began in another era is over
+
+	PasswordChanged time.Time // when the password was set or removed last: what began with another is over
 }
 
 // User returns the user of that name (system/usr/NAME), or ErrNotFound.
@@ -382,7 +400,7 @@ func (s *Store) User(ctx context.Context, name string) (User, error) {
 		if err != nil {
 			return User{}, fmt.Errorf("%s: %w", p, err)
 		}
-		u.Created, u.Era, u.Revision = e.Created, e.Era, e.rev
+		u.Created, u.Era, u.Revision, u.PasswordChanged = e.Created, e.Era, e.rev, e.PasswordChanged
 		return u, nil
 	})
 }

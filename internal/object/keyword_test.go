@@ -53,6 +53,7 @@ func samples() map[string]struct{ good, bad []string } {
 		"listener.openid_grant_claim": {list("grant", "entitlements"), list(strings.Repeat("x", 65))},
 		"listener.rate_limiter_rate":  {list("20/s", "100/m", "0", "5", "1/h"), list("20/", "/s", "20/d", "-1", "1.5", "20/s/s", "2000000/s")},
 		"listener.rate_limiter_burst": {list("100", "0"), list("-1", "x", "1000001", "10/s")},
+		"listener.trusted_proxies":    {list("192.0.2.10", "192.0.2.0/24 2001:db8::/32"), list("proxy", "192.0.2.1/24", "192.0.2.10:80")},
 		"listener.session_max_age":    {list("8h", "30m"), list("8", "0", "100ms", "forever")[1:]},
 		"token.issuer":                {list("https://vip.clu.mycorp:1215", "http://127.0.0.1:1215"), list("http://vip.clu.mycorp", "vip.clu.mycorp", "https://a/?b")},
 		"token.max_age":               {list("24h", "1y"), list("0s", "forever")},
@@ -112,7 +113,7 @@ func TestKeywordsOfKinds(t *testing.T) {
 		KindCfg: "comment",
 		KindCcfg: "cluster.name cluster.id cluster.nodes cluster.vip cluster.ca cluster.crl listener.addr listener.port listener.http_addr " +
 			"listener.crl_policy listener.tls_min_version listener.openid_issuer listener.openid_client_id listener.openid_grant_claim " +
-			"listener.rate_limiter_rate listener.rate_limiter_burst listener.session_max_age token.issuer token.max_age",
+			"listener.rate_limiter_rate listener.rate_limiter_burst listener.trusted_proxies listener.session_max_age token.issuer token.max_age",
 	} {
 		var names []string
 		for _, k := range Keywords(kind) {

@@ -77,6 +77,8 @@ type head struct {
 	Config  Config    `json:"config"`
 	Keys    []KeyInfo `json:"keys,omitempty"` // in the order in which they were added
 	Era     int       `json:"era,omitempty"`  // how often a usr was disabled
+
+	PasswordChanged time.Time `json:"password_changed,omitzero"` // of a usr: when the password was set or removed last
 }
 
 // entry is a head as read; nil head: there is no such object.
@@ -87,6 +89,7 @@ type entry struct {
 	user    *User           // of a usr, parsed when first asked for
 	cluster *ca.Cluster     // of the cluster, likewise
 	tokens  *token.Settings // of the cluster, likewise
+	guard   *Guard          // of the cluster, likewise
 }
 
 // KeyInfo describes one key of an object.

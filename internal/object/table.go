@@ -103,6 +103,8 @@ func clusterRows() []Keyword {
 			Doc: "How many attempts to log in a user or an address has: N/s, N/m or N/h. 0 is no limit."},
 		{Name: "listener.rate_limiter_burst", Kinds: kinds, Type: TypeCount, Default: "20", Example: "100",
 			Doc: "How many attempts may come at once."},
+		{Name: "listener.trusted_proxies", Kinds: kinds, Type: TypeNetworks, Example: "192.0.2.10 2001:db8:1::/64",
+			Doc: "Reverse proxies whose X-Forwarded-For and Forwarded headers are believed. None unless set."},
 		{Name: "listener.session_max_age", Kinds: kinds, Type: TypeDuration, Default: "8h", Example: "8h",
 			Doc: "How long a session of the web console lasts."},
 		{Name: "token.issuer", Kinds: kinds, Type: TypeIssuer, Example: "https://vip.clu.mycorp:1215",
