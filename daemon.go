@@ -64,6 +64,7 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 		return errors.Join(err, sockets.tls.Close(), sockets.unix.Close())
 	}
 	s.work.Go(func() { s.followKeywords(s.background) })
+	s.work.Go(func() { s.openid.Run(s.background) })
 	s.work.Go(func() { s.staples(s.background) })
 	s.reload(ctx, object.Path{}) // what changed since the first generation was built
 	s.renew()

@@ -56,7 +56,7 @@ var errNotTried = errors.New("not tried")
 
 // ways are tried in this order: the first that succeeds names the caller.
 func (s *Server) ways() []way {
-	return []way{s.bySocket, s.byCertificate, s.byToken, s.byPassword, s.bySession}
+	return []way{s.bySocket, s.byCertificate, s.byToken, s.byOpenID, s.byPassword, s.bySession}
 }
 
 // identify names the caller of a request: usr.ErrUnauthenticated when it has

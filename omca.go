@@ -21,6 +21,7 @@ import (
 	"omca/internal/feed"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/openid"
 	"omca/internal/store"
 	"omca/internal/store/bolt"
 	"omca/listener"
@@ -65,6 +66,7 @@ type Server struct {
 	passwords *usr.Passwords
 	guesses   *usr.Guesses // at passwords, on this node
 	tokens    *token.Service
+	openid    *openid.Verifier
 	verified  verifiedTokens
 	touched   chan object.Path // objects that the feeds may have to do with
 
@@ -182,7 +184,7 @@ func (s *Server) compose(ctx context.Context) error {
 	if err := s.newFeeds(); err != nil {
 		return err
 	}
-	if err := errors.Join(s.newSessions(), s.newTokens(), s.newPasswords()); err != nil {
+	if err := errors.Join(s.newSessions(), s.newTokens(), s.newOpenID(), s.newPasswords()); err != nil {
 		return err
 	}
 	s.objects.OnChange(s.changed)
@@ -198,14 +200,15 @@ func (s *Server) compose(ctx context.Context) error {
 	if err := errors.Join(s.loadRevocations(ctx), s.readPolicy(ctx)); err != nil {
 		return err
 	}
+	s.configureOpenID(ctx)
 	s.tries = s.ways()
 	door := api.Config{
 		Authority: s.authority, Objects: s.objects, Publisher: s.publisher, Identify: s.identify,
 		Log: c.Log, Now: c.Now, Version: c.Version,
 		Status: s.status, Stop: s.requestStop, Ready: s.ready, Full: full, Down: down,
 		OCSP: s.ocsp.Answer, External: s.externalLists, Refresh: s.feeds.Refresh,
-		Collectors: s.measures(),
-		Sessions:   s.sessions, Login: s.login,
+		Collectors: append(s.measures(), s.openidMeasures()...), AuthInfo: s.authInfo,
+		Sessions: s.sessions, Login: s.login,
 		Passwords: s.passwords, Unlock: s.unlock, Address: s.from,
 		Tokens: s.tokens, IdentifyRefresh: s.identifyRefresh, InspectToken: s.inspectToken,
 		Foreign: s.foreignTokens(),
@@ -262,14 +265,19 @@ func readPassphrase(name string) ([]byte, error) {
 // full reports whether an error means that the disk has no room left.
 func full(err error) bool { return errors.Is(err, store.ErrFull) }
 
-// down reports whether an error means that the store takes no more work.
+// down reports whether an error means that the store takes no more work, or that
+// whoever issued the token cannot be asked.
 func down(err error) bool {
-	return errors.Is(err, store.ErrBroken) || errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrDamaged)
+	return errors.Is(err, store.ErrBroken) || errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrDamaged) ||
+		errors.Is(err, openid.ErrUnavailable)
 }
 
 // Close ends everything that Open began. Run must have returned.
 func (s *Server) Close() error {
 	s.end()
+	if s.openid != nil {
+		s.openid.Close()
+	}
 	s.work.Wait()
 	return s.db.Close()
 }
@@ -288,6 +296,7 @@ func (s *Server) changed(p object.Path) {
 		return
 	case p == object.ClusterPath():
 		s.authority.Changed("")
+		s.configureOpenID(ctx)
 	case p == object.JWTPath():
 		s.tokenKeysChanged(ctx)
 		return
@@ -299,6 +308,7 @@ func (s *Server) changed(p object.Path) {
 	}
 	if p.IsZero() {
 		s.tokenKeysChanged(ctx)
+		s.configureOpenID(ctx)
 	}
 	// What a CA took back is known before the CA is believed.
 	if err := errors.Join(s.loadRevocations(ctx), s.readPolicy(ctx)); err != nil {

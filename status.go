@@ -35,6 +35,7 @@ func (s *Server) status(ctx context.Context) (api.Status, error) {
 	if cert, err := s.leaf(ctx, s.authority.ListenerPath); err == nil {
 		st.ListenerSerial, st.ListenerNotAfter = string(pki.SerialOf(cert)), cert.NotAfter.UTC()
 	}
+	st.OpenID = s.openidStatus()
 	st.Certificates, err = s.objects.CountRecords(ctx)
 	return st, err
 }

@@ -88,6 +88,9 @@ type Config struct {
 
 	// Collectors are more metrics to serve. May be nil.
 	Collectors []prometheus.Collector
+
+	// AuthInfo says how callers can prove who they are. Nil: by certificate.
+	AuthInfo func() AuthInfo
 }
 
 // Status is how a daemon is doing, as it says itself.
@@ -105,6 +108,8 @@ type Status struct {
 	ListenerSerial   string    `json:"listener_serial"`
 	ListenerNotAfter time.Time `json:"listener_not_after"`
 	Certificates     int       `json:"certificates"` // in the inventory
+
+	OpenID *OpenIDStatus `json:"openid,omitempty"` // when an issuer is configured
 }
 
 // door is what the handlers share.
@@ -172,6 +177,9 @@ func newDoor(c Config) (*door, error) {
 	}
 	if c.External == nil {
 		c.External = func(context.Context) []ExternalList { return nil }
+	}
+	if c.AuthInfo == nil {
+		c.AuthInfo = certificatesAlone
 	}
 	m, err := newMetrics(c)
 	if err != nil {

@@ -17,11 +17,6 @@ type Health struct {
 	Status string `json:"status"` // "ok"
 }
 
-// AuthInfo says how callers can prove who they are.
-type AuthInfo struct {
-	Methods []string `json:"methods"`
-}
-
 // Whoami is the caller as the server sees them.
 type Whoami struct {
 	Auth      string              `json:"auth"`
@@ -35,10 +30,6 @@ func (d *door) whoami(_ context.Context, c *call) (response, error) {
 	return reply(http.StatusOK, Whoami{
 		Auth: string(c.who.Method), Grant: c.who.Grants.Map(), Name: c.who.Name, Namespace: "system", RawGrant: c.who.Grants.String(),
 	})
-}
-
-func (d *door) authInfo(context.Context, *call) (response, error) {
-	return reply(http.StatusOK, AuthInfo{Methods: []string{"x509"}})
 }
 
 func (d *door) healthz(context.Context, *call) (response, error) {

@@ -62,8 +62,9 @@ func plan() map[string]room {
 		"internal/console": doors,
 		"internal/client":  {own: []string{"internal/hint"}, never: []string{cli, bolt, etcd}},
 		"internal/remote":  {own: []string{"internal/client", "internal/hint"}, never: []string{"net/http", cli, bolt, etcd}},
-		"cmd/omca":         {own: []string{"", "internal/client", "internal/hint", "internal/offline", "internal/remote", "pki/flocker", "usr/clustercockpit"}, never: []string{bolt, etcd}, outer: true},
+		"cmd/omca":         {own: []string{"", "internal/client", "internal/openid/login", "internal/hint", "internal/offline", "internal/remote", "pki/flocker", "usr/clustercockpit"}, never: []string{bolt, etcd}, outer: true},
 
+		"internal/openid/login":      {own: []string{"internal/openid", "internal/hint"}, never: []string{"os", "flag", cli, bolt, etcd}},
 		"internal/openid/openidtest": {probe: true},
 
 		"internal/house":       {},

@@ -38,18 +38,22 @@ func algorithms() []jose.SignatureAlgorithm {
 	}
 }
 
-// newClient returns a client that keeps no cookie and no secret, follows no redirect to elsewhere and reads no endless answer.
-func newClient(transport http.RoundTripper) *http.Client {
-	if transport == nil {
-		transport = &http.Transport{
-			DialContext:            (&net.Dialer{Timeout: connect}).DialContext,
-			TLSHandshakeTimeout:    connect,
-			ResponseHeaderTimeout:  whole,
-			MaxResponseHeaderBytes: maxHeader,
-			DisableKeepAlives:      true, // the next request is minutes away
-			DisableCompression:     true, // or few octets could become many
-		}
+// NewTransport returns a transport to an issuer: it trusts the roots of the system, uses no proxy, keeps no connection, and waits for
+// moments.
+func NewTransport() http.RoundTripper {
+	return &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: connect}).DialContext,
+		TLSHandshakeTimeout:    connect,
+		ResponseHeaderTimeout:  whole,
+		MaxResponseHeaderBytes: maxHeader,
+		DisableKeepAlives:      true, // the next request is minutes away
+		DisableCompression:     true, // or few octets could become many
 	}
+}
+
+// NewClient returns a client for what an issuer says of itself: it keeps no cookie and no secret, follows no redirect to elsewhere, and
+// any answer that is endless, or no success, is an error.
+func NewClient(transport http.RoundTripper) *http.Client {
 	return &http.Client{Transport: bounded{transport}, CheckRedirect: checkRedirect, Timeout: whole}
 }
 

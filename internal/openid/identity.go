@@ -135,7 +135,7 @@ func (p *provider) passedOver(name string, words []string) {
 	p.v.mu.Lock()
 	defer p.v.mu.Unlock()
 	for _, word := range words {
-		word = printable(word)
+		word = Printable(word)
 		if p.strange[word] || len(p.strange) == maxStrange {
 			continue
 		}

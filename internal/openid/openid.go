@@ -41,18 +41,26 @@ type Settings struct {
 
 // checked says what is wrong with the settings of an issuer.
 func (s Settings) checked() error {
-	u, err := url.Parse(s.Issuer)
+	if err := CheckAddress(s.Issuer); err != nil {
+		return fmt.Errorf("issuer: %w", err)
+	}
 	switch {
-	case err != nil:
-		return fmt.Errorf("%w issuer: %w", usr.ErrInvalid, err)
-	case u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return fmt.Errorf("%w issuer %.128q: want https, a host and perhaps a path", usr.ErrInvalid, s.Issuer)
-	case !sheltered(u):
-		return hint.With(fmt.Errorf("%w issuer %.128q: the scheme is %q, and the host is not this machine", usr.ErrInvalid, s.Issuer, u.Scheme), "name it by https")
 	case s.ClientID == "":
 		return fmt.Errorf("%w client id: it is empty, and tokens for anybody would be taken", usr.ErrInvalid)
 	case s.GrantClaim == "":
 		return fmt.Errorf("%w grant claim: it is empty", usr.ErrInvalid)
+	}
+	return nil
+}
+
+// CheckAddress says what is wrong with the address of an issuer, or of one of its endpoints: usr.ErrInvalid.
+func CheckAddress(address string) error {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return fmt.Errorf("%w address %.128q: want https, a host and perhaps a path", usr.ErrInvalid, address)
+	case !sheltered(u):
+		return hint.With(fmt.Errorf("%w address %.128q: the scheme is %q, and the host is not this machine", usr.ErrInvalid, address, u.Scheme), "name it by https")
 	}
 	return nil
 }
@@ -96,7 +104,10 @@ func New(c Config) (*Verifier, error) {
 	if c.Foreign == nil {
 		c.Foreign = func(any) bool { return true }
 	}
-	return &Verifier{cfg: c, client: newClient(c.Transport), wake: make(chan struct{}, 1)}, nil
+	if c.Transport == nil {
+		c.Transport = NewTransport()
+	}
+	return &Verifier{cfg: c, client: NewClient(c.Transport), wake: make(chan struct{}, 1)}, nil
 }
 
 // Configure makes s whose tokens are taken, from now on: those of another issuer before it, or for another client, are refused when it
@@ -210,8 +221,8 @@ func (v *Verifier) Counts() Counts {
 	return v.counts
 }
 
-// printable returns text that came from elsewhere as one line that a log and a terminal can take.
-func printable(text string) string {
+// Printable returns text that came from elsewhere as one line that a log and a terminal can take.
+func Printable(text string) string {
 	const line = 300
 	text = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r >= 0x80 {

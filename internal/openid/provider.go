@@ -95,7 +95,7 @@ func (p *provider) settle(f fetched, err error) {
 	}
 	if err != nil {
 		p.v.counts.Failures++
-		p.trouble = printable(err.Error())
+		p.trouble = Printable(err.Error())
 		wait := min(retry<<min(p.failures, 16), slow)
 		p.failures++
 		p.next = now.Add(wait/2 + time.Duration(p.v.cfg.Rand()*float64(wait/2)))

@@ -92,7 +92,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Identity, error) {
 
 // refuse wraps why a token is no good.
 func refuse(err error) error {
-	return fmt.Errorf("%w: OpenID token: %s", usr.ErrUnauthenticated, printable(err.Error()))
+	return fmt.Errorf("%w: OpenID token: %s", usr.ErrUnauthenticated, Printable(err.Error()))
 }
 
 func (p *provider) verify(ctx context.Context, token string) (Identity, error) {
