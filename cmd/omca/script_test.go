@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) {
 	command := func() { os.Exit(run()) }
-	testscript.Main(m, map[string]func(){"omca": command, "om": command, cockpitName: command, generatorName: command, converterName: command})
+	testscript.Main(m, map[string]func(){"omca": command, "om": command, flockerName: command, cockpitName: command, generatorName: command, converterName: command})
 }
 
 // readyTime bounds how long a daemon of a script may take to serve.

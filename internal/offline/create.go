@@ -50,7 +50,7 @@ func (c *Cluster) CreateControl(ctx context.Context, dir, host string) (Created,
 	}
 	names, err := pki.ParseNames([]string{"DNS:" + flocker.ControlName, kind + host})
 	if err != nil {
-		return Created{}, &NameError{"hostname", err.Error()}
+		return Created{}, &NameError{"hostname", plain(err)}
 	}
 	made, err := c.create(ctx, dir, order{
 		file: "control-" + host, profile: "listener", subject: c.subject(flocker.Control.CommonName("")), names: names,
@@ -188,10 +188,13 @@ func checkClusterName(subject pki.Subject) error {
 		return bad(fmt.Sprintf("%.80q has blanks around it", name))
 	}
 	if err := subject.Check(); err != nil {
-		return bad(err.Error())
+		return bad(plain(err))
 	}
 	return nil
 }
+
+// plain is the text of an error of pki without the word that every one begins with.
+func plain(err error) string { return strings.TrimPrefix(err.Error(), pki.ErrInvalid.Error()+": ") }
 
 // newUUID returns a random UUID (RFC 9562, 5.4).
 func newUUID() string {
