@@ -125,28 +125,21 @@ func canI(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if c.format != "table" {
-		if err := emitOne(c.printer, v, []column[client.Verdict]{
+	switch {
+	case !v.Allowed:
+		return hint.With(&notAllowed{v.Reason}, "who may: %s", v.Rule)
+	case c.format != "table":
+		return emitOne(c.printer, v, []column[client.Verdict]{
 			{name: "ALLOWED", text: func(v client.Verdict) string { return strconv.FormatBool(v.Allowed) }},
 			{name: "USER", text: func(v client.Verdict) string { return v.User }},
 			{name: "VERB", text: func(v client.Verdict) string { return v.Verb }},
 			{name: "PATH", text: func(v client.Verdict) string { return v.Path }},
 			{name: "WHAT", text: func(v client.Verdict) string { return strings.Join(v.What, " ") }},
 			{name: "RULE", text: func(v client.Verdict) string { return v.Rule }},
-			{name: "REASON", text: func(v client.Verdict) string { return v.Reason }},
-		}); err != nil {
-			return err
-		}
-	} else if v.Allowed {
-		c.print("yes: %s\n", v.Rule)
+		})
 	}
-	if v.Allowed {
-		return nil
-	}
-	if err := c.flush(); err != nil {
-		return err
-	}
-	return hint.With(&notAllowed{v.Reason}, "who may: %s", v.Rule)
+	c.print("yes: %s\n", v.Rule)
+	return nil
 }
 
 // notAllowed is the answer no.
