@@ -117,9 +117,6 @@ func Intersect(g, held Grants) Grants {
 	}
 	var common []grant
 	for _, a := range g.held {
-		if held.root {
-			return g
-		}
 		for _, b := range held.held {
 			if c, ok := a.meet(b); ok && !slices.Contains(common, c) {
 				common = append(common, c)
