@@ -83,6 +83,7 @@ func (p *program) top() []*cli.Command {
 		p.daemonGroup(),
 		p.authGroup(),
 		p.sessionGroup(),
+		p.userGroup(),
 		p.tokenGroup(),
 		p.contextGroup(),
 		p.offlineGroup(),

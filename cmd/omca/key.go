@@ -25,7 +25,7 @@ func valueFlags() []cli.Flag {
 	return []cli.Flag{
 		nameFlag(),
 		&cli.StringFlag{Name: "from", Usage: "read the value from `FILE`, - (standard input), URL, or a directory, one key a file"},
-		&cli.StringFlag{Name: "value", Usage: "the `VALUE` itself; not for secrets, which others would see in the list of processes"},
+		&cli.StringFlag{Name: "value", Usage: "the `VALUE` itself; not for secrets: others would see them in the list of processes"},
 	}
 }
 
@@ -122,9 +122,12 @@ func (c *call) values(ctx context.Context, action string) ([]client.KeyAction, e
 		return nil, usagef("key %s: missing --from or --value", action)
 	case hasValue && name == "":
 		return nil, usagef("key %s: missing --name", action)
-	case hasValue && (name == "private_key" || name == "password"):
+	case hasValue && name == "private_key":
 		return nil, hint.With(usagef("key %s: %s cannot be given with --value: anyone could read it in the list of processes", action, name),
 			"give it by a file or a pipe: --from FILE, --from -")
+	case hasValue && c.isPassword(name): // the manuals' form, and a password can be changed
+		c.notice("everybody who lists processes saw the password, and the shell may have kept it: --from reads it from a file, or from standard input with -")
+		return []client.KeyAction{{Action: action, Name: name, Bytes: []byte(c.flags.String("value"))}}, nil
 	case hasValue:
 		return []client.KeyAction{{Action: action, Name: name, Bytes: []byte(c.flags.String("value"))}}, nil
 	case isDirectory(from):
@@ -140,7 +143,16 @@ func (c *call) values(ctx context.Context, action string) ([]client.KeyAction, e
 		name = baseName(from)
 	}
 	value, err := c.readSource(ctx, from, maxValue)
+	if c.isPassword(name) {
+		value = lessNewline(value)
+	}
 	return []client.KeyAction{{Action: action, Name: name, Bytes: value}}, err
+}
+
+// isPassword tells whether the key of the object that the command is about is the password of a user.
+func (c *call) isPassword(key string) bool {
+	p, err := client.ParsePath(c.target)
+	return err == nil && p.Kind == "usr" && key == "password"
 }
 
 func decodeKey(ctx context.Context, c *call) error {

@@ -42,8 +42,9 @@ func (c *Client) putKey(ctx context.Context, method string, p Path, name string,
 type KeyAction struct {
 	Action string `json:"action"` // add, change, remove or rename
 	Name   string `json:"name"`
-	Bytes  []byte `json:"bytes,omitempty"` // of add and change; base64 in JSON
-	To     string `json:"to,omitempty"`    // of rename: the new name
+	Bytes  []byte `json:"bytes,omitempty"`  // of add and change; base64 in JSON
+	To     string `json:"to,omitempty"`     // of rename: the new name
+	Hashed bool   `json:"hashed,omitempty"` // of the password of a user: Bytes is a hash of it
 }
 
 // PatchKeys takes the steps in order, all or none.

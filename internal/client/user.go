@@ -1,0 +1,33 @@
+package client
+
+import (
+	"context"
+	"net/http"
+)
+
+// keyPassword is the key of a user that holds the hash of the password.
+const keyPassword = "password"
+
+// SetPassword sets the password of the user at p: the password itself, which the server hashes, or, when hashed, a hash made elsewhere.
+func (c *Client) SetPassword(ctx context.Context, p Path, value []byte, hashed bool) error {
+	keys, err := c.Keys(ctx, p)
+	if err != nil {
+		return err
+	}
+	step := KeyAction{Action: "add", Name: keyPassword, Bytes: value, Hashed: hashed}
+	for _, k := range keys {
+		if k.Name == keyPassword {
+			step.Action = "change"
+		}
+	}
+	return c.PatchKeys(ctx, p, []KeyAction{step})
+}
+
+// Unlock forgets the attempts to log in as the user at p, and says whether they had locked the user out.
+func (c *Client) Unlock(ctx context.Context, p Path) (unlocked bool, err error) {
+	type answer struct {
+		Unlocked bool `json:"unlocked"`
+	}
+	a, err := call[answer](ctx, c, request{method: http.MethodPost, path: p.url("/action/unlock")}, nil)
+	return a.Unlocked, err
+}
