@@ -14,6 +14,7 @@ import (
 
 // run runs one command line.
 func (p *program) run(ctx context.Context, args []string) error {
+	p.stdinTaken = false
 	l, err := p.parse(args)
 	if err != nil {
 		return err

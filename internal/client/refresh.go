@@ -5,21 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"time"
 )
 
-// Refreshed is what a refresh token was exchanged for.
-type Refreshed struct {
-	AccessToken      string    `json:"access_token"`
-	AccessExpiredAt  time.Time `json:"access_expired_at,omitzero"`
-	RefreshToken     string    `json:"refresh_token"` // "" when the old one goes on
-	RefreshExpiredAt time.Time `json:"refresh_expired_at,omitzero"`
-}
-
-// Refresh exchanges a refresh token for a new access token. It is sent in place of what the client calls with otherwise.
-func (c *Client) Refresh(ctx context.Context, token string) (Refreshed, error) {
+// Refresh exchanges a refresh token for a new access token, and a new refresh token where the old one does not go on. It is sent in
+// place of what the client calls with otherwise.
+func (c *Client) Refresh(ctx context.Context, token string) (IssuedToken, error) {
 	const path = "/api/auth/refresh"
-	var r Refreshed
+	var r IssuedToken
 	body, err := c.sendAs(ctx, request{method: http.MethodPost, path: path}, "Bearer "+token)
 	if err != nil {
 		return r, err

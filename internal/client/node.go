@@ -1,0 +1,76 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Whoami is who the server takes the caller for.
+type Whoami struct {
+	Auth      string              `json:"auth"`  // how they proved it
+	Grant     map[string][]string `json:"grant"` // by role; nil for a role that holds everywhere
+	Name      string              `json:"name"`
+	Namespace string              `json:"namespace"` // of the users
+	RawGrant  string              `json:"raw_grant"`
+}
+
+// Whoami returns who the server takes the caller for.
+func (c *Client) Whoami(ctx context.Context) (Whoami, error) {
+	return call[Whoami](ctx, c, request{method: http.MethodGet, path: "/api/auth/whoami"}, nil)
+}
+
+// Node is one node of the cluster, as the node that was asked knows it.
+type Node struct {
+	Node      string    `json:"node"`
+	Agent     string    `json:"agent"`               // version of the program; "" when it is not known
+	StartedAt time.Time `json:"started_at,omitzero"` // zero when it is not known
+}
+
+// Nodes returns the nodes that a selector (names or globs, comma separated; all when empty) selects, by name.
+func (c *Client) Nodes(ctx context.Context, selector string) ([]Node, error) {
+	type list struct {
+		Items []struct {
+			Meta struct {
+				Node string `json:"node"`
+			} `json:"meta"`
+			Data struct {
+				Status struct {
+					Agent     string    `json:"agent"`
+					StartedAt time.Time `json:"started_at"`
+				} `json:"status"`
+			} `json:"data"`
+		} `json:"items"`
+	}
+	query := url.Values{}
+	if selector != "" {
+		query.Set("node", selector)
+	}
+	l, err := call[list](ctx, c, request{method: http.MethodGet, path: "/api/node", query: query}, nil)
+	nodes := make([]Node, len(l.Items))
+	for i, item := range l.Items {
+		nodes[i] = Node{Node: item.Meta.Node, Agent: item.Data.Status.Agent, StartedAt: item.Data.Status.StartedAt}
+	}
+	return nodes, err
+}
+
+// NodeInfo is where a node listens.
+type NodeInfo struct {
+	Listener struct {
+		Addr  string `json:"addr"`
+		Port  string `json:"port"`
+		State string `json:"state"` // running, or "" when it is not known
+	} `json:"listener"`
+}
+
+// NodeInfos returns what tells the nodes of the cluster apart, by name.
+func (c *Client) NodeInfos(ctx context.Context) (map[string]NodeInfo, error) {
+	return call[map[string]NodeInfo](ctx, c, request{method: http.MethodGet, path: "/api/node/info"}, nil)
+}
+
+// Ping returns nil when the node answers. localhost is the node that is asked.
+func (c *Client) Ping(ctx context.Context, node string) error {
+	_, err := c.send(ctx, request{method: http.MethodGet, path: "/api/node/name/" + node + "/ping"})
+	return err
+}
