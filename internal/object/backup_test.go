@@ -1,0 +1,262 @@
+package object_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/big"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"omca/ca"
+	"omca/internal/object"
+	"omca/internal/store"
+	"omca/internal/store/mem"
+)
+
+// everything is what a store holds.
+func everything(t *testing.T, db store.Store) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for r, more := (store.Range{}), true; more; {
+		page, err := db.Scan(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range page.Entries {
+			all[e.Key] = string(e.Value)
+			r.After = e.Key
+		}
+		more = page.More
+	}
+	return all
+}
+
+func backup(t *testing.T, s *object.Store) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := s.Backup(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func restore(t *testing.T, c object.RestoreConfig, from []byte) object.Restored {
+	t.Helper()
+	r, err := object.Restore(t.Context(), c, bytes.NewReader(from))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// filled returns a store with a cluster, a secret and a revocation list.
+func filled(t *testing.T) (*object.Store, store.Store) {
+	t.Helper()
+	db := mem.New()
+	s := newStore(t, db, fileMaster(t))
+	if err := s.Create(t.Context(), object.ClusterPath(), config(t, object.ClusterPath(), "cluster.name=calm-otter")); err != nil {
+		t.Fatal(err)
+	}
+	p := create(t, s, "ns1/sec/one", "comment=kept")
+	if err := s.Edit(t.Context(), p, []object.Edit{{Action: object.Add, Name: "secret", Value: []byte("hunter2")}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ReserveList(t.Context(), "abc", time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	return s, db
+}
+
+func TestBackup(t *testing.T) {
+	s, db := filled(t)
+	if at, err := s.LastBackup(t.Context()); err != nil || !at.IsZero() {
+		t.Errorf("the last backup before any: %v, %v", at, err)
+	}
+	if _, err := db.Commit(t.Context(), store.Tx{Puts: []store.Put{{Key: "session/x", Value: []byte("{}")}}}); err != nil {
+		t.Fatal(err)
+	}
+	text := backup(t, s)
+	if bytes.Contains(text, []byte("hunter2")) {
+		t.Error("a sealed value is in the backup in clear")
+	}
+	if at, err := s.LastBackup(t.Context()); err != nil || at.IsZero() {
+		t.Errorf("the last backup after one: %v, %v", at, err)
+	}
+
+	into, master := mem.New(), fileMaster(t)
+	info := restore(t, object.RestoreConfig{Into: into, Master: master}, text)
+	if info.Cluster != "calm-otter" || info.At.IsZero() || len(info.Revoked)+len(info.Issued) > 0 {
+		t.Errorf("restored: %+v", info)
+	}
+	before, after := everything(t, db), everything(t, into)
+	for _, key := range []string{"sys/keyring", "sys/backup", "session/x", "list/abc"} { // another master, the mark, left out, another number
+		delete(before, key)
+		delete(after, key)
+	}
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("restored (-before +after):\n%s", diff)
+	}
+	again := newStore(t, into, master)
+	if v, err := again.Value(t.Context(), path(t, "ns1/sec/one"), "secret"); err != nil || string(v) != "hunter2" {
+		t.Errorf("the secret after the restore: %q, %v", v, err)
+	}
+	if _, err := again.Value(t.Context(), path(t, "ns1/sec/one"), "x"); !errors.Is(err, ca.ErrNotFound) {
+		t.Errorf("a key that never was: %v", err)
+	}
+	list, err := again.ReserveList(t.Context(), "abc", time.Unix(2, 0))
+	if least := new(big.Int).Lsh(big.NewInt(1), 40); err != nil || list.Number.Cmp(least) <= 0 {
+		t.Errorf("the next list after the restore has number %s, %v, expected more than %s", list.Number, err, least)
+	}
+}
+
+// A backup that is made while others write is one state of the store: that of
+// its end.
+func TestBackupWhileWriting(t *testing.T) {
+	s, db := filled(t)
+	for i := range 2 * store.PageLimit / store.MaxOps { // so that the keys below are on pages of their own
+		var tx store.Tx
+		for j := range store.MaxOps {
+			tx.Puts = append(tx.Puts, store.Put{Key: fmt.Sprintf("b/%d/%d", i, j)}, store.Put{Key: fmt.Sprintf("n/%d/%d", i, j)})
+			if len(tx.Puts) == store.MaxOps {
+				break
+			}
+		}
+		if _, err := db.Commit(t.Context(), tx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const writers, each = 4, 2000
+	var begin, all sync.WaitGroup
+	begin.Add(writers)
+	for w := range writers {
+		all.Go(func() {
+			begin.Done()
+			for i := range each {
+				// Two keys that always say the same; one of them comes and goes.
+				value := fmt.Appendf(nil, "%d", i)
+				tx := store.Tx{Puts: []store.Put{{Key: fmt.Sprintf("a/%d", w), Value: value}, {Key: fmt.Sprintf("z/%d", w), Value: value}}}
+				if i%3 == 0 {
+					tx.Deletes = []string{fmt.Sprintf("m/%d", w)}
+				} else {
+					tx.Puts = append(tx.Puts, store.Put{Key: fmt.Sprintf("m/%d", w), Value: value})
+				}
+				if _, err := db.Commit(t.Context(), tx); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	begin.Wait()
+	backups := make([][]byte, 3)
+	for i := range backups { // also at the same time as each other
+		all.Go(func() {
+			var b bytes.Buffer
+			if err := s.Backup(t.Context(), &b); err != nil {
+				t.Error(err)
+			}
+			backups[i] = b.Bytes()
+		})
+	}
+	all.Wait()
+	for _, b := range backups {
+		into := mem.New()
+		restore(t, object.RestoreConfig{Into: into, Master: fileMaster(t)}, b)
+		got := everything(t, into)
+		for w := range writers {
+			a, m, z := got[fmt.Sprintf("a/%d", w)], got[fmt.Sprintf("m/%d", w)], got[fmt.Sprintf("z/%d", w)]
+			var i int
+			if _, err := fmt.Sscan(a+" ", &i); a != "" && err != nil {
+				t.Fatal(err)
+			}
+			if a != z || a != "" && (i%3 == 0) != (m == "") || m != "" && m != a {
+				t.Errorf("writer %d: %q, %q and %q are of different commits", w, a, m, z)
+			}
+		}
+	}
+}
+
+// What was taken back after the backup stays taken back, and is named.
+func TestRestoreKnowsWhatWasRevoked(t *testing.T) {
+	s, db := filled(t)
+	old := backup(t, s)
+	put := func(keys ...string) {
+		t.Helper()
+		for _, key := range keys {
+			if _, err := db.Commit(t.Context(), store.Tx{Puts: []store.Put{{Key: key, Value: []byte("{}")}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	put("revoked/abc/01", "token-revoked/02")
+	into := mem.New()
+	r := restore(t, object.RestoreConfig{Into: into, Master: fileMaster(t), Known: db}, old)
+	want := []object.Unknown{{Serial: "01"}, {Token: "02"}}
+	if diff := cmp.Diff(want, r.Revoked); diff != "" {
+		t.Errorf("revoked since (-want +got):\n%s", diff)
+	}
+	for _, key := range []string{"revoked/abc/01", "token-revoked/02"} {
+		if _, err := into.Get(t.Context(), key); err != nil {
+			t.Errorf("%s came back to life: %v", key, err)
+		}
+	}
+}
+
+// Damage is told, wherever it is; nothing is taken for a whole backup that is not.
+func TestRestoreRefuses(t *testing.T) {
+	s, _ := filled(t)
+	whole := backup(t, s)
+	master := fileMaster(t)
+	try := func(b []byte) error {
+		_, err := object.Restore(t.Context(), object.RestoreConfig{Into: mem.New(), Master: master}, bytes.NewReader(b))
+		return err
+	}
+	if err := try(whole); err != nil {
+		t.Fatalf("the whole backup: %v", err)
+	}
+	for n := range whole {
+		if err := try(whole[:n]); !errors.Is(err, ca.ErrInvalid) {
+			t.Fatalf("the first %d of %d bytes: %v, expected ErrInvalid", n, len(whole), err)
+		}
+	}
+	for name, b := range map[string][]byte{
+		"more":         append(bytes.Clone(whole), 'p'),
+		"other magic":  append([]byte("OMCA-BACKUP-2\n"), whole[14:]...),
+		"unknown kind": append(bytes.Clone(whole[:14]), 'x'),
+		"huge field":   append(bytes.Clone(whole[:14]), 'p', 0xff, 0xff, 0xff, 0xff, 0x0f),
+		"only an end":  append(bytes.Clone(whole[:14]), 'e', 1, 0),
+	} {
+		if err := try(b); !errors.Is(err, ca.ErrInvalid) {
+			t.Errorf("%s: %v, expected ErrInvalid", name, err)
+		}
+	}
+	full := mem.New()
+	if _, err := full.Commit(t.Context(), store.Tx{Puts: []store.Put{{Key: "k"}}}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := object.Restore(t.Context(), object.RestoreConfig{Into: full, Master: fileMaster(t)}, bytes.NewReader(whole))
+	if !errors.Is(err, ca.ErrConflict) || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("into a store that holds something: %v", err)
+	}
+}
+
+// A backup whose reader goes away ends, and says so.
+func TestBackupToNobody(t *testing.T) {
+	s, _ := filled(t)
+	p := path(t, "ns1/sec/one")
+	if err := s.Edit(t.Context(), p, []object.Edit{{Action: object.Add, Name: "big", Value: make([]byte, 500_000)}}); err != nil {
+		t.Fatal(err)
+	}
+	gone := errors.New("gone")
+	if err := s.Backup(t.Context(), failingWriter{gone}); !errors.Is(err, gone) {
+		t.Errorf("a writer that fails: %v", err)
+	}
+}
+
+type failingWriter struct{ err error }
+
+func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }

@@ -1,0 +1,314 @@
+package object
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math/big"
+	"strings"
+
+	"omca/ca"
+	"omca/internal/store"
+)
+
+// RestoreConfig says where a backup goes. Known may be nil; the rest is required.
+type RestoreConfig struct {
+	Into   store.Store // empty
+	Master Master      // that will open the sealed values
+	// Known is the store that the backup replaces, as far as it can still be
+	// read: what was revoked in it stays revoked.
+	Known store.Store
+}
+
+// Restored says what came out of a backup, and what it did not know.
+type Restored struct {
+	BackupInfo
+	Revoked []Unknown // taken back after the backup was made; kept so
+	Issued  []Unknown // issued after the backup was made: not in the inventory any more
+}
+
+// Unknown is what a backup does not know of the store that it replaces.
+type Unknown struct {
+	Serial string `json:"serial,omitempty"` // of a certificate
+	Token  string `json:"token,omitempty"`  // id of a token
+	Owner  string `json:"owner,omitempty"`
+}
+
+// listLeap is added to the number of every revocation list, so that none comes
+// again which was published after the backup was made: RFC 5280, 5.2.3, numbers
+// rise. They have room for 20 octets.
+const listLeap = 1 << 40
+
+// Restore puts a backup into an empty store. What is in the store when it fails
+// is to be thrown away.
+func Restore(ctx context.Context, c RestoreConfig, r io.Reader) (Restored, error) {
+	page, err := c.Into.Scan(ctx, store.Range{Limit: 1})
+	if err != nil {
+		return Restored{}, err
+	}
+	if len(page.Entries) > 0 {
+		return Restored{}, fmt.Errorf("%w: the store is not empty", ca.ErrConflict)
+	}
+	in := &restorer{RestoreConfig: c, r: bufio.NewReaderSize(r, 64<<10), touched: make(map[string]bool)}
+	if err := in.run(ctx); err != nil {
+		return Restored{}, err
+	}
+	if c.Known != nil {
+		if err := in.compare(ctx); err != nil {
+			return Restored{}, fmt.Errorf("comparing with the store that was there: %w", err)
+		}
+	}
+	return in.done, nil
+}
+
+type restorer struct {
+	RestoreConfig
+	r      *bufio.Reader
+	master Master
+	frames uint64
+	done   Restored
+
+	tx      store.Tx        // what comes next
+	touched map[string]bool // keys in tx
+}
+
+func (r *restorer) run(ctx context.Context) error {
+	magic := make([]byte, len(backupMagic))
+	if _, err := io.ReadFull(r.r, magic); err != nil || string(magic) != backupMagic {
+		return invalidf("this is no backup of omca, or of another version")
+	}
+	for {
+		kind, err := r.r.ReadByte()
+		if err != nil {
+			return damaged(err)
+		}
+		if kind == frameEnd {
+			return r.end(ctx)
+		}
+		if err := r.frame(ctx, kind); err != nil {
+			return err
+		}
+		r.frames++
+	}
+}
+
+func damaged(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return invalidf("the backup ends early: it was not finished, or was cut off")
+	}
+	return fmt.Errorf("reading the backup: %w", err)
+}
+
+// field reads a field of at most so many bytes.
+func (r *restorer) field(most int) ([]byte, error) {
+	n, err := binary.ReadUvarint(r.r)
+	if err != nil {
+		return nil, damaged(err)
+	}
+	if n > uint64(most) {
+		return nil, invalidf("the backup is damaged: a field of %d bytes, at most %d", n, most)
+	}
+	b := make([]byte, n)
+	if _, err := io.ReadFull(r.r, b); err != nil {
+		return nil, damaged(err)
+	}
+	return b, nil
+}
+
+func (r *restorer) frame(ctx context.Context, kind byte) error {
+	switch kind {
+	case frameInfo:
+		text, err := r.field(store.MaxValue)
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(text, &r.done.BackupInfo)
+	case frameMaster:
+		key, err := r.field(xaesKey)
+		if err == nil && len(key) != xaesKey {
+			err = invalidf("the backup is damaged: a master key of %d bytes", len(key))
+		}
+		if err != nil {
+			return err
+		}
+		r.master, err = newFileMaster([xaesKey]byte(key))
+		return err
+	case framePut, frameDelete:
+		return r.operation(ctx, kind)
+	}
+	return invalidf("the backup is damaged: a frame of kind %q", kind)
+}
+
+func (r *restorer) operation(ctx context.Context, kind byte) error {
+	name, err := r.field(store.MaxKey)
+	if err != nil {
+		return err
+	}
+	key := string(name)
+	if kind == frameDelete {
+		if err := r.room(ctx, key, 0); err != nil {
+			return err
+		}
+		r.tx.Deletes = append(r.tx.Deletes, key)
+		return nil
+	}
+	value, err := r.field(store.MaxValue)
+	if err == nil {
+		value, err = r.renew(key, value)
+	}
+	if err == nil {
+		err = r.room(ctx, key, len(value))
+	}
+	if err != nil {
+		return err
+	}
+	r.tx.Puts = append(r.tx.Puts, store.Put{Key: key, Value: value})
+	return nil
+}
+
+// room makes sure that the transaction has room for one more operation, and
+// does not touch the key yet: one that came earlier happens earlier.
+func (r *restorer) room(ctx context.Context, key string, size int) error {
+	const overhead = 1 << 10 // more than an operation costs beside its key and value
+	if !r.touched[key] && len(r.touched) < store.MaxOps && r.tx.Size()+len(key)+size+overhead <= store.MaxTx {
+		r.touched[key] = true
+		return nil
+	}
+	err := r.commit(ctx)
+	r.touched[key] = true
+	return err
+}
+
+func (r *restorer) commit(ctx context.Context) error {
+	_, err := r.Into.Commit(ctx, r.tx)
+	r.tx, r.touched = store.Tx{}, make(map[string]bool)
+	return err
+}
+
+// renew returns what a value becomes: the keyring is wrapped by the master of
+// the new home, and the numbers of revocation lists leap.
+func (r *restorer) renew(key string, value []byte) ([]byte, error) {
+	switch {
+	case key == keyKeyring:
+		if r.master == nil {
+			return nil, invalidf("the backup is damaged: a keyring without its master key")
+		}
+		keys, err := LoadKeyring(value, r.master)
+		if err != nil {
+			return nil, err
+		}
+		if keys, err = keys.Rewrap(r.Master); err != nil {
+			return nil, err
+		}
+		return keys.Marshal()
+	case strings.HasPrefix(key, prefixList):
+		var kept storedList
+		if err := json.Unmarshal(value, &kept); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", key, err)
+		}
+		number, ok := new(big.Int).SetString(kept.Number, 10)
+		if !ok {
+			return nil, invalidf("the backup is damaged: %s has the number %q", key, kept.Number)
+		}
+		kept.Number = number.Add(number, big.NewInt(listLeap)).String()
+		return json.Marshal(kept)
+	}
+	return value, nil
+}
+
+// end checks that nothing is missing.
+func (r *restorer) end(ctx context.Context) error {
+	text, err := r.field(binary.MaxVarintLen64)
+	if err != nil {
+		return err
+	}
+	if frames, n := binary.Uvarint(text); n <= 0 || frames != r.frames {
+		return invalidf("the backup is damaged: it has %d frames, and says %d", r.frames, frames)
+	}
+	if _, err := r.r.ReadByte(); !errors.Is(err, io.EOF) {
+		return invalidf("the backup is damaged: it goes on behind its end")
+	}
+	if r.master == nil || r.done.At.IsZero() {
+		return invalidf("the backup is damaged: its head is missing")
+	}
+	return r.commit(ctx)
+}
+
+// compare finds what the backup does not know of the store that was there, and
+// takes back again what had been taken back.
+func (r *restorer) compare(ctx context.Context) error {
+	for _, prefix := range []string{prefixRevoked, prefixTokenRevoked} {
+		err := r.unknown(ctx, prefix, func(e store.Entry) error {
+			id := e.Key[strings.LastIndexByte(e.Key, '/')+1:]
+			u := Unknown{Serial: id}
+			if prefix == prefixTokenRevoked {
+				u = Unknown{Token: id}
+			}
+			r.done.Revoked = append(r.done.Revoked, u)
+			_, err := r.Into.Commit(ctx, store.Tx{Puts: []store.Put{{Key: e.Key, Value: e.Value}}})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return r.unknown(ctx, prefixSerial, func(e store.Entry) error {
+		u := Unknown{Serial: strings.TrimPrefix(e.Key, prefixSerial)}
+		kept, err := r.Known.Get(ctx, prefixCert+string(e.Value)+"/"+u.Serial)
+		if err != nil {
+			return err
+		}
+		record, err := decodeRecord(kept.Value)
+		if err != nil {
+			return err
+		}
+		u.Owner = record.Owner
+		r.done.Issued = append(r.done.Issued, u)
+		return nil
+	})
+}
+
+// unknown visits what the store that was there has under a prefix and the
+// restored one has not.
+func (r *restorer) unknown(ctx context.Context, prefix string, visit func(store.Entry) error) error {
+	for e, err := range entries(ctx, r.Known, prefix) {
+		if err != nil {
+			return err
+		}
+		_, err := r.Into.Get(ctx, e.Key)
+		if errors.Is(err, store.ErrNotFound) {
+			err = visit(e)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entries are all that a store holds under a prefix, page by page.
+func entries(ctx context.Context, db store.Store, prefix string) iter.Seq2[store.Entry, error] {
+	return func(yield func(store.Entry, error) bool) {
+		for r := (store.Range{Prefix: prefix}); ; {
+			page, err := db.Scan(ctx, r)
+			if err != nil {
+				yield(store.Entry{}, err)
+				return
+			}
+			for _, e := range page.Entries {
+				if !yield(e, nil) {
+					return
+				}
+				r.After = e.Key
+			}
+			if !page.More {
+				return
+			}
+		}
+	}
+}
