@@ -5,13 +5,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"time"
 
-	"omca/internal/hint"
 	"omca/internal/object"
 	"omca/listener"
 )
@@ -55,14 +52,16 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 	if err != nil {
 		return err
 	}
-	sockets, err := s.listen(ctx)
-	if err != nil {
+	if err := s.listen(ctx); err != nil {
 		return err
 	}
 	s.listener.Store(l)
-	if err := s.servePublic(ctx); err != nil {
-		return errors.Join(err, sockets.tls.Close(), sockets.unix.Close())
+	if err := s.servePublic(ctx); err != nil && s.config.RestartError != "" {
+		s.config.Log.ErrorContext(ctx, "plain HTTP not served", "error", err)
+	} else if err != nil {
+		return errors.Join(err, s.sockets.tls.Close(), s.sockets.unix.Close())
 	}
+	s.config.Sockets = nil // what was not taken is not wanted any more
 	s.work.Go(func() { s.followKeywords(s.background) })
 	s.work.Go(func() { s.openid.Run(s.background) })
 	s.work.Go(func() { s.staples(s.background) })
@@ -70,14 +69,15 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 	s.renew()
 
 	failed := make(chan error, 2)
-	go func() { failed <- l.Serve(sockets.tls) }()
-	go func() { failed <- l.ServePlain(sockets.unix, s.handler, withPeer) }()
-	addresses := []string{sockets.tls.Addr().String()}
+	go func() { failed <- l.Serve(s.sockets.tls) }()
+	go func() { failed <- l.ServePlain(s.sockets.unix, s.handler, withPeer) }()
+	addresses := []string{s.sockets.tls.Addr().String()}
 	s.heard.Store(&addresses)
 	r := Ready{Addresses: addresses, Socket: s.socketPath()}
 	if r.Cluster, r.Fingerprint, err = s.whoWeAre(ctx); err != nil {
 		return errors.Join(err, l.Shutdown(ctx))
 	}
+	s.ownSocketFile()
 	ready(r)
 
 	select {
@@ -91,50 +91,12 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 }
 
 // sockets are what a daemon listens on.
-type sockets struct{ tls, unix net.Listener }
+type sockets struct {
+	address   string // of tls, as it was configured
+	tls, unix net.Listener
+}
 
 func (s *Server) socketPath() string { return filepath.Join(s.config.Home, SocketName) }
-
-func (s *Server) listen(ctx context.Context) (sockets, error) {
-	address, err := s.listenAddress(ctx)
-	if err != nil {
-		return sockets{}, err
-	}
-	var lc net.ListenConfig
-	tcp, err := lc.Listen(ctx, "tcp", address)
-	if err != nil {
-		return sockets{}, hint.With(fmt.Errorf("listening: %w", err), "choose another address with --listen or the keyword listener.port")
-	}
-	// The store's lock is ours, so a socket that is there has nobody behind it.
-	path := s.socketPath()
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return sockets{}, errors.Join(fmt.Errorf("socket: %w", err), tcp.Close())
-	}
-	unix, err := lc.Listen(ctx, "unix", path)
-	if err != nil {
-		return sockets{}, errors.Join(fmt.Errorf("socket %s (%d characters; about 100 is the most that systems take): %w", path, len(path), err), tcp.Close())
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return sockets{}, errors.Join(fmt.Errorf("socket: %w", err), tcp.Close(), unix.Close())
-	}
-	return sockets{tcp, unix}, nil
-}
-
-func (s *Server) listenAddress(ctx context.Context) (string, error) {
-	if s.config.Listen != "" {
-		return s.config.Listen, nil
-	}
-	cluster, err := s.objects.Get(ctx, object.ClusterPath())
-	if err != nil {
-		return "", err
-	}
-	host, err := cluster.Config.Eval("listener.addr")
-	if err != nil {
-		return "", err
-	}
-	port, err := cluster.Config.Eval("listener.port")
-	return net.JoinHostPort(host, port), err
-}
 
 // generation builds what the listener presents and trusts from what the store
 // holds now.

@@ -43,6 +43,17 @@ type Config struct {
 	NodeName       string // "" is the name of the host
 	Version        string // of the program, for its status
 
+	// Sockets are what another Run left: Run takes those that are for an address
+	// that is configured now, and listens anew on the others.
+	Sockets []Socket
+	// Restart has another process take the place of this one, or says why none can.
+	// It returns before that is done. Nil: nobody can.
+	Restart func() error
+	// RestartError is why the last restart failed, for the status; "" unless this
+	// Server serves because of that. It then takes Sockets whatever their address
+	// is, and does without plain HTTP when that cannot be had.
+	RestartError string
+
 	Now func() time.Time // nil is time.Now
 	Log *slog.Logger     // audit trail and events; nil discards them
 }
@@ -77,6 +88,9 @@ type Server struct {
 	served   sync.Map                          // path → *atomic.Pointer[tls.Certificate], for TLSConfig
 	heard    atomic.Pointer[[]string]          // where Run listens
 
+	listening     sync.Mutex   // guards what is written of the sockets
+	sockets       sockets      // of Run
+	taken         map[int]bool // of Config.Sockets, by index
 	publicSocket  net.Listener // of plain HTTP; nil when there is none
 	publicAddress string       // as the keyword has it
 	stop          atomic.Pointer[context.CancelFunc]
@@ -112,7 +126,7 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 
 // openStore opens the store, and makes one where there never was any.
 func openStore(ctx context.Context, c Config) (*bolt.Store, error) {
-	file, key := filepath.Join(c.Home, "omca.db"), filepath.Join(c.Home, sealKey)
+	file, key := filepath.Join(c.Home, storeFile), filepath.Join(c.Home, sealKey)
 	_, missing := os.Stat(file)
 	if _, err := os.Stat(key); errors.Is(missing, fs.ErrNotExist) && err == nil {
 		// The store is made before the key: it was there, and is gone.
@@ -126,8 +140,11 @@ func openStore(ctx context.Context, c Config) (*bolt.Store, error) {
 	return db, err
 }
 
-// sealKey is the file of the master key, in the home.
-const sealKey = "seal.key"
+// Files in the home: of the store, and of the master key.
+const (
+	storeFile = "omca.db"
+	sealKey   = "seal.key"
+)
 
 // complete fills in what has an honest default.
 func (c *Config) complete() error {
@@ -205,7 +222,7 @@ func (s *Server) compose(ctx context.Context) error {
 	door := api.Config{
 		Authority: s.authority, Objects: s.objects, Publisher: s.publisher, Identify: s.identify,
 		Log: c.Log, Now: c.Now, Version: c.Version,
-		Status: s.status, Stop: s.requestStop, Ready: s.ready, Full: full, Down: down,
+		Status: s.status, Stop: s.requestStop, Restart: s.config.Restart, Ready: s.ready, Full: full, Down: down,
 		OCSP: s.ocsp.Answer, External: s.externalLists, Refresh: s.feeds.Refresh,
 		Collectors: append(s.measures(), s.openidMeasures()...), AuthInfo: s.authInfo,
 		Sessions: s.sessions, Login: s.login,

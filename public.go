@@ -32,17 +32,16 @@ func (s *Server) servePublic(ctx context.Context) error {
 		if err := s.publicSocket.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			return err
 		}
-		s.publicSocket, s.publicAddress = nil, ""
+		s.setPublic(nil, "")
 	}
 	if address == "" {
 		return nil
 	}
-	var lc net.ListenConfig
-	socket, err := lc.Listen(ctx, "tcp", address)
+	socket, err := s.listenOn(ctx, socketPublic, "tcp", address)
 	if err != nil {
 		return hint.With(fmt.Errorf("listening on %s: %w", address, err), "choose another address with the keyword listener.http_addr")
 	}
-	s.publicSocket, s.publicAddress = socket, address
+	s.setPublic(socket, address)
 	s.config.Log.InfoContext(ctx, "plain HTTP", "address", socket.Addr().String())
 	s.work.Go(func() {
 		if err := l.ServePlain(socket, s.public, nil); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
@@ -50,4 +49,10 @@ func (s *Server) servePublic(ctx context.Context) error {
 		}
 	})
 	return nil
+}
+
+func (s *Server) setPublic(socket net.Listener, address string) {
+	s.listening.Lock()
+	defer s.listening.Unlock()
+	s.publicSocket, s.publicAddress = socket, address
 }

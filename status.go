@@ -22,7 +22,7 @@ func (s *Server) status(ctx context.Context) (api.Status, error) {
 	}
 	st := api.Status{
 		Node: s.config.NodeName, Version: s.config.Version, PID: os.Getpid(), StartedAt: s.started.UTC(),
-		Addresses: []string{}, InProcess: s.listener.Load() == nil,
+		Addresses: []string{}, InProcess: s.listener.Load() == nil, RestartError: s.config.RestartError,
 	}
 	st.Cluster, _ = cluster.Config.Get("cluster.name")
 	st.ClusterID, _ = cluster.Config.Get("cluster.id")

@@ -11,6 +11,8 @@ import (
 // daemon is an open authority that can be served.
 type daemon interface {
 	Run(ctx context.Context, announce func(ready)) error
+	sockets() ([]socket, error) // copies of those that Run listens on
+	Leave()                     // Run drains and returns, and leaves the sockets to whoever has copies
 	Close() error
 }
 
@@ -25,14 +27,26 @@ func openStore(ctx context.Context, p place) (store, error) {
 
 // openDaemon opens the authority to be served.
 func openDaemon(ctx context.Context, c daemonConfig) (daemon, error) {
-	s, err := omca.Open(ctx, omca.Config{
-		Home: c.home, PassphraseFile: c.passphraseFile, Version: version(), Now: time.Now,
-		Listen: c.listen, ClusterName: c.clusterName, NodeName: c.nodeName, Log: c.log,
-	})
+	s, err := omca.Open(ctx, c.authority())
 	if err != nil {
 		return nil, locked(err)
 	}
 	return served{s}, nil
+}
+
+// checkDaemon tells, while another process has the store, what would be in the way of openDaemon.
+func checkDaemon(c daemonConfig) error { return omca.Check(c.authority()) }
+
+func (c daemonConfig) authority() omca.Config {
+	config := omca.Config{
+		Home: c.home, PassphraseFile: c.passphraseFile, Version: version(), Now: time.Now,
+		Listen: c.listen, ClusterName: c.clusterName, NodeName: c.nodeName, Log: c.log,
+		Restart: c.restart, RestartError: c.restartError,
+	}
+	for _, k := range c.sockets {
+		config.Sockets = append(config.Sockets, omca.Socket{Name: k.name, Address: k.address, File: k.file})
+	}
+	return config
 }
 
 // locked says in this package's word that another process has the store.
@@ -49,4 +63,13 @@ func (s served) Run(ctx context.Context, announce func(ready)) error {
 	return s.Server.Run(ctx, func(r omca.Ready) {
 		announce(ready{addresses: r.Addresses, socket: r.Socket, ca: r.Fingerprint, cluster: r.Cluster})
 	})
+}
+
+func (s served) sockets() ([]socket, error) {
+	all, err := s.Sockets()
+	var sockets []socket
+	for _, k := range all {
+		sockets = append(sockets, socket{k.Name, k.Address, k.File})
+	}
+	return sockets, err
 }

@@ -16,6 +16,8 @@ type program struct {
 	stdin          *os.File
 	stdout, stderr io.Writer
 	getenv         func(string) string
+	environ        func() []string
+	started        []string // the command line that started the process, its name first
 	now            func() time.Time
 	open           opener
 
@@ -42,9 +44,9 @@ func run() int {
 		stdin:  os.Stdin,
 		stdout: os.Stdout,
 		stderr: os.Stderr,
-		getenv: os.Getenv,
-		now:    time.Now,
-		open:   openStore,
+		getenv: os.Getenv, environ: os.Environ, started: os.Args,
+		now:  time.Now,
+		open: openStore,
 	}
 	if name == flockerName {
 		return p.flocker(ctx, os.Args[1:])

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,6 +60,7 @@ func TestScripts(t *testing.T) {
 			"status":    exitStatus,
 			"terminate": terminate,
 			"port":      freePort,
+			"told":      told,
 		},
 	})
 }
@@ -192,9 +194,28 @@ func startDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	cl, err := client.New(client.Config{Transport: client.Unix(filepath.Join(home, socketName))})
 	ts.Check(err)
+	ts.Defer(func() {
+		// Whoever serves now, which after a restart is another process.
+		ctx, cancel := context.WithTimeout(context.Background(), readyTime)
+		defer cancel()
+		cl.Stop(ctx) // it may have ended
+	})
 	status, err := cl.Status(context.Background())
 	ts.Check(err)
 	ts.Setenv("SERVER", "https://"+status.Addresses[0])
+}
+
+// told is "told PATTERN …": what the service manager was told next, one message for each pattern.
+func told(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: told PATTERN …")
+	}
+	for _, pattern := range args {
+		got := notified(ts.Value(running{}).(*running).manager)
+		if !regexp.MustCompile("^(?:" + pattern + ")$").MatchString(got) {
+			ts.Fatalf("the service manager was told %q, want %q", got, pattern)
+		}
+	}
 }
 
 // notified is what a service manager was told next.

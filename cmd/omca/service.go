@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -33,6 +32,11 @@ func (p *program) daemonGroup() *cli.Command {
 		},
 		daemonAuthVerb(),
 		{name: "status", usage: "how the daemon is doing", example: "omca daemon status", run: daemonStatus},
+		{
+			name: "restart", usage: "have a new process take the daemon's place; no connection is refused", run: restartDaemon,
+			flags:   []cli.Flag{&cli.StringFlag{Name: "node", Usage: "only when the daemon's node is one of `SELECTOR`: node1, or \"*\" (default: whichever it is)"}},
+			example: "omca daemon restart\nomca daemon restart --node=\"*\"",
+		},
 		{name: "stop", usage: "stop the daemon, once what it is doing is done", example: "omca daemon stop", run: stopDaemon},
 	})...)
 }
@@ -42,6 +46,10 @@ type daemonConfig struct {
 	place
 	listen, clusterName, nodeName string
 	log                           *slog.Logger
+
+	sockets      []socket     // left by another daemon, or by this one
+	restart      func() error // starts a successor
+	restartError string       // why this one serves on after that
 }
 
 // ready is what a daemon says once it serves.
@@ -68,24 +76,7 @@ func runDaemon(ctx context.Context, c *call) error {
 		nodeName:    c.flags.String("node-name"),
 		log:         log,
 	}
-	s, err := c.claim(ctx, config)
-	if err != nil {
-		return err
-	}
-	notify := func(state string) {
-		if err := notifyManager(c.getenv("NOTIFY_SOCKET"), state); err != nil {
-			log.WarnContext(ctx, "service manager not told", "state", state, "error", err)
-		}
-	}
-	stopping := sync.OnceFunc(func() { notify("STOPPING=1") })
-	forget := context.AfterFunc(ctx, stopping)
-	err = s.Run(ctx, func(r ready) {
-		c.announce(home, r)
-		notify("READY=1")
-	})
-	forget()
-	stopping()
-	return errors.Join(err, s.Close())
+	return c.serve(ctx, config)
 }
 
 // claim opens the store for a daemon. A command that has it is waited for; another daemon is not.

@@ -38,8 +38,8 @@ type Config struct {
 	// Stop asks the daemon to drain and end; it returns at once. Nil: this is no daemon.
 	Stop func()
 
-	// Restart has a successor take over, and returns when that has begun. Nil: this
-	// is no daemon, or one that cannot.
+	// Restart has another process take the daemon's place, or says why none can. It
+	// returns before that is done. Nil: this is no daemon.
 	Restart func() error
 
 	// Full and Down say whether an error of the store means that there is no
@@ -107,7 +107,8 @@ type Status struct {
 	CANotAfter       time.Time `json:"ca_not_after"`
 	ListenerSerial   string    `json:"listener_serial"`
 	ListenerNotAfter time.Time `json:"listener_not_after"`
-	Certificates     int       `json:"certificates"` // in the inventory
+	Certificates     int       `json:"certificates"`            // in the inventory
+	RestartError     string    `json:"restart_error,omitempty"` // why the daemon serves on after a restart
 
 	OpenID *OpenIDStatus `json:"openid,omitempty"` // when an issuer is configured
 }

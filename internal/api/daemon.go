@@ -60,6 +60,16 @@ func (d *door) stop(context.Context, *call) (response, error) {
 	return response{status: http.StatusAccepted}, nil
 }
 
+func (d *door) restart(context.Context, *call) (response, error) {
+	if d.Restart == nil {
+		return response{}, fmt.Errorf("%w: no daemon is running here", ca.ErrConflict)
+	}
+	if err := d.Restart(); err != nil {
+		return response{}, fmt.Errorf("%w: %w", ca.ErrConflict, err)
+	}
+	return response{status: http.StatusAccepted}, nil
+}
+
 func (d *door) serveMetrics(context.Context, *call) (response, error) {
 	return response{stream: d.metrics.page}, nil
 }

@@ -227,11 +227,9 @@ func (d *door) restartNode(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	case name != self.Node:
 		return response{}, otherNode(name, self.Node)
-	case d.Restart == nil:
-		return response{}, fmt.Errorf("%w: no daemon is running here that can be restarted", ca.ErrConflict)
 	}
 	c.note(slog.String("node", name))
-	if err := d.Restart(); err != nil {
+	if _, err := d.restart(ctx, c); err != nil {
 		return response{}, err
 	}
 	return reply(http.StatusOK, Called{Title: "background daemon restart has been called", Status: http.StatusOK, Detail: "the daemon of " + name + " hands over to its successor"})

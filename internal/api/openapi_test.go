@@ -97,6 +97,7 @@ func TestEveryRoute(t *testing.T) {
 		{"tokenDiscovery", request{target: "/.well-known/openid-configuration"}},
 		{"daemonStatus", request{target: "/api/daemon/status"}},
 		{"stopDaemon", request{method: "POST", target: "/api/daemon/action/stop"}},
+		{"restartDaemon", request{method: "POST", target: "/api/daemon/action/restart"}},
 		{"getProfile", request{target: "/debug/pprof/goroutine"}},
 	}
 	left := map[string]route{}

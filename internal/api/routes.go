@@ -218,6 +218,8 @@ func (d *door) daemonRoutes() []route {
 			answer: jsonAnswer[Status](http.StatusOK), handle: d.status},
 		{method: http.MethodPost, path: "/api/daemon/action/stop", rule: root(), id: "stopDaemon", about: "Stop the daemon once what is under way is done.",
 			answer: answer{status: http.StatusAccepted}, audit: auditCalls, handle: d.stop},
+		{method: http.MethodPost, path: "/api/daemon/action/restart", rule: root(), id: "restartDaemon", about: "Have another process take the daemon's place: it is given the sockets, so that no connection is refused. Answered before that is done.",
+			answer: answer{status: http.StatusAccepted}, audit: auditCalls, handle: d.restart},
 		{method: http.MethodGet, path: "/debug/pprof/{profile}", rule: root(), id: "getProfile", about: "A profile of the daemon itself, as \"go tool pprof\" reads it: cpu, heap, allocs, goroutine, mutex or block.",
 			params: []param{{name: "seconds", about: "How long to watch the processor, from 1 to 60: 10 unless given."}},
 			answer: answer{status: http.StatusOK, media: mediaAny}, audit: auditCalls, handle: d.getProfile},

@@ -49,8 +49,9 @@ type world struct {
 	now     time.Time
 	stopped int
 
-	restarted int
-	ready     error
+	restarted    int
+	restartFails error // what Restart answers
+	ready        error
 
 	tokens    *token.Service
 	publisher *ca.Publisher
@@ -190,7 +191,7 @@ func (w *world) config(authority *ca.Authority, log *slog.Logger, clock func() t
 		Stop:  func() { w.stopped++ },
 		Restart: func() error {
 			w.restarted++
-			return nil
+			return w.restartFails
 		},
 		Full: func(err error) bool { return errors.Is(err, store.ErrFull) },
 		Down: func(err error) bool { return errors.Is(err, store.ErrBroken) },

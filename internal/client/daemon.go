@@ -21,6 +21,7 @@ type Status struct {
 	ListenerSerial   string    `json:"listener_serial"`
 	ListenerNotAfter time.Time `json:"listener_not_after,omitzero"`
 	Certificates     int       `json:"certificates"` // in the inventory
+	RestartError     string    `json:"restart_error,omitempty"`
 }
 
 // Status returns how the daemon is doing.
@@ -31,6 +32,12 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 // Stop asks the daemon to stop. It returns when the daemon has agreed, which is before it has stopped.
 func (c *Client) Stop(ctx context.Context) error {
 	_, err := c.send(ctx, request{method: http.MethodPost, path: "/api/daemon/action/stop"})
+	return err
+}
+
+// Restart asks the daemon to have another process take its place. It returns when that process is there and waits for the store.
+func (c *Client) Restart(ctx context.Context) error {
+	_, err := c.send(ctx, request{method: http.MethodPost, path: "/api/daemon/action/restart"})
 	return err
 }
 

@@ -111,7 +111,10 @@ func (d *Daemon) signal(t testing.TB, s syscall.Signal) bool {
 		return false
 	default:
 	}
-	if err := d.command.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	switch err := d.command.Process.Signal(s); {
+	case errors.Is(err, os.ErrProcessDone):
+		d.signalSuccessor(t, s)
+	case err != nil:
 		t.Error(err)
 	}
 	select {
@@ -124,6 +127,24 @@ func (d *Daemon) signal(t testing.TB, s syscall.Signal) bool {
 		<-d.ended
 	}
 	return true
+}
+
+// signalSuccessor sends the signal to the process that followed the one started,
+// after "daemon restart". It has the same stderr, whose end is waited for.
+func (d *Daemon) signalSuccessor(t testing.TB, s syscall.Signal) {
+	t.Helper()
+	select {
+	case <-d.ended:
+		return // there is none
+	default:
+	}
+	status, err := d.Client(t).Status(context.WithoutCancel(t.Context()))
+	if err != nil {
+		return // it is ending
+	}
+	if err := syscall.Kill(status.PID, s); err != nil && !errors.Is(err, syscall.ESRCH) {
+		t.Error(err)
+	}
 }
 
 // Roots returns the CA certificate that the daemon publishes, as a pool.
