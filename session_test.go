@@ -212,6 +212,14 @@ func TestSessionByCertificate(t *testing.T) {
 	local(t, r.Server, "POST", usersAt+"alice/certificate/revoke", nil)
 	b.in("with the certificate revoked", false)
 
+	*pair = *r.pair(t, "carol", "guest:ns1")
+	b = begin()
+	b.in("carol", true)
+	local(t, r.Server, "POST", usersAt+"carol/action/delete?revoke=false", nil)
+	b.in("with carol deleted", false)
+	local(t, r.Server, "POST", usersAt+"carol", map[string]any{"keywords": []string{"grant=root"}})
+	b.in("with another carol", false)
+
 	*pair = *r.pair(t, "bob", "guest:ns1")
 	b = begin()
 	b.in("bob", true)
