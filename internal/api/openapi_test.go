@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"omca/usr/token"
 )
@@ -96,6 +97,7 @@ func TestEveryRoute(t *testing.T) {
 		{"jwks", request{target: "/.well-known/jwks.json"}},
 		{"tokenDiscovery", request{target: "/.well-known/openid-configuration"}},
 		{"daemonStatus", request{target: "/api/daemon/status"}},
+		{"adoptCluster", request{method: "POST", target: at + "system/sec/ca/import", body: asJSON(t, adoption(t, w.now.Add(-time.Hour), "adopted"))}},
 		{"stopDaemon", request{method: "POST", target: "/api/daemon/action/stop"}},
 		{"restartDaemon", request{method: "POST", target: "/api/daemon/action/restart"}},
 		{"getProfile", request{target: "/debug/pprof/goroutine"}},
