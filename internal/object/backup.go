@@ -35,6 +35,7 @@ const (
 	frameInfo   byte = 'i' // BackupInfo as JSON
 	framePut    byte = 'p' // key, value
 	frameDelete byte = 'd' // key
+	frameReset  byte = 'r' // all that came before is to be forgotten
 	frameEnd    byte = 'e' // number of the frames before it
 )
 
@@ -45,12 +46,34 @@ type BackupInfo struct {
 	At        time.Time `json:"at"` // when it was begun
 }
 
+// backupAttempts is how often a backup begins anew when the store is written to
+// faster than it can follow.
+const backupAttempts = 5
+
 // Backup writes all that the store holds, as of the moment it returns, to w.
 // Sessions of browsers are left out. Commits go on meanwhile.
 func (s *Store) Backup(ctx context.Context, w io.Writer) error {
+	out := newFrameWriter(w)
+	for n := 1; ; n++ {
+		err := s.backup(ctx, out)
+		switch {
+		case err == nil:
+			return out.end()
+		case !errors.Is(err, store.ErrCompacted):
+			return err
+		case n == backupAttempts:
+			return hint.With(fmt.Errorf("the store was written to faster than it could be read, %d times: %w", n, err), "repeat it at a quieter time")
+		}
+		if err := out.write(frameReset); err != nil {
+			return err
+		}
+	}
+}
+
+// backup is one attempt. ErrCompacted: changes were missed.
+func (s *Store) backup(ctx context.Context, out *frameWriter) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	out := newFrameWriter(w)
 	if err := s.backupHead(ctx, out); err != nil {
 		return err
 	}
@@ -79,10 +102,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 	if <-changes.ended; context.Cause(ctx) != nil {
 		return context.Cause(ctx)
 	}
-	if err := changes.drain(out); err != nil {
-		return err
-	}
-	return out.end()
+	return changes.drain(out)
 }
 
 // backupMark is the value of keyBackup: the last change of a backup.

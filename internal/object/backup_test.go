@@ -2,8 +2,10 @@ package object_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/big"
 	"strings"
 	"sync"
@@ -130,7 +132,7 @@ func TestBackupWhileWriting(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const writers, each = 4, 2000
+	const writers, each = 4, 1000
 	var begin, all sync.WaitGroup
 	begin.Add(writers)
 	for w := range writers {
@@ -176,6 +178,63 @@ func TestBackupWhileWriting(t *testing.T) {
 			if a != z || a != "" && (i%3 == 0) != (m == "") || m != "" && m != a {
 				t.Errorf("writer %d: %q, %q and %q are of different commits", w, a, m, z)
 			}
+		}
+	}
+}
+
+// compacting is a store whose first watches end at once: their changes are gone.
+type compacting struct {
+	store.Store
+	times int
+}
+
+func (c *compacting) Watch(ctx context.Context, prefix string, after int64) iter.Seq2[store.Change, error] {
+	if prefix != "" || c.times == 0 {
+		return c.Store.Watch(ctx, prefix, after)
+	}
+	c.times--
+	return func(yield func(store.Change, error) bool) {
+		if _, err := c.Store.Commit(ctx, store.Tx{Deletes: []string{fmt.Sprintf("gone/%d", c.times)}}); err != nil {
+			yield(store.Change{}, err)
+			return
+		}
+		yield(store.Change{}, store.ErrCompacted)
+	}
+}
+
+// A backup that missed changes begins anew, and forgets what it had written; in
+// the end it gives up.
+func TestBackupBeginsAnew(t *testing.T) {
+	for _, c := range []struct {
+		times int
+		want  error
+	}{{2, nil}, {5, store.ErrCompacted}} {
+		db := &compacting{mem.New(), c.times}
+		s := newStore(t, db, fileMaster(t))
+		if err := s.Create(t.Context(), object.ClusterPath(), config(t, object.ClusterPath(), "cluster.name=calm-otter")); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 {
+			if _, err := db.Commit(t.Context(), store.Tx{Puts: []store.Put{{Key: fmt.Sprintf("gone/%d", i)}, {Key: fmt.Sprintf("kept/%d", i)}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var b bytes.Buffer
+		if err := s.Backup(t.Context(), &b); !errors.Is(err, c.want) {
+			t.Fatalf("%d watches that end: %v, expected %v", c.times, err, c.want)
+		}
+		if c.want != nil {
+			continue
+		}
+		into := mem.New()
+		restore(t, object.RestoreConfig{Into: into, Master: fileMaster(t)}, b.Bytes())
+		before, after := everything(t, db), everything(t, into)
+		for _, key := range []string{"sys/keyring", "sys/backup"} {
+			delete(before, key)
+			delete(after, key)
+		}
+		if diff := cmp.Diff(before, after); diff != "" {
+			t.Errorf("restored (-before +after):\n%s", diff)
 		}
 	}
 }

@@ -140,6 +140,8 @@ func (r *restorer) frame(ctx context.Context, kind byte) error {
 		return err
 	case framePut, frameDelete:
 		return r.operation(ctx, kind)
+	case frameReset:
+		return r.reset(ctx)
 	}
 	return invalidf("the backup is damaged: a frame of kind %q", kind)
 }
@@ -169,6 +171,21 @@ func (r *restorer) operation(ctx context.Context, kind byte) error {
 	}
 	r.tx.Puts = append(r.tx.Puts, store.Put{Key: key, Value: value})
 	return nil
+}
+
+// reset throws away what has come so far.
+func (r *restorer) reset(ctx context.Context) error {
+	r.tx, r.touched = store.Tx{}, make(map[string]bool)
+	for e, err := range entries(ctx, r.Into, "") {
+		if err == nil {
+			err = r.room(ctx, e.Key, 0)
+		}
+		if err != nil {
+			return err
+		}
+		r.tx.Deletes = append(r.tx.Deletes, e.Key)
+	}
+	return r.commit(ctx)
 }
 
 // room makes sure that the transaction has room for one more operation, and
