@@ -1,12 +1,13 @@
 package omca
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
+	"sync"
 )
 
 // Transport returns a way to call the API in process, with the rights that the
@@ -18,43 +19,64 @@ type local struct{ s *Server }
 
 // RoundTrip answers from the handler that the daemon serves.
 func (l local) RoundTrip(r *http.Request) (*http.Response, error) {
-	body := r.Body
-	if body == nil {
-		body = http.NoBody
-	}
-	defer body.Close()
-	if err := r.Context().Err(); err != nil {
-		return nil, err
-	}
 	served := r.Clone(context.WithValue(r.Context(), localKey{}, "in process"))
-	served.Body, served.RequestURI, served.RemoteAddr = body, r.URL.RequestURI(), "@"
+	served.RequestURI, served.RemoteAddr = r.URL.RequestURI(), "@"
+	if served.Body == nil {
+		served.Body = http.NoBody
+	}
+	if err := r.Context().Err(); err != nil {
+		return nil, errors.Join(err, served.Body.Close())
+	}
 	if served.Host == "" {
 		served.Host = r.URL.Host
 	}
-	w := &answer{header: make(http.Header)}
-	if err := w.serve(l.s.handler, served); err != nil {
-		return nil, err
+	body, w := newAnswer()
+	go w.serve(l.s.handler, served)
+	select {
+	case <-w.begun:
+	case <-r.Context().Done():
+		return nil, errors.Join(r.Context().Err(), body.Close())
+	}
+	if w.status == 0 {
+		return nil, errGaveUp
+	}
+	length := int64(-1)
+	if n, err := strconv.ParseInt(w.sent.Get("Content-Length"), 10, 64); err == nil {
+		length = n
 	}
 	return &http.Response{
 		Status: fmt.Sprintf("%d %s", w.status, http.StatusText(w.status)), StatusCode: w.status,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: w.header, Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()), Request: r,
+		Header: w.sent, Body: body, ContentLength: length, Request: r,
 	}, nil
 }
 
-// answer is a response in memory. Every answer of the API is bounded.
+var errGaveUp = errors.New("omca: the handler gave up")
+
+// answer is a response on its way: what the handler writes waits until it is
+// read, and who closes the body ends the handler.
 type answer struct {
 	header http.Header
-	status int
-	body   bytes.Buffer
+	body   *io.PipeWriter
+
+	once   sync.Once
+	begun  chan struct{} // closed when status and header are what they will be
+	status int           // 0 when the handler gave up before it answered
+	sent   http.Header
+}
+
+func newAnswer() (io.ReadCloser, *answer) {
+	r, w := io.Pipe()
+	return r, &answer{header: make(http.Header), body: w, begun: make(chan struct{})}
 }
 
 func (a *answer) Header() http.Header { return a.header }
 
 func (a *answer) WriteHeader(status int) {
-	if a.status == 0 {
-		a.status = status
-	}
+	a.once.Do(func() {
+		a.status, a.sent = status, a.header.Clone()
+		close(a.begun)
+	})
 }
 
 func (a *answer) Write(b []byte) (int, error) {
@@ -62,15 +84,17 @@ func (a *answer) Write(b []byte) (int, error) {
 	return a.body.Write(b)
 }
 
-// serve runs the handler. http.ErrAbortHandler, the one panic that a handler
-// may use, ends a connection: here it is an error.
-func (a *answer) serve(h http.Handler, r *http.Request) (err error) {
+// serve runs the handler. The body ends when it has returned. http.ErrAbortHandler,
+// the one panic that a handler may use, ends a connection: here it is an error.
+func (a *answer) serve(h http.Handler, r *http.Request) {
 	defer func() {
+		var err error
 		if v := recover(); v != nil {
-			err = errors.New("omca: the handler gave up")
+			err = errGaveUp
+			a.once.Do(func() { close(a.begun) })
 		}
+		a.WriteHeader(http.StatusOK)
+		a.body.CloseWithError(errors.Join(err, r.Body.Close())) // never fails; nil is the end of the body
 	}()
 	h.ServeHTTP(a, r)
-	a.WriteHeader(http.StatusOK)
-	return nil
 }

@@ -89,6 +89,8 @@ func (p *program) top() []*cli.Command {
 		p.contextGroup(),
 		p.offlineGroup(),
 		p.command("", whoamiVerb()),
+		p.command("", backupVerb()),
+		p.command("", restoreVerb()),
 		p.command("", completionVerb()),
 		p.command("", completeVerb()),
 		p.command("", versionVerb()),

@@ -29,6 +29,7 @@ func (d *door) routes() []route {
 	rows = append(rows, d.tokenRoutes()...)
 	rows = append(rows, d.verifyRoutes()...)
 	rows = append(rows, d.foreignRoutes()...)
+	rows = append(rows, d.backupRoutes()...)
 	return append(rows, d.daemonRoutes()...)
 }
 

@@ -100,14 +100,42 @@ type request struct {
 
 // send makes one request and returns the body of a 2xx answer. Any other status is an [*Error].
 func (c *Client) send(ctx context.Context, r request) ([]byte, error) {
+	answer, err := c.open(ctx, r)
+	return c.read(ctx, r, answer, err)
+}
+
+// sendAs is send with this Authorization header, none for "".
+func (c *Client) sendAs(ctx context.Context, r request, authorization string) ([]byte, error) {
+	answer, err := c.openAs(ctx, r, authorization)
+	return c.read(ctx, r, answer, err)
+}
+
+// read reads an answer, if one came.
+func (c *Client) read(ctx context.Context, r request, answer io.ReadCloser, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Close() // what matters was read
+	body, err := io.ReadAll(io.LimitReader(answer, maxAnswer+1))
+	if err != nil {
+		return nil, c.unanswered(ctx, err)
+	}
+	if len(body) > maxAnswer {
+		return nil, fmt.Errorf("%s %s: the answer is longer than %d bytes", r.method, r.path, maxAnswer)
+	}
+	return body, nil
+}
+
+// open makes one request and returns the body of a 2xx answer, to be read and closed. Any other status is an [*Error].
+func (c *Client) open(ctx context.Context, r request) (io.ReadCloser, error) {
 	if c.authorization == nil {
-		return c.sendAs(ctx, r, "")
+		return c.openAs(ctx, r, "")
 	}
 	value, err := c.authorization(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	body, err := c.sendAs(ctx, r, value)
+	body, err := c.openAs(ctx, r, value)
 	var refused *Error
 	if value == "" || !errors.As(err, &refused) || refused.Status != http.StatusUnauthorized {
 		return body, err
@@ -120,11 +148,11 @@ func (c *Client) send(ctx context.Context, r request) ([]byte, error) {
 	if another == value {
 		return nil, err
 	}
-	return c.sendAs(ctx, r, another)
+	return c.openAs(ctx, r, another)
 }
 
-// sendAs makes one request with this Authorization header, none for "".
-func (c *Client) sendAs(ctx context.Context, r request, authorization string) ([]byte, error) {
+// openAs makes one request with this Authorization header, none for "".
+func (c *Client) openAs(ctx context.Context, r request, authorization string) (io.ReadCloser, error) {
 	u := c.base
 	u.Path, u.RawQuery = r.path, r.query.Encode()
 	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), bytes.NewReader(r.body))
@@ -141,21 +169,18 @@ func (c *Client) sendAs(ctx context.Context, r request, authorization string) ([
 	if err != nil {
 		return nil, c.unanswered(ctx, err)
 	}
-	defer resp.Body.Close() // what matters was read
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err != nil {
-		return nil, c.unanswered(ctx, err)
-	}
-	if len(body) > maxAnswer {
-		return nil, fmt.Errorf("%s %s: the answer is longer than %d bytes", r.method, r.path, maxAnswer)
-	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		defer resp.Body.Close() // what matters is read
+		body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		if err != nil {
+			return nil, c.unanswered(ctx, err)
+		}
 		return nil, problem(resp, body)
 	}
 	for _, text := range resp.Header.Values("Omca-Notice") {
 		c.notice(text)
 	}
-	return body, nil
+	return resp.Body, nil
 }
 
 // unanswered says why no answer came.

@@ -1,0 +1,139 @@
+package omca
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"omca/internal/hint"
+	"omca/internal/object"
+	"omca/internal/store/bolt"
+)
+
+// RestoreConfig says where a backup goes.
+type RestoreConfig struct {
+	Home           string    // must not exist, or be empty
+	PassphraseFile string    // file with the passphrase to seal it with; "" makes the file seal.key
+	From           io.Reader // the backup, decrypted
+	// Replaces is the home that the backup stands in for, as far as it can still
+	// be read, or "": what was revoked in it stays revoked.
+	Replaces string
+
+	Now func() time.Time // nil is time.Now
+}
+
+// Restored says what came out of a backup, and what the backup did not know.
+type Restored = object.Restored
+
+// Restore makes a home of a backup. The home is there when everything in it is,
+// and not before.
+func Restore(ctx context.Context, c RestoreConfig) (Restored, error) {
+	if c.Home == "" || c.From == nil {
+		return Restored{}, errors.New("omca: RestoreConfig needs Home and From")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if err := checkEmpty(c.Home); err != nil {
+		return Restored{}, err
+	}
+	beside := filepath.Dir(c.Home)
+	if err := os.MkdirAll(beside, 0o755); err != nil {
+		return Restored{}, fmt.Errorf("home: %w", err)
+	}
+	made, err := os.MkdirTemp(beside, ".omca-restore-")
+	if err != nil {
+		return Restored{}, fmt.Errorf("home: %w", err)
+	}
+	done, err := c.fill(ctx, made)
+	if err == nil {
+		err = moveHome(made, c.Home)
+	}
+	if err != nil {
+		return Restored{}, errors.Join(err, os.RemoveAll(made))
+	}
+	return done, nil
+}
+
+// checkEmpty refuses a home in which something is.
+func checkEmpty(home string) error {
+	there, err := os.ReadDir(home)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(there) == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("home: %w", err)
+	}
+	return hint.With(fmt.Errorf("home %s is not empty: it has %s", home, there[0].Name()),
+		"move it away, and name it with --replaces, so that what was revoked in it stays revoked: mv %[1]s %[1]s.old", home)
+}
+
+// fill puts the backup into the new home at dir.
+func (c RestoreConfig) fill(ctx context.Context, dir string) (done Restored, err error) {
+	into, err := bolt.Open(ctx, bolt.Config{Path: filepath.Join(dir, storeFile)})
+	if err != nil {
+		return Restored{}, err
+	}
+	defer func() { err = errors.Join(err, into.Close()) }()
+	master, err := newMaster(dir, c.PassphraseFile)
+	if err != nil {
+		return Restored{}, err
+	}
+	plan := object.RestoreConfig{Into: into, Master: master}
+	if c.Replaces != "" {
+		old, err := openReplaced(ctx, filepath.Join(c.Replaces, storeFile))
+		if err != nil {
+			return Restored{}, fmt.Errorf("reading the home that is replaced: %w", err)
+		}
+		defer func() { err = errors.Join(err, old.Close()) }()
+		plan.Known = old
+	}
+	if done, err = object.Restore(ctx, plan, c.From); err != nil {
+		return Restored{}, err
+	}
+	// The sealed values open with the new key, or it is not worth keeping.
+	_, err = object.OpenStore(ctx, object.StoreConfig{Store: into, Master: master, Now: c.Now, Log: slog.New(slog.DiscardHandler)})
+	return done, err
+}
+
+// openReplaced opens the store of a home that was there: bolt would make one.
+func openReplaced(ctx context.Context, file string) (*bolt.Store, error) {
+	if _, err := os.Stat(file); err != nil {
+		return nil, err
+	}
+	return bolt.Open(ctx, bolt.Config{Path: file})
+}
+
+// newMaster makes the master key of a new home.
+func newMaster(dir, passphraseFile string) (object.Master, error) {
+	if passphraseFile == "" {
+		return object.CreateFileMaster(filepath.Join(dir, sealKey))
+	}
+	passphrase, err := readPassphrase(passphraseFile)
+	if err != nil {
+		return nil, err
+	}
+	return object.NewPassphraseMaster(passphrase)
+}
+
+// moveHome gives the finished home its name.
+func moveHome(made, home string) error {
+	if err := os.Remove(home); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("home: %w", err)
+	}
+	if err := os.Rename(made, home); err != nil {
+		return fmt.Errorf("home: %w", err)
+	}
+	dir, err := os.Open(filepath.Dir(home))
+	if err != nil {
+		return fmt.Errorf("home: %w", err)
+	}
+	defer dir.Close() // it was read only
+	return dir.Sync()
+}
