@@ -240,6 +240,9 @@ func (c *call) loggedIn(file string) bool {
 // renewer renews the tokens of the server itself.
 func (c *call) renewer(d destination, transport http.RoundTripper) func(context.Context, remote.Tokens) (remote.Tokens, error) {
 	return func(ctx context.Context, t remote.Tokens) (remote.Tokens, error) {
+		if t.Issuer != "" {
+			return c.renewOpenID(ctx, t)
+		}
 		api, err := client.New(client.Config{Transport: transport, Server: d.Server})
 		if err != nil {
 			return remote.Tokens{}, err

@@ -143,7 +143,7 @@ func daemonStatus(ctx context.Context, c *call) error {
 		return err
 	}
 	type s = client.Status
-	return emitOne(c.printer, status, []column[s]{
+	return emitOne(c.printer, status, append([]column[s]{
 		{name: "NODE", text: func(s s) string { return s.Node }},
 		{name: "CLUSTER", text: func(s s) string { return s.Cluster }},
 		{name: "CLUSTER ID", text: func(s s) string { return s.ClusterID }},
@@ -156,7 +156,7 @@ func daemonStatus(ctx context.Context, c *call) error {
 		{name: "CA NOT AFTER", text: func(s s) string { return instant(s.CANotAfter) }},
 		{name: "LISTENER SERIAL", text: func(s s) string { return s.ListenerSerial }},
 		{name: "LISTENER NOT AFTER", text: func(s s) string { return instant(s.ListenerNotAfter) }},
-	})
+	}, openidColumns()...))
 }
 
 // stopDaemon asks the daemon to stop and waits until it answers no more.

@@ -110,8 +110,8 @@ func TestFlood(t *testing.T) {
 		if took := time.Since(began); took != time.Minute {
 			t.Errorf("a flood of a minute took %s", took)
 		}
-		if n := w.issuer.Requests(keys) - before; n == 0 || n > 7 {
-			t.Errorf("3000 tokens with made-up keys cost the issuer %d requests, want one in ten seconds", n)
+		if n := w.issuer.Requests(keys) - before; n < 6 || n > 9 {
+			t.Errorf("3000 tokens with made-up keys in a minute cost the issuer %d requests, want three at once and one in ten seconds", n)
 		}
 		w.accepts("behind the flood", w.token(nil))
 	})
