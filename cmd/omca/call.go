@@ -74,6 +74,8 @@ type call struct {
 	where   *destination // nil until the API is needed
 	reached *reached     // the same
 	silent  bool         // nobody is to be asked anything
+
+	authorize func(context.Context, string) (string, error) // what a server elsewhere is called with; nil until then, or for nothing
 }
 
 func (p *program) newCall(flags *cli.Context, target string) (*call, error) {
