@@ -165,6 +165,9 @@ func (d *door) requestFor(ctx context.Context, c *call) ([]byte, error) {
 			return nil, err
 		}
 	}
+	if err := d.certifiable(c.path); err != nil {
+		return nil, err
+	}
 	return d.Authority.SigningRequest(ctx, c.who, c.path.String())
 }
 
