@@ -3,6 +3,7 @@ package omca_test
 import (
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -191,6 +192,29 @@ func TestSessionAddress(t *testing.T) {
 	b.in("from where the user may not call", false)
 	local(t, r.Server, "PATCH", usersAt+"alice/config?unset=allowed_ips", nil)
 	b.in("from anywhere again", true)
+}
+
+// Guessing at the login is counted as everywhere, and 429 says how long to wait.
+func TestLoginIsLimited(t *testing.T) {
+	r := runServer(t, omca.Config{})
+	r.withPassword(t, "alice", "guest:ns1", "correct horse battery")
+	local(t, r.Server, "PATCH", "/api/cluster/config?set=listener.rate_limiter_burst%3D3&set=listener.rate_limiter_rate%3D1/h", nil)
+	b := r.browser(t, nil)
+	guess := func(password string) int {
+		form := url.Values{"name": {"alice"}, "password": {password}}
+		status, _ := b.do("POST", "/api/auth/login", "application/x-www-form-urlencoded", form.Encode())
+		return status
+	}
+	var got []int
+	for range 5 {
+		got = append(got, guess("wrong horse battery"))
+	}
+	if fmt.Sprint(got) != "[401 401 401 429 429]" {
+		t.Errorf("five guesses: %v", got)
+	}
+	if status := guess("correct horse battery"); status != http.StatusTooManyRequests || b.cookie != "" {
+		t.Errorf("the right one after them: %d, cookie %q", status, b.cookie)
+	}
 }
 
 // A session that began with a certificate is worth what the certificate is.

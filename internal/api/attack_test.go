@@ -258,6 +258,10 @@ func TestTrustedCA(t *testing.T) {
 		}
 	}
 	w.do(request{method: "PATCH", target: at + "ns1/sec/web/config?set=comment%3Dx", by: "admin1"}).want(http.StatusOK)
+	// Nor is it made by who claims the namespace first.
+	w.do(request{method: "PATCH", target: "/api/cluster/config?set=cluster.ca%3Dlater/sec/ext", by: "root"}).want(http.StatusOK)
+	w.do(request{method: "POST", target: at + "later/sec/ext", by: "squatter"}).refused(http.StatusForbidden, "cluster.ca")
+	w.do(request{method: "POST", target: at + "later/sec/other", by: "squatter"}).want(http.StatusCreated)
 }
 
 // forms are the shapes in which a secret could leave.

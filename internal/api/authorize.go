@@ -220,6 +220,11 @@ func (d *door) mayCreate(ctx context.Context, who usr.Caller, p object.Path) (cl
 		}
 		return false, err
 	}
+	if p.Kind == object.KindSec {
+		if err := d.mayChangeTrusted(ctx, who, p); err != nil {
+			return false, err
+		}
+	}
 	// The rights on a namespace are kept in the user's own object: whoever has
 	// none, such as the subject of an identity provider, could not keep them.
 	self, err := object.UserPath(who.Name)
