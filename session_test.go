@@ -252,6 +252,23 @@ func TestSessionByCertificate(t *testing.T) {
 	b.in("when the CA is no longer trusted", false)
 }
 
+// A certificate counts before a session, so nobody logs in as somebody else with one.
+func TestLoginBesideACertificate(t *testing.T) {
+	r := runServer(t, omca.Config{})
+	r.withPassword(t, "alice", "guest:ns1", "correct horse battery")
+	bob := r.browser(t, r.pair(t, "bob", "guest:ns1"))
+	login := func() (int, string) {
+		return bob.do("POST", "/api/auth/login", "application/json", `{"name":"alice","password":"correct horse battery"}`)
+	}
+	if status, text := login(); status != http.StatusConflict || !strings.Contains(text, `certificate of \"bob\"`) || bob.cookie != "" {
+		t.Errorf("%d %s, cookie %q", status, text, bob.cookie)
+	}
+	local(t, r.Server, "PATCH", usersAt+"bob/config?set=allowed_ips%3D192.0.2.1", nil) // and now it speaks for nobody
+	if status, text := login(); status != http.StatusOK || bob.cookie == "" {
+		t.Errorf("%d %s", status, text)
+	}
+}
+
 // pair is a new user's certificate and key.
 func (r *running) pair(t testing.TB, user, grant string) *tls.Certificate {
 	t.Helper()
