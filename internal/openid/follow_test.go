@@ -216,6 +216,32 @@ func TestReconfiguredMeanwhile(t *testing.T) {
 	})
 }
 
+// TestReconfiguredAtTheLastMoment: the issuer is replaced while a token of it, good in itself, is being looked at. The clock is read for
+// the keys, for the signature, and then for the claims, which is when it happens.
+func TestReconfiguredAtTheLastMoment(t *testing.T) {
+	var w *world
+	reads := 0 // 0: not counted
+	now := func() time.Time {
+		if reads > 0 {
+			if reads++; reads == 4 {
+				reads = 0
+				w.configure("https://other.test", "omca", "grant")
+			}
+		}
+		return time.Now()
+	}
+	inWorld(t, openidtest.Config{}, func(c *openid.Config) { c.Now = now }, func(in *world) {
+		w = in
+		w.accepts("before", w.token(nil))
+		token := w.token(nil)
+		reads = 1
+		w.refuses("replaced meanwhile", token, "another issuer")
+		if reads != 0 {
+			t.Errorf("the clock was read %d times: the issuer was not replaced", reads-1)
+		}
+	})
+}
+
 func TestConfigureRefuses(t *testing.T) {
 	inWorld(t, openidtest.Config{}, nil, func(w *world) {
 		w.run()
