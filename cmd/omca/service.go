@@ -46,6 +46,7 @@ type daemonConfig struct {
 	place
 	listen, clusterName, nodeName string
 	log                           *slog.Logger
+	memory                        func(bytes int64) // is told what is taken for a moment
 
 	sockets      []socket     // left by another daemon, or by this one
 	restart      func() error // starts a successor
@@ -68,13 +69,14 @@ func runDaemon(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	c.paceCollector(ctx)
+	pace := c.paceCollector(ctx)
 	config := daemonConfig{
 		place:       place{home, c.passphraseFile()},
 		listen:      c.flags.String("listen"),
 		clusterName: c.flags.String("cluster-name"),
 		nodeName:    c.flags.String("node-name"),
 		log:         log,
+		memory:      pace,
 	}
 	return c.serve(ctx, config)
 }
