@@ -22,9 +22,12 @@ const (
 
 // address is where a request comes from: the address of the connection or, if
 // that is a trusted proxy's, the last one in the chain of the request that is
-// not. What is left of it in the header is whatever the client wrote. Where the
-// header cannot be read, or says two things, it is the proxy's own. It is the
-// zero Addr where there is no address: on the unix socket and in process.
+// not. What is left of it in the header is whatever the client wrote.
+//
+// It is the zero Addr where there is no address: on the unix socket, in
+// process, and where what a proxy says cannot be read or is two things. It is
+// not the proxy's own then: a client that can make its proxy say nonsense would
+// pass for the proxy, whose address may be one that users may call from.
 func (s *Server) address(r *http.Request) netip.Addr {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -44,10 +47,10 @@ func (s *Server) address(r *http.Request) netip.Addr {
 // from is address for people, with the port where it is known.
 func (s *Server) from(r *http.Request) string {
 	address := s.address(r)
-	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && address != peer.Addr().Unmap() {
-		return address.String()
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !address.IsValid() || address == peer.Addr().Unmap() {
+		return r.RemoteAddr
 	}
-	return r.RemoteAddr
+	return address.String()
 }
 
 // forwardedFor returns where a request comes from that the connection of peer
@@ -57,32 +60,36 @@ func forwardedFor(h http.Header, peer netip.Addr, proxies []netip.Prefix) netip.
 		return peer
 	}
 	plain, standard := strings.Join(h["X-Forwarded-For"], ","), strings.Join(h["Forwarded"], ",")
+	if plain+standard == "" {
+		return peer // the proxy calls for itself
+	}
 	if len(plain)+len(standard) > maxForwarded {
-		return peer
+		return netip.Addr{}
 	}
 	var said []netip.Addr
 	if plain != "" {
-		said = append(said, lastUntrusted(splitList(plain), plainHop, peer, proxies))
+		said = append(said, lastUntrusted(splitList(plain), plainHop, proxies))
 	}
 	if standard != "" {
-		said = append(said, lastUntrusted(splitQuoted(standard, ','), forwardedHop, peer, proxies))
+		said = append(said, lastUntrusted(splitQuoted(standard, ','), forwardedHop, proxies))
 	}
 	// A proxy writes one of the two, and may hand on the other as the client
 	// wrote it.
-	if len(said) == 0 || len(said) == 2 && said[0] != said[1] {
-		return peer
+	if len(said) == 2 && said[0] != said[1] {
+		return netip.Addr{}
 	}
 	return said[0]
 }
 
 // lastUntrusted walks the hops from the right, where the nearest proxy wrote,
-// and stops at the first that is no proxy of ours. If all are, it is the first.
-func lastUntrusted(hops []string, parse func(string) (netip.Addr, bool), peer netip.Addr, proxies []netip.Prefix) netip.Addr {
-	from := peer
+// and stops at the first that is no proxy of ours. If all are, it is the first;
+// if one on the way is no address, there is none.
+func lastUntrusted(hops []string, parse func(string) (netip.Addr, bool), proxies []netip.Prefix) netip.Addr {
+	var from netip.Addr
 	for i, hop := range slices.Backward(hops) {
 		address, ok := parse(hop)
 		if !ok || len(hops)-i > maxHops {
-			return peer
+			return netip.Addr{}
 		}
 		if from = address; !within(proxies, address) {
 			break

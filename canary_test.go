@@ -67,7 +67,7 @@ type canaryCage struct {
 	home string
 	log  *canaryLog
 
-	mu       sync.Mutex
+	network  http.RoundTripper // without a certificate
 	canaries []canary
 }
 
@@ -144,6 +144,7 @@ func newCage(t *testing.T) *canaryCage {
 	}
 	log := slog.New(slog.NewJSONHandler(c.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	c.r = runServer(t, omca.Config{Home: c.home, PassphraseFile: passphrase, Log: log, ClusterName: "cage"})
+	c.network = c.r.browser(t, nil).client.Transport
 	s := c.r.Server
 	local(t, s, "POST", "/api/object/path/ns1/sec/web", map[string]any{"keywords": []string{"cn=web.cage"}})
 	local(t, s, "POST", "/api/object/path/ns1/sec/web/certificate", map[string]any{})
@@ -372,11 +373,9 @@ func (c *canaryCage) send(method, target, media, body string, header http.Header
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(c.t.Context())
 	defer cancel()
-	base, transport := "https://"+c.r.address, http.RoundTripper(nil)
+	base, transport := "https://"+c.r.address, c.network
 	if inProcess {
 		base, transport = "http://omca", c.r.Transport()
-	} else {
-		transport = c.plain()
 	}
 	req, err := http.NewRequestWithContext(ctx, method, base+target, strings.NewReader(body))
 	if err != nil {
@@ -399,17 +398,6 @@ func (c *canaryCage) send(method, target, media, body string, header http.Header
 		c.t.Fatal(err)
 	}
 	return answer.StatusCode, all.Bytes()
-}
-
-var canaryTransport sync.Map // *running → *http.Transport
-
-func (c *canaryCage) plain() http.RoundTripper {
-	made, _ := canaryTransport.LoadOrStore(c.r, c.r.browser(c.t, nil).client.Transport)
-	transport, ok := made.(http.RoundTripper)
-	if !ok {
-		c.t.Fatal("no transport")
-	}
-	return transport
 }
 
 // once takes a route that ends something to its end.

@@ -20,7 +20,9 @@ const maxBasic = 2048
 func (s *Server) newPasswords() error {
 	var err error
 	s.guesses = usr.NewGuesses(s.config.Now)
-	s.passwords, err = usr.NewPasswords(usr.PasswordCost{})
+	if s.passwords, err = usr.NewPasswords(usr.PasswordCost{}); err == nil {
+		s.passwords.OnMemory(s.config.Memory)
+	}
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/api"
+	"omca/internal/hint"
 	"omca/internal/object"
 	"omca/usr"
 	"omca/usr/session"
@@ -59,8 +60,7 @@ func (s *Server) bySession(r *http.Request) (usr.Caller, error) {
 // certificate of the connection when name is "".
 func (s *Server) login(r *http.Request, name string, password []byte) (session.Login, error) {
 	if name != "" {
-		u, err := s.checkPassword(r, name, password)
-		return s.loginOf(r, u, usr.MethodPassword), err
+		return s.loginByPassword(r, name, password)
 	}
 	who, err := s.byCertificate(r)
 	if errors.Is(err, errNotTried) {
@@ -78,6 +78,20 @@ func (s *Server) login(r *http.Request, name string, password []byte) (session.L
 		l.Certificates = append(l.Certificates, cert.Raw)
 	}
 	return l, nil
+}
+
+// loginByPassword refuses a login that would come to nothing: a certificate
+// counts before a session, and the caller would stay whom it speaks for.
+func (s *Server) loginByPassword(r *http.Request, name string, password []byte) (session.Login, error) {
+	u, err := s.checkPassword(r, name, password)
+	if err != nil {
+		return session.Login{}, err
+	}
+	if who, err := s.byCertificate(r); err == nil && who.Name != u.Name {
+		return session.Login{}, hint.With(fmt.Errorf("%w: this connection came with the certificate of %q, which counts before a session of %q", ca.ErrConflict, who.Name, u.Name),
+			"log in from a browser that sends no certificate")
+	}
+	return s.loginOf(r, u, usr.MethodPassword), nil
 }
 
 // loginOf is what must stay as it is for a session of u to go on.

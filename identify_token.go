@@ -185,12 +185,7 @@ func (s *Server) foreign(ctx context.Context, compact string) (bool, error) {
 	if err != nil || keys.Has(keyID) {
 		return false, err
 	}
-	cluster, err := s.objects.Get(ctx, object.ClusterPath())
-	if err != nil {
-		return false, err
-	}
-	provider, err := cluster.Config.Eval("listener.openid_issuer")
-	return err == nil && provider == issuer, err
+	return s.openid.Mine(compact), nil
 }
 
 // tokenCaller is who calls with a token that is good. The subject must be the

@@ -56,6 +56,11 @@ type Config struct {
 
 	Now func() time.Time // nil is time.Now
 	Log *slog.Logger     // audit trail and events; nil discards them
+
+	// Memory is told that so many bytes are taken for a moment, and, with a
+	// negative number, that they are given back: each hash of a password takes
+	// 19 MiB, which is more than all the rest that lives. Nil: nobody is.
+	Memory func(bytes int64)
 }
 
 // Server is an open authority. It is safe for concurrent use.

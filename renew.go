@@ -24,6 +24,7 @@ func (s *Server) renew() {
 		s.work.Go(func() { s.renewals(s.background) })
 		s.work.Go(func() { s.publisher.Run(s.background) })
 		s.work.Go(func() { s.sweepSessions(s.background) })
+		s.work.Go(func() { s.sweepTokens(s.background) })
 	})
 }
 

@@ -3,6 +3,7 @@ package omca_test
 import (
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -193,6 +194,29 @@ func TestSessionAddress(t *testing.T) {
 	b.in("from anywhere again", true)
 }
 
+// Guessing at the login is counted as everywhere, and 429 says how long to wait.
+func TestLoginIsLimited(t *testing.T) {
+	r := runServer(t, omca.Config{})
+	r.withPassword(t, "alice", "guest:ns1", "correct horse battery")
+	local(t, r.Server, "PATCH", "/api/cluster/config?set=listener.rate_limiter_burst%3D3&set=listener.rate_limiter_rate%3D1/h", nil)
+	b := r.browser(t, nil)
+	guess := func(password string) int {
+		form := url.Values{"name": {"alice"}, "password": {password}}
+		status, _ := b.do("POST", "/api/auth/login", "application/x-www-form-urlencoded", form.Encode())
+		return status
+	}
+	var got []int
+	for range 5 {
+		got = append(got, guess("wrong horse battery"))
+	}
+	if fmt.Sprint(got) != "[401 401 401 429 429]" {
+		t.Errorf("five guesses: %v", got)
+	}
+	if status := guess("correct horse battery"); status != http.StatusTooManyRequests || b.cookie != "" {
+		t.Errorf("the right one after them: %d, cookie %q", status, b.cookie)
+	}
+}
+
 // A session that began with a certificate is worth what the certificate is.
 func TestSessionByCertificate(t *testing.T) {
 	r := runServer(t, omca.Config{})
@@ -226,6 +250,23 @@ func TestSessionByCertificate(t *testing.T) {
 	local(t, r.Server, "POST", "/api/object/path/system/sec/ca", map[string]any{})
 	local(t, r.Server, "POST", "/api/object/path/system/sec/ca/certificate/renew", map[string]any{"rekey": true})
 	b.in("when the CA is no longer trusted", false)
+}
+
+// A certificate counts before a session, so nobody logs in as somebody else with one.
+func TestLoginBesideACertificate(t *testing.T) {
+	r := runServer(t, omca.Config{})
+	r.withPassword(t, "alice", "guest:ns1", "correct horse battery")
+	bob := r.browser(t, r.pair(t, "bob", "guest:ns1"))
+	login := func() (int, string) {
+		return bob.do("POST", "/api/auth/login", "application/json", `{"name":"alice","password":"correct horse battery"}`)
+	}
+	if status, text := login(); status != http.StatusConflict || !strings.Contains(text, `certificate of \"bob\"`) || bob.cookie != "" {
+		t.Errorf("%d %s, cookie %q", status, text, bob.cookie)
+	}
+	local(t, r.Server, "PATCH", usersAt+"bob/config?set=allowed_ips%3D192.0.2.1", nil) // and now it speaks for nobody
+	if status, text := login(); status != http.StatusOK || bob.cookie == "" {
+		t.Errorf("%d %s", status, text)
+	}
 }
 
 // pair is a new user's certificate and key.

@@ -181,6 +181,47 @@ func TestAdoptedIsRevoked(t *testing.T) {
 	}
 }
 
+// A certificate with the serial number of another is not that one.
+func TestAdoptedTwin(t *testing.T) {
+	w := bootstrapped(t)
+	o := newOffline(t)
+	alice := o.User("alice")
+	o.add("alice.crt", alice)
+	w.mustAdopt(o)
+	issuer, err := pki.NewIssuer([]*x509.Certificate{read(t, o.Holder)}, o.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	profile, err := pki.LookupProfile("usr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := newKey(t)
+	request, err := pki.NewRequest(key.Public(), pki.Subject{CommonName: "user-alice", OrganizationalUnit: flockerCluster}, pki.Names{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	draft, err := issuer.Draft(request, pki.Terms{Profile: profile, Serial: pki.SerialOf(read(t, alice)), NotBefore: w.now, NotAfter: w.now.Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	twin, err := issuer.Sign(draft)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := w.Identify(t.Context(), w.verified(twin)); !errors.Is(err, ca.ErrInvalid) {
+		t.Errorf("the twin is %+v, %v", id, err)
+	}
+	o.add("twin.crt", flockertest.Holder{DER: twin.Raw, Key: key})
+	if _, err := w.Adopt(t.Context(), caller(t, "root", "root"), w.adoption(o)); !errors.Is(err, ca.ErrInvalid) {
+		t.Errorf("both at once: %v", err)
+	}
+	o.signed = o.signed[1:]
+	if _, err := w.Adopt(t.Context(), caller(t, "root", "root"), w.adoption(o)); !errors.Is(err, ca.ErrConflict) {
+		t.Errorf("the twin alone: %v", err)
+	}
+}
+
 // Whatever cannot be adopted is told before anything is written.
 func TestAdoptRefuses(t *testing.T) {
 	other := newOffline(t)

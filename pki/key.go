@@ -139,6 +139,13 @@ func onlyKeyBlock(text []byte) (*pem.Block, error) {
 	return found, nil
 }
 
+// KeyEncrypted reports whether text is a private key that ParsePrivateKey needs a
+// password for.
+func KeyEncrypted(text []byte) bool {
+	block, err := onlyKeyBlock(text)
+	return err == nil && encrypted(block)
+}
+
 func encrypted(block *pem.Block) bool {
 	return block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["Proc-Type"] == "4,ENCRYPTED"
 }

@@ -137,7 +137,7 @@ func TestGuessesThatSucceed(t *testing.T) {
 	g = newGuesser(t, 0.001, 10)
 	guessed := 0
 	for range 100 {
-		if g.try("bob", "203.0.113.1") == 0 {
+		if g.try(fmt.Sprintf("user%d", guessed), "203.0.113.1") == 0 { // each once, so that it is the address that counts
 			guessed++
 		}
 		if a, err := g.Take(g.limit, "mallory", netip.MustParseAddr("203.0.113.1")); err == nil {

@@ -91,6 +91,8 @@ type Passwords struct {
 	waiting atomic.Int64
 	nobody  PasswordHash // what a password is checked against where there is none
 	derived atomic.Int64 // hashes computed so far
+
+	takes func(bytes int64) // told what memory hashes take, and give back
 }
 
 // NewPasswords makes the service. The zero cost is [DefaultPasswordCost].
@@ -111,6 +113,12 @@ func random(n int) []byte {
 	_, _ = rand.Read(b) // crypto/rand: never fails, or ends the program
 	return b
 }
+
+// OnMemory registers who is told that a hash takes so many bytes of memory, and, with a negative number, that it gives them back. It may be
+// called by more than one at once. Register before use.
+//
+// For a collector with a limit near what lives otherwise, that memory is the end: it does nothing but collect while there is a hash.
+func (p *Passwords) OnMemory(takes func(bytes int64)) { p.takes = takes }
 
 // Derived is how many hashes were computed so far: the work that passwords were.
 func (p *Passwords) Derived() int64 { return p.derived.Load() }
@@ -170,9 +178,19 @@ func (p *Passwords) enter(ctx context.Context) (leave func(), err error) {
 	defer p.waiting.Add(-1)
 	select {
 	case p.lanes <- struct{}{}:
-		return func() { <-p.lanes }, nil
+		p.take(1)
+		return func() {
+			p.take(-1)
+			<-p.lanes
+		}, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+}
+
+func (p *Passwords) take(hashes int64) {
+	if p.takes != nil {
+		p.takes(hashes * int64(p.cost.Memory) << 10)
 	}
 }
 

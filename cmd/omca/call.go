@@ -50,8 +50,8 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "context", Usage: "`NAME` of the saved server to call, or local (environment: OMCA_CONTEXT)"},
 		&cli.StringFlag{Name: "cert", Usage: "client certificate, PEM `FILE`, leaf first"},
 		&cli.StringFlag{Name: "key", Usage: "private key of --cert, PEM `FILE`"},
-		&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token to call with, or - (environment, the token itself: OMCA_TOKEN)"},
-		&cli.StringFlag{Name: "token", Usage: "the `TOKEN` itself, for everybody to see who may list processes"},
+		&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token to call with, or - (environment: OMCA_TOKEN, the token itself)"},
+		&cli.StringFlag{Name: "token", Usage: "`TOKEN`: in place of --token-file, but everybody who may list processes sees it"},
 		&cli.StringFlag{Name: "user", Usage: "`NAME` of the user to call as, with the password in --password-file or asked for"},
 		&cli.StringFlag{Name: "password-file", Usage: "`FILE` with the password of --user, or -"},
 		&cli.StringFlag{Name: "ca", Usage: "PEM `FILE` of the CA that the server's certificate must lead to"},
@@ -74,6 +74,8 @@ type call struct {
 	where   *destination // nil until the API is needed
 	reached *reached     // the same
 	silent  bool         // nobody is to be asked anything
+
+	authorize func(context.Context, string) (string, error) // what a server elsewhere is called with; nil until then, or for nothing
 }
 
 func (p *program) newCall(flags *cli.Context, target string) (*call, error) {

@@ -3,11 +3,15 @@ package main
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"omca/internal/hint"
 )
+
+// completionTime bounds the look for paths.
+const completionTime = 2 * time.Second
 
 func completionVerb() verb {
 	return verb{
@@ -86,7 +90,10 @@ func complete(ctx context.Context, c *call) error {
 }
 
 func (c *call) knownPaths(ctx context.Context) []string {
+	// Whoever presses a key waits for neither a question nor a server that is away.
 	c.silent = true
+	ctx, cancel := context.WithTimeout(ctx, completionTime)
+	defer cancel()
 	api, err := c.onlyDaemon(ctx)
 	if err != nil {
 		return nil

@@ -17,7 +17,7 @@ import (
 
 // contextGroup are the verbs of the saved servers.
 func (p *program) contextGroup() *cli.Command {
-	return group("context", "servers elsewhere, saved under a name", p.commands("", []verb{
+	return group("context", "servers elsewhere, saved under a name", p.commands("", append([]verb{
 		{
 			name: "add", usage: "save a server, how to know it and how to call it", args: "NAME", min: 1, max: 1,
 			flags:   contextFlags(),
@@ -37,7 +37,7 @@ func (p *program) contextGroup() *cli.Command {
 			name: "rm", aliases: []string{"remove"}, usage: "forget a server, and the tokens of a login to it", args: "NAME", min: 1, max: 1,
 			example: "omca context rm prod", run: removeContext,
 		},
-	})...)
+	}, loginVerbs()...))...)
 }
 
 // contextFlags are the flags of a context: those of the program that say where to call, and as whom, in their own right.

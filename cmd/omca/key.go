@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,6 +15,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/remote"
 )
 
 // nameFlag is --name; --key is the same.
@@ -26,6 +28,7 @@ func valueFlags() []cli.Flag {
 		nameFlag(),
 		&cli.StringFlag{Name: "from", Usage: "read the value from `FILE`, - (standard input), URL, or a directory, one key a file"},
 		&cli.StringFlag{Name: "value", Usage: "the `VALUE` itself; not for secrets: others would see them in the list of processes"},
+		&cli.StringFlag{Name: "password-file", Usage: "`FILE` with the password of a private_key that is encrypted, or -; a terminal is asked"},
 	}
 }
 
@@ -92,11 +95,14 @@ func (c *call) setKeys(ctx context.Context, action string) error {
 	if err != nil {
 		return err
 	}
+	if err := c.unlock(ctx, values); err != nil {
+		return err
+	}
 	api, err := c.api(ctx)
 	if err != nil {
 		return err
 	}
-	if len(values) > 1 {
+	if len(values) > 1 || values[0].Password != "" {
 		return api.PatchKeys(ctx, p, values)
 	}
 	set := api.AddKey
@@ -109,6 +115,42 @@ func (c *call) setKeys(ctx context.Context, action string) error {
 		}
 	}
 	return nil
+}
+
+// unlock adds the password to the private key that is encrypted, if one is: that of --password-file, or what a terminal is asked for.
+func (c *call) unlock(ctx context.Context, values []client.KeyAction) error {
+	i := slices.IndexFunc(values, func(v client.KeyAction) bool { return v.Name == "private_key" && lockedKey(v.Bytes) })
+	from := c.flags.String("password-file")
+	switch {
+	case i < 0 && from == "", i >= 0 && from == "" && !isTerminal(c.stdin):
+		return nil // the server says what is missing
+	case i < 0:
+		return usagef("--password-file is for a private_key that is encrypted, and this is none")
+	}
+	var password string
+	var err error
+	switch {
+	case from == "-":
+		var text []byte
+		text, err = c.takeStdin(ctx, "the password")
+		password = string(lessNewline(text))
+	case from != "":
+		var text []byte
+		text, err = remote.ReadSecret(from)
+		password = string(lessNewline(text))
+	default:
+		password, err = c.askPassword(ctx, "password of the private key")
+	}
+	if err == nil && password == "" {
+		err = errors.New("the password is empty")
+	}
+	values[i].Password = password
+	return err
+}
+
+// lockedKey tells whether a PEM text is an encrypted key: PKCS #8 (RFC 7468, section 11), or the header of RFC 1421.
+func lockedKey(text []byte) bool {
+	return bytes.Contains(text, []byte("-----BEGIN ENCRYPTED PRIVATE KEY-----")) || bytes.Contains(text, []byte("Proc-Type: 4,ENCRYPTED"))
 }
 
 // values reads what --name, --from and --value give.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync"
 	"time"
 )
 
@@ -18,13 +19,40 @@ const (
 // memoryLimit is how much memory Go may take before it collects harder: well above what lives, or it would do nothing else.
 func memoryLimit(live uint64) int64 { return max(smallMemory, 3*int64(min(live, 1<<40))) }
 
-// paceCollector sets the collector for a daemon until ctx is done, unless the operator has (GOGC, GOMEMLIMIT).
-func (c *call) paceCollector(ctx context.Context) {
+// pacer keeps the limit of the collector where it should be.
+type pacer struct {
+	mu     sync.Mutex
+	live   uint64 // bytes, when last looked at
+	lately int64  // bytes taken for a moment, by the hashes of passwords
+	set    func(limit int64) int64
+}
+
+// sees notes what lives.
+func (p *pacer) sees(live uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.live = live
+	p.set(memoryLimit(p.live) + p.lately)
+}
+
+// takes notes what is taken for a moment: it comes on top. Above its limit the collector does nothing but collect, and would take half of
+// the processor for as long as somebody logs in with a password.
+func (p *pacer) takes(bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lately += bytes
+	p.set(memoryLimit(p.live) + p.lately)
+}
+
+// paceCollector sets the collector for a daemon until ctx is done, unless the operator has (GOGC, GOMEMLIMIT). It returns who is to be
+// told what memory is taken for a moment, nil when nobody is.
+func (c *call) paceCollector(ctx context.Context) func(bytes int64) {
 	if c.getenv("GOGC") != "" || c.getenv("GOMEMLIMIT") != "" {
-		return
+		return nil
 	}
 	debug.SetGCPercent(collectAt)
-	debug.SetMemoryLimit(smallMemory)
+	p := &pacer{set: debug.SetMemoryLimit}
+	p.sees(0)
 	go func() {
 		tick := time.NewTicker(lookAtHeap)
 		defer tick.Stop()
@@ -35,8 +63,9 @@ func (c *call) paceCollector(ctx context.Context) {
 			case <-tick.C:
 				live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 				metrics.Read(live)
-				debug.SetMemoryLimit(memoryLimit(live[0].Value.Uint64()))
+				p.sees(live[0].Value.Uint64())
 			}
 		}
 	}()
+	return p.takes
 }

@@ -178,14 +178,15 @@ func (c *call) reachServer(ctx context.Context, d destination) (*reached, error)
 	if err != nil {
 		return nil, err
 	}
-	authorization, err := c.authorization(ctx, d, transport)
-	if err != nil {
-		return nil, err
+	if c.authorize == nil { // once: a password is not asked for again
+		if c.authorize, err = c.authorization(ctx, d, transport); err != nil {
+			return nil, err
+		}
+		if c.authorize != nil && d.Insecure {
+			c.caution("the server is not verified (--insecure): whoever answers gets what you call with")
+		}
 	}
-	if authorization != nil && d.Insecure {
-		c.caution("the server is not verified (--insecure): whoever answers gets what you call with")
-	}
-	return c.through(transport, d.Server, authorization, func() error { transport.CloseIdleConnections(); return nil })
+	return c.through(transport, d.Server, c.authorize, func() error { transport.CloseIdleConnections(); return nil })
 }
 
 // caution says what the operator should know, unless they want to hear nothing.
@@ -240,6 +241,9 @@ func (c *call) loggedIn(file string) bool {
 // renewer renews the tokens of the server itself.
 func (c *call) renewer(d destination, transport http.RoundTripper) func(context.Context, remote.Tokens) (remote.Tokens, error) {
 	return func(ctx context.Context, t remote.Tokens) (remote.Tokens, error) {
+		if t.Issuer != "" {
+			return c.renewOpenID(ctx, t)
+		}
 		api, err := client.New(client.Config{Transport: transport, Server: d.Server})
 		if err != nil {
 			return remote.Tokens{}, err

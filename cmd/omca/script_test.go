@@ -22,6 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"omca/internal/client"
+	"omca/internal/openid/openidtest"
 )
 
 func TestMain(m *testing.M) {
@@ -61,6 +62,7 @@ func TestScripts(t *testing.T) {
 			"terminate": terminate,
 			"port":      freePort,
 			"told":      told,
+			"issuer":    (&issuers{all: map[*testscript.TestScript]*openidtest.Issuer{}}).command,
 		},
 	})
 }
@@ -174,7 +176,8 @@ func startDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	path, err := exec.LookPath("omca")
 	ts.Check(err)
 	cmd := exec.Command(path, append([]string{"daemon", "run", "--listen", "127.0.0.1:0"}, args...)...)
-	cmd.Env = append(os.Environ(), "OMCA_HOME="+home, "HOME="+ts.Getenv("HOME"), "NOTIFY_SOCKET="+manager.LocalAddr().String())
+	cmd.Env = append(os.Environ(), "OMCA_HOME="+home, "HOME="+ts.Getenv("HOME"), "NOTIFY_SOCKET="+manager.LocalAddr().String(),
+		"SSL_CERT_FILE="+ts.Getenv("SSL_CERT_FILE"))
 	cmd.Stderr = log
 	ts.Check(cmd.Start())
 	ended := make(chan struct{})

@@ -46,6 +46,7 @@ type daemonConfig struct {
 	place
 	listen, clusterName, nodeName string
 	log                           *slog.Logger
+	memory                        func(bytes int64) // is told what is taken for a moment
 
 	sockets      []socket     // left by another daemon, or by this one
 	restart      func() error // starts a successor
@@ -68,13 +69,14 @@ func runDaemon(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	c.paceCollector(ctx)
+	pace := c.paceCollector(ctx)
 	config := daemonConfig{
 		place:       place{home, c.passphraseFile()},
 		listen:      c.flags.String("listen"),
 		clusterName: c.flags.String("cluster-name"),
 		nodeName:    c.flags.String("node-name"),
 		log:         log,
+		memory:      pace,
 	}
 	return c.serve(ctx, config)
 }
@@ -143,7 +145,7 @@ func daemonStatus(ctx context.Context, c *call) error {
 		return err
 	}
 	type s = client.Status
-	return emitOne(c.printer, status, []column[s]{
+	return emitOne(c.printer, status, append([]column[s]{
 		{name: "NODE", text: func(s s) string { return s.Node }},
 		{name: "CLUSTER", text: func(s s) string { return s.Cluster }},
 		{name: "CLUSTER ID", text: func(s s) string { return s.ClusterID }},
@@ -156,7 +158,7 @@ func daemonStatus(ctx context.Context, c *call) error {
 		{name: "CA NOT AFTER", text: func(s s) string { return instant(s.CANotAfter) }},
 		{name: "LISTENER SERIAL", text: func(s s) string { return s.ListenerSerial }},
 		{name: "LISTENER NOT AFTER", text: func(s s) string { return instant(s.ListenerNotAfter) }},
-	})
+	}, openidColumns()...))
 }
 
 // stopDaemon asks the daemon to stop and waits until it answers no more.

@@ -97,7 +97,7 @@ func wholeID(ctx context.Context, api *client.Client, user, begins string) (stri
 func (p *program) authGroup() *cli.Command {
 	return group("auth", "who may do what", p.commands("", []verb{
 		{
-			name: "can-i", usage: "whether you, or another user, may do something, and by which rule; nothing is done", args: "VERB [PATH] [WHAT…]", min: 1, max: 100,
+			name: "can-i", usage: "whether you may read, read-key, create, change, delete, revoke, set, grant, sign or administer, and by which rule; nothing is done", args: "VERB [PATH] [WHAT…]", min: 1, max: 100,
 			flags: []cli.Flag{&cli.StringFlag{Name: "as", Usage: "`USER` to ask for; whoever may change that user may ask"}},
 			example: "omca auth can-i create ns1/sec/db\n" +
 				"omca auth can-i read-key ns1/sec/db password --as alice\n" +

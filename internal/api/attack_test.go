@@ -258,6 +258,10 @@ func TestTrustedCA(t *testing.T) {
 		}
 	}
 	w.do(request{method: "PATCH", target: at + "ns1/sec/web/config?set=comment%3Dx", by: "admin1"}).want(http.StatusOK)
+	// Nor is it made by who claims the namespace first.
+	w.do(request{method: "PATCH", target: "/api/cluster/config?set=cluster.ca%3Dlater/sec/ext", by: "root"}).want(http.StatusOK)
+	w.do(request{method: "POST", target: at + "later/sec/ext", by: "squatter"}).refused(http.StatusForbidden, "cluster.ca")
+	w.do(request{method: "POST", target: at + "later/sec/other", by: "squatter"}).want(http.StatusCreated)
 }
 
 // forms are the shapes in which a secret could leave.
@@ -312,7 +316,7 @@ func TestGuestReadsNoSecret(t *testing.T) {
 					if r.body.media != "" {
 						req.body, req.media = "{}", mediaJSON
 					}
-					res := w.do(req)
+					_, res := w.send(req)
 					for what, secret := range secrets {
 						if leaks(res.body, secret) {
 							t.Errorf("%q gets %s by %s", grants, what, res.what)
@@ -374,7 +378,7 @@ func TestNoEnumeration(t *testing.T) {
 					} else if r.body.media != "" {
 						req.body, req.media = "x = y", mediaText
 					}
-					res := w.do(req)
+					_, res := w.send(req)
 					return res.status, string(res.body)
 				}
 				status, text := answer(p.there)
@@ -406,7 +410,7 @@ func TestDenialsNameTheRule(t *testing.T) {
 				target += "?name=color"
 			}
 			for _, by := range []string{"none", "guest1", "admin1", "adminsys"} {
-				res := w.do(request{method: r.method, target: target, by: by, body: "{", media: "text/wrong"})
+				_, res := w.send(request{method: r.method, target: target, by: by, body: "{", media: "text/wrong"})
 				if res.status != http.StatusForbidden {
 					continue
 				}

@@ -220,13 +220,18 @@ func (d *door) mayCreate(ctx context.Context, who usr.Caller, p object.Path) (cl
 		}
 		return false, err
 	}
+	if p.Kind == object.KindSec {
+		if err := d.mayChangeTrusted(ctx, who, p); err != nil {
+			return false, err
+		}
+	}
 	// The rights on a namespace are kept in the user's own object: whoever has
 	// none, such as the subject of an identity provider, could not keep them.
 	self, err := object.UserPath(who.Name)
-	if err != nil {
-		return false, err
+	if err == nil {
+		_, err = d.Objects.Get(ctx, self)
 	}
-	if _, err := d.Objects.Get(ctx, self); errors.Is(err, ca.ErrNotFound) {
+	if errors.Is(err, ca.ErrNotFound) || errors.Is(err, ca.ErrInvalid) { // of a provider, whose names are no users'
 		return false, fmt.Errorf("creating namespace %q: %w: %q has no object to keep the grant %s:%s in",
 			p.Namespace, usr.ErrDenied, who.Name, usr.RoleAdmin, p.Namespace)
 	} else if err != nil {

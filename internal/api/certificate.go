@@ -112,6 +112,9 @@ func (d *door) createCertificate(ctx context.Context, c *call) (response, error)
 }
 
 func (d *door) renewCertificate(ctx context.Context, c *call) (response, error) {
+	if err := d.certifiable(c.path); err != nil {
+		return response{}, err
+	}
 	want, err := decode[Renewal](c)
 	if err != nil {
 		return response{}, err
@@ -157,6 +160,9 @@ func (d *door) answerIssued(ctx context.Context, c *call, opt ca.CreateOptions, 
 // issue gives the object of the call a certificate, and counts it.
 func (d *door) issue(ctx context.Context, c *call, opt ca.CreateOptions) (ca.Issued, error) {
 	o, err := d.Objects.Get(ctx, c.path)
+	if err == nil {
+		err = d.certifiable(c.path)
+	}
 	if err != nil {
 		return ca.Issued{}, err
 	}
@@ -173,6 +179,9 @@ func (d *door) issue(ctx context.Context, c *call, opt ca.CreateOptions) (ca.Iss
 }
 
 func (d *door) signingRequest(ctx context.Context, c *call) (response, error) {
+	if err := d.certifiable(c.path); err != nil {
+		return response{}, err
+	}
 	text, err := d.Authority.SigningRequest(ctx, c.who, c.path.String())
 	if err != nil {
 		return response{}, err

@@ -191,11 +191,21 @@ func (d *door) holdsTokenKey(p object.Path) bool {
 	return d.Foreign.Profile != nil && d.Foreign.Profile(p) != ""
 }
 
+// certifiable refuses a certificate for the key of a profile: what signs tokens
+// signs nothing else.
+func (d *door) certifiable(p object.Path) error {
+	if !d.holdsTokenKey(p) {
+		return nil
+	}
+	return hint.With(fmt.Errorf("%w: %s holds the key that signs tokens of profile %s, and no certificate", errBadRequest, p, d.Foreign.Profile(p)),
+		"another object of kind sec takes a certificate: \"omca system/sec/NAME create\"")
+}
+
 // importTokenKey brings the key of a profile. The object is made when it is not
 // there: it is nothing but its key.
 func (d *door) importTokenKey(ctx context.Context, c *call, e object.Edit) error {
 	if e.Name != ca.KeyPrivate {
-		return fmt.Errorf("%w: %s holds the key that signs tokens of profile %s, and no certificate", errBadRequest, c.path, d.Foreign.Profile(c.path))
+		return d.certifiable(c.path)
 	}
 	if err := d.Foreign.Import(ctx, c.path, e.Value); err != nil {
 		return err

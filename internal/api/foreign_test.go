@@ -111,6 +111,11 @@ func TestTokenKeyIsImported(t *testing.T) {
 	for _, name := range []string{"certificate", "certificate_chain"} {
 		w.do(request{method: http.MethodPut, target: key + name, by: "root", body: "x", media: mediaAny}).refused(http.StatusBadRequest, "no certificate")
 	}
+	w.put("system/sec/jwt-clustercockpit")
+	for _, verb := range []string{"certificate", "certificate/renew", "certificate/signing-request"} {
+		w.do(request{method: http.MethodPost, target: at + "system/sec/jwt-clustercockpit/" + verb, by: "root"}).refused(http.StatusBadRequest, "no certificate")
+	}
+	w.do(request{target: key + ca.KeyRequest, by: "root"}).refused(http.StatusBadRequest, "no certificate")
 }
 
 func TestForeignKey(t *testing.T) {

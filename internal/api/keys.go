@@ -13,6 +13,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/pki"
 	"omca/usr"
 )
 
@@ -47,6 +48,8 @@ type KeyEdit struct {
 	String *string `json:"string,omitempty"` // the same as text
 	To     string  `json:"to,omitempty"`     // for rename
 	Hashed bool    `json:"hashed,omitempty"` // for the password of a usr: the value is its hash
+
+	Password string `json:"password,omitempty"` // for a private_key that is encrypted; it is kept without
 }
 
 func (e KeyEdit) value() ([]byte, error) {
@@ -165,6 +168,9 @@ func (d *door) requestFor(ctx context.Context, c *call) ([]byte, error) {
 			return nil, err
 		}
 	}
+	if err := d.certifiable(c.path); err != nil {
+		return nil, err
+	}
 	return d.Authority.SigningRequest(ctx, c.who, c.path.String())
 }
 
@@ -216,6 +222,9 @@ func (d *door) patchData(ctx context.Context, c *call) (response, error) {
 	var hashed []bool
 	for _, s := range steps {
 		value, err := s.value()
+		if err == nil && s.Password != "" {
+			value, err = decrypted(s.Name, value, s.Password)
+		}
 		if err != nil {
 			return response{}, err
 		}
@@ -277,6 +286,10 @@ func (d *door) importPart(ctx context.Context, c *call, e object.Edit) error {
 	if len(e.Value) > object.MaxKeySize {
 		return fmt.Errorf("%w: %s: %d bytes, at most %d", errTooLarge, e.Name, len(e.Value), object.MaxKeySize)
 	}
+	if e.Name == ca.KeyPrivate && pki.KeyEncrypted(e.Value) {
+		return hint.With(fmt.Errorf("%w: %s: %s is encrypted, and no password was given", errBadRequest, c.path, e.Name),
+			"name the file with its password: --password-file FILE")
+	}
 	imported, err := d.Authority.Import(ctx, c.who, c.path.String(), e.Name, e.Value)
 	if err != nil {
 		return err
@@ -328,6 +341,23 @@ func (d *door) orphans(ctx context.Context, p object.Path) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+// decrypted returns a private key without the password that it came under: what
+// is kept is sealed by the store, and a password beside it would not keep it
+// better. The password is in the body of the request, which is never logged.
+func decrypted(name string, value []byte, password string) ([]byte, error) {
+	if name != ca.KeyPrivate {
+		return nil, fmt.Errorf("%w: key %.64q has a password: only %s can be encrypted", errBadRequest, name, ca.KeyPrivate)
+	}
+	if !pki.KeyEncrypted(value) {
+		return value, nil // the password is of no use, and what is wrong with the value is said where it is imported
+	}
+	key, err := pki.ParsePrivateKey(value, []byte(password))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return pki.EncodePrivateKey(key)
 }
 
 // importing reports whether the step brings a part of a certificate set.

@@ -2,9 +2,11 @@ package api
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -28,6 +30,9 @@ type (
 	}
 	authScheme struct {
 		Type        string `json:"type"`
+		Scheme      string `json:"scheme,omitempty"` // of type http
+		In          string `json:"in,omitempty"`     // of type apiKey, like the next
+		Name        string `json:"name,omitempty"`
 		Description string `json:"description"`
 	}
 	operation struct {
@@ -68,10 +73,8 @@ func openAPI(routes []route, version string) ([]byte, error) {
 			Description: "Certificates, users and secrets. Errors are problems (RFC 9457). What an operation needs of its caller is in its description."},
 		Paths: make(map[string]map[string]operation),
 		Components: components{
-			Schemas: make(schemas),
-			SecuritySchemes: map[string]authScheme{
-				"x509": {Type: "mutualTLS", Description: "A client certificate of the internal CA, or of a CA that the keyword cluster.ca names."},
-			},
+			Schemas:         make(schemas),
+			SecuritySchemes: authSchemes(),
 		},
 	}
 	for _, r := range routes {
@@ -87,13 +90,25 @@ func openAPI(routes []route, version string) ([]byte, error) {
 	return json.MarshalIndent(doc, "", "  ")
 }
 
+// authSchemes are the ways to prove a name, of which any one is enough.
+func authSchemes() map[string]authScheme {
+	return map[string]authScheme{
+		"x509":    {Type: "mutualTLS", Description: "A client certificate of the internal CA, or of a CA that the keyword cluster.ca names."},
+		"bearer":  {Type: "http", Scheme: "bearer", Description: "A token of the cluster, or of the issuer that the keyword listener.openid_issuer names."},
+		"basic":   {Type: "http", Scheme: "basic", Description: "The name and the password of a user."},
+		"session": {Type: "apiKey", In: "cookie", Name: SessionCookie, Description: "What logging in sets. A page of another origin changes nothing with it."},
+	}
+}
+
 func (r route) operation(s schemas) (operation, error) {
 	op := operation{
 		OperationID: r.id, Summary: r.about, Description: "Who may: " + r.rule.says + ".",
 		Parameters: r.parameters(), Responses: make(map[string]answerDoc), Security: []map[string][]string{},
 	}
 	if !r.rule.public {
-		op.Security = append(op.Security, map[string][]string{"x509": {}})
+		for _, name := range slices.Sorted(maps.Keys(authSchemes())) {
+			op.Security = append(op.Security, map[string][]string{name: {}})
+		}
 	}
 	if r.body.media != "" {
 		c, err := contentOf(s, r.body.media, r.body.schema)

@@ -140,6 +140,9 @@ func TestDocumentNames(t *testing.T) {
 			if len(op.Security) == 0 {
 				open = append(open, method+" "+path)
 			}
+			if n := len(op.Security); n != 0 && n != len(doc.Components.SecuritySchemes) {
+				t.Errorf("%s %s: %d ways to prove a name, of %d", method, path, n, len(doc.Components.SecuritySchemes))
+			}
 			if !strings.Contains(op.Description, "Who may: ") || op.Responses["default"].Content[mediaProblem].Schema.Ref == "" {
 				t.Errorf("%s %s does not say who may, or what a problem is", method, path)
 			}

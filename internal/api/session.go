@@ -287,6 +287,7 @@ func (d *door) revokeSession(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
+	c.note(slog.String("ended", one.ID))
 	if err := d.Sessions.End(ctx, one); err != nil {
 		return response{}, err
 	}

@@ -293,21 +293,28 @@ func (b *bench) whoami(ctx context.Context) error {
 
 // rate is how many requests per second a server answers.
 func (d *daemon) rate(address, path string, clients, n int) (float64, error) {
-	var wait sync.WaitGroup
-	errs := make([]error, clients)
 	all := make([]*http.Client, clients)
 	for i := range all {
 		all[i] = d.http()
 		defer all[i].CloseIdleConnections()
-		if errs[i] = get(all[i], "https://"+address+path); errs[i] != nil { // the handshake is not counted
+	}
+	return rateOf(all, "https://"+address+path, n)
+}
+
+// rateOf is how many requests per second these clients get answered.
+func rateOf(all []*http.Client, url string, n int) (float64, error) {
+	var wait sync.WaitGroup
+	errs := make([]error, len(all))
+	for i, c := range all {
+		if errs[i] = get(c, url); errs[i] != nil { // the handshake is not counted
 			return 0, errs[i]
 		}
 	}
 	begin := time.Now()
 	for i, c := range all {
 		wait.Go(func() {
-			for range n / clients {
-				if errs[i] = get(c, "https://"+address+path); errs[i] != nil {
+			for range n / len(all) {
+				if errs[i] = get(c, url); errs[i] != nil {
 					return
 				}
 			}

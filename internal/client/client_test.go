@@ -55,6 +55,11 @@ func TestProblems(t *testing.T) {
 			"another's page", "text/html", "<h1>Bad gateway</h1>", 502,
 			client.Error{Status: 502, Title: "Bad Gateway", Detail: `GET /healthz: unexpected answer "502 Bad Gateway"`},
 		},
+		{"of OpenSVC's server", "application/json", `{"title":"Not Found","status":404,"detail":"no such node"}`, 404, client.Error{Status: 404, Title: "Not Found", Detail: "no such node"}},
+		{
+			"of its router", "application/json", `{"message":"Not Found"}`, 404,
+			client.Error{Status: 404, Title: "Not Found", Detail: `GET /healthz: unexpected answer "404 Not Found"`},
+		},
 		{
 			"an empty problem", "application/problem+json", "{}", 500,
 			client.Error{Status: 500, Title: "Internal Server Error", Detail: `GET /healthz: unexpected answer "500 Internal Server Error"`},

@@ -22,6 +22,20 @@ type Status struct {
 	ListenerNotAfter time.Time `json:"listener_not_after,omitzero"`
 	Certificates     int       `json:"certificates"` // in the inventory
 	RestartError     string    `json:"restart_error,omitempty"`
+
+	OpenID *OpenIDStatus `json:"openid,omitempty"` // nil: no issuer is configured
+}
+
+// OpenIDStatus is how the OpenID issuer that is configured is doing.
+type OpenIDStatus struct {
+	Issuer    string    `json:"issuer"`
+	ClientID  string    `json:"client_id"`
+	Usable    bool      `json:"usable"`         // its keys are known: tokens can be verified
+	Reachable bool      `json:"reachable"`      // it answered when it was asked last
+	Since     time.Time `json:"since,omitzero"` // of reachable
+	FetchedAt time.Time `json:"fetched_at,omitzero"`
+	Keys      int       `json:"keys"`
+	LastError string    `json:"last_error,omitempty"`
 }
 
 // Status returns how the daemon is doing.

@@ -45,6 +45,8 @@ type KeyAction struct {
 	Bytes  []byte `json:"bytes,omitempty"`  // of add and change; base64 in JSON
 	To     string `json:"to,omitempty"`     // of rename: the new name
 	Hashed bool   `json:"hashed,omitempty"` // of the password of a user: Bytes is a hash of it
+
+	Password string `json:"password,omitempty"` // of a private key that is encrypted
 }
 
 // PatchKeys takes the steps in order, all or none.

@@ -28,7 +28,8 @@ func (e *Error) Error() string {
 func problem(resp *http.Response, body []byte) error {
 	e := &Error{}
 	mediaType, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if err == nil && mediaType == "application/problem+json" && json.Unmarshal(body, e) == nil && e.Error() != "" {
+	// OpenSVC's server calls its problems plain JSON.
+	if err == nil && (mediaType == "application/problem+json" || mediaType == "application/json") && json.Unmarshal(body, e) == nil && e.Error() != "" {
 		e.Status = resp.StatusCode
 		return e
 	}

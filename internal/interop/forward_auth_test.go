@@ -1,6 +1,7 @@
 package interop_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -117,10 +118,13 @@ func TestForwardAuth(t *testing.T) {
 	d := lab.NewHome(t).Start(t)
 	d.Run(t, "system/usr/demo", "create", "--kw", "roles=api user")
 	d.Run(t, "system/usr/people", "create", "--kw", "roles=user")
+	d.Run(t, "system/usr/demo", "key", "add", "--name", "password", "--from", d.File(t, "password", "correct horse battery"))
+	d.Run(t, "system/usr/far", "create", "--kw", "roles=api", "--kw", "allowed_ips=192.0.2.1")
+	d.Run(t, "cluster", "config", "update", "--set", "listener.trusted_proxies=127.0.0.1")
 	token := func(name string) string {
 		return strings.TrimSpace(d.Run(t, "token", "issue", "--profile", "clustercockpit", "--subject", name, "--quiet"))
 	}
-	demo, people := token("demo"), token("people")
+	demo, people, far := token("demo"), token("people"), token("far")
 	behind := newService(t)
 	front := startForward(t, d, behind.URL)
 
@@ -134,6 +138,9 @@ func TestForwardAuth(t *testing.T) {
 		{"nobody", nil, http.StatusUnauthorized, ""},
 		{"a bearer token", []string{"Authorization", "Bearer " + demo}, http.StatusOK, asDemo},
 		{"X-Auth-Token", []string{"X-Auth-Token", demo}, http.StatusOK, asDemo},
+		{"a password", []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("demo:correct horse battery"))}, http.StatusOK, strings.Replace(asDemo, "jwt", "basic", 1)},
+		{"somebody from elsewhere", []string{"X-Auth-Token", far}, http.StatusUnauthorized, ""},
+		{"somebody who says to be elsewhere", []string{"X-Auth-Token", far, "X-Forwarded-For", "192.0.2.1", "X-Real-Ip", "192.0.2.1"}, http.StatusUnauthorized, ""},
 		{"somebody without the role", []string{"X-Auth-Token", people}, http.StatusForbidden, ""},
 		{"headers of one's own", []string{"X-Auth-User", "root", "X-Auth-Roles", "admin,api", "X-Auth-Method", "ux"}, http.StatusUnauthorized, ""},
 		{"headers of one's own, with a token", []string{"X-Auth-Token", demo, "X-Auth-User", "root", "X-Auth-Roles", "admin", "X-Auth-Method", "ux"}, http.StatusOK, asDemo},

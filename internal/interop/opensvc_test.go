@@ -558,6 +558,45 @@ func oxDelete(o *ox, ns string) {
 	}
 }
 
+// TestOpenSVCRestart is "ox daemon restart --node NODE", in each of its contexts, and omca's own restart of a server elsewhere.
+func TestOpenSVCRestart(t *testing.T) {
+	d := lab.NewHome(t).Start(t, "--node-name", "node1")
+	pair := d.User(t, "root", "root")
+	password(t, d, "root", "correct horse battery")
+	type called struct {
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail"`
+	}
+	for name, o := range map[string]*ox{
+		"certificate": overTLS(t, d, pair, ""), "socket": onSocket(t, d.Socket()),
+		"token": overTLS(t, d, nil, loggedIn(t, d, "root", "correct horse battery", "")),
+	} {
+		before := pid(t, d)
+		o.want(http.StatusOK, o.call(http.MethodGet, "/api/node/info", nil, nil)) // what a selector of nodes begins with
+		got := mustJSON[called](t, o.want(http.StatusOK, o.call(http.MethodPost, "/api/node/name/node1/daemon/action/restart", nil, nil)))
+		if got.Status != http.StatusOK || !strings.Contains(got.Title, "restart has been called") || got.Detail == "" {
+			t.Errorf("%s: %+v", name, got)
+		}
+		began := time.Now()
+		for pid(t, d) == before && time.Since(began) < lab.Patience {
+			time.Sleep(20 * time.Millisecond) // until the successor serves
+		}
+		if pid(t, d) == before {
+			t.Fatalf("%s: process %d serves on", name, before)
+		}
+	}
+	before := pid(t, d)
+	// A password that can be read once is read once, however often the successor is asked for.
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
+	defer cancel()
+	c := d.Command(ctx, t, "--server", d.URL(""), "--ca", d.File(t, "ca.crt", d.CA(t)), "--user", "root", "--password-file", "-", "daemon", "restart", "--node=*")
+	c.Stdin = strings.NewReader("correct horse battery\n")
+	if r := lab.Finish(t, c); r.Status != 0 || pid(t, d) == before {
+		t.Errorf("a restart from elsewhere: %+v", r)
+	}
+}
+
 // TestOpenSVCLogin is the flow of its tokens: the answer of a login is the file, an access token that has expired is exchanged, once,
 // and the file written again.
 func TestOpenSVCLogin(t *testing.T) {

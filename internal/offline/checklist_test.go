@@ -421,6 +421,19 @@ func TestUmask(t *testing.T) {
 	}
 }
 
+// The same for somebody whom modes stop.
+func TestUmaskOfAUser(t *testing.T) {
+	dir := open(t)
+	if said := play(t, "umask", dir); said != "" {
+		t.Error(said)
+	}
+	for _, name := range []string{CertificateFile, KeyFile} {
+		if got := mode(t, dir, name); got != 0o600 {
+			t.Errorf("%s has mode %o", name, got)
+		}
+	}
+}
+
 // A cluster that Flocker made goes on here.
 func TestOriginalGoesOn(t *testing.T) {
 	dir := t.TempDir()

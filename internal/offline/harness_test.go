@@ -1,6 +1,7 @@
 package offline
 
 import (
+	"context"
 	"crypto"
 	"errors"
 	"fmt"
@@ -42,6 +43,11 @@ func scenarios() map[string]func(dir string) error {
 		"load": func(dir string) error {
 			in := func(name string) string { return filepath.Join(dir, name) }
 			_, err := flocker.Load(in("cluster.crt"), in("alice.crt"), in("alice.key"))
+			return err
+		},
+		"umask": func(dir string) error {
+			syscall.Umask(0o777)
+			_, err := m.Initialize(context.Background(), dir, "x", "")
 			return err
 		},
 		"killed before":  func(dir string) error { return killed(dir, 0) },

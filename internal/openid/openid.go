@@ -181,7 +181,7 @@ func (v *Verifier) due() time.Duration {
 	if p.next.After(now) {
 		return min(longest, p.next.Sub(now))
 	}
-	p.start(now)
+	p.start()
 	return longest
 }
 

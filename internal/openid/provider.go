@@ -12,7 +12,8 @@ import (
 const (
 	patience = 3 * time.Second  // how long a request waits for the issuer at most
 	whole    = 10 * time.Second // how long an attempt takes at most
-	between  = 10 * time.Second // at least, between two attempts that tokens ask for
+	between  = 10 * time.Second // between two attempts that tokens ask for, in the long run
+	burst    = 3                // of such attempts
 	retry    = time.Second      // the first wait after a failure; it doubles
 	slow     = time.Minute      // the longest wait after failures
 	often    = 10 * time.Minute // how long keys are not asked for again, at most: one that the issuer took back is gone then
@@ -33,7 +34,7 @@ type provider struct {
 	fetched time.Time // when keys came
 
 	running  chan struct{} // closed when the attempt under way has ended; nil: there is none
-	tried    time.Time     // when the last attempt began
+	paid     time.Time     // until when the attempts that tokens asked for are paid for, at one in between
 	next     time.Time     // when Run makes one
 	failures int           // in a row
 
@@ -56,11 +57,11 @@ func (p *provider) usable(now time.Time) bool {
 }
 
 // start begins an attempt. It wants mu, and that none is under way.
-func (p *provider) start(now time.Time) {
+func (p *provider) start() {
 	if p.v.closed {
 		return
 	}
-	p.tried, p.running = now, make(chan struct{})
+	p.running = make(chan struct{})
 	p.v.counts.Attempts++
 	known := p.discovery()
 	p.v.work.Go(func() {
@@ -129,11 +130,11 @@ func (p *provider) note(now time.Time) {
 }
 
 // learn waits for the attempt under way, or for one that it begins, if the issuer may be asked again: not for as long as one can think,
-// and not at all when the issuer was asked a moment ago. A flood of tokens with made-up keys costs the issuer one request in ten seconds.
+// and not at all when the issuer was asked often enough. A flood of tokens with made-up keys costs the issuer one request in ten seconds.
 func (p *provider) learn(ctx context.Context) {
 	p.v.mu.Lock()
 	if now := p.v.cfg.Now(); p.running == nil && p.mayAsk(now) {
-		p.start(now)
+		p.start()
 	}
 	running := p.running
 	p.v.mu.Unlock()
@@ -149,16 +150,21 @@ func (p *provider) learn(ctx context.Context) {
 	}
 }
 
-// mayAsk tells whether a token may make the issuer be asked. It wants mu.
+// mayAsk tells whether a token may make the issuer be asked, and counts it: a few times at once, and one time in ten seconds in the long
+// run. It wants mu.
 func (p *provider) mayAsk(now time.Time) bool {
-	switch {
-	case p.failures > 0:
+	if p.failures > 0 {
 		return !p.next.After(now)
-	case p.tried.IsZero():
-		return true
 	}
-	since := now.Sub(p.tried)
-	return since >= between || since < 0 // the clock went back
+	paid := p.paid
+	if paid.Before(now) {
+		paid = now
+	}
+	if paid = paid.Add(between); paid.Sub(now) > burst*between {
+		return false
+	}
+	p.paid = paid
+	return true
 }
 
 // snapshot returns the discovery and the keys in use, and false when there are none.

@@ -163,6 +163,15 @@ func TestForged(t *testing.T) {
 	})
 }
 
+// TestIssuerToTheLetter: go-oidc takes one issuer without its scheme, and we do not.
+func TestIssuerToTheLetter(t *testing.T) {
+	inWorld(t, openidtest.Config{URL: "https://accounts.google.com"}, nil, func(w *world) {
+		w.run()
+		w.accepts("with its scheme", w.token(nil))
+		w.refuses("without its scheme", w.token(map[string]any{"iss": "accounts.google.com"}), "accounts.google.com")
+	})
+}
+
 func TestUnnamedKeyAmongSeveral(t *testing.T) {
 	inWorld(t, openidtest.Config{}, nil, func(w *world) {
 		w.rotate()

@@ -132,8 +132,11 @@ func readFile(file string, others fs.FileMode) ([]byte, error) {
 }
 
 // writeFile replaces a file by another one with this text: whoever reads sees the one or the other, and so does who starts after a
-// crash.
+// crash. A link stays, and leads to the new one.
 func writeFile(file string, text []byte) (err error) {
+	if target, err := filepath.EvalSymlinks(file); err == nil {
+		file = target
+	}
 	f, err := os.CreateTemp(filepath.Dir(file), ".omca-*") // 0600, and never one that is there
 	if err != nil {
 		return err

@@ -72,6 +72,24 @@ func TestAnErrorChangesNothing(t *testing.T) {
 	}
 }
 
+func TestALinkStaysALink(t *testing.T) {
+	dir, elsewhere := t.TempDir(), filepath.Join(t.TempDir(), "mine.yaml")
+	if err := os.WriteFile(elsewhere, []byte("contexts: {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(dir, "contexts.yaml")
+	if err := os.Symlink(elsewhere, link); err != nil {
+		t.Fatal(err)
+	}
+	add(t, remote.Dir(dir), "prod", remote.Context{Server: "https://a:1"})
+	if target, err := os.Readlink(link); err != nil || target != elsewhere {
+		t.Errorf("the link leads to %q (%v), want %q", target, err, elsewhere)
+	}
+	if text, err := os.ReadFile(elsewhere); err != nil || !strings.Contains(string(text), "prod") {
+		t.Errorf("behind the link: %s (%v)", text, err)
+	}
+}
+
 func TestTwoWhoAddLoseNothing(t *testing.T) {
 	d := remote.Dir(t.TempDir())
 	const writers = 8

@@ -140,6 +140,16 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// A CA may have the name of a node, and is none.
+func TestVerifyTheCAItself(t *testing.T) {
+	for _, name := range []string{"node-" + nodeID, flocker.ControlName, "user-alice"} {
+		ca := parse(t, flockertest.New(t, name, clusterID, start()).DER)
+		if id, err := flocker.Verify(ca, ca, clock()); !errors.Is(err, flocker.ErrRole) {
+			t.Errorf("a CA named %s is %+v, %v", name, id, err)
+		}
+	}
+}
+
 // A name alone is not enough: a user is for clients only, control has the name
 // that clients ask for.
 func TestVerifyLooksBeyondTheName(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 
 	"omca/usr/clustercockpit"
@@ -350,4 +351,35 @@ func FuzzVerify(f *testing.F) {
 			t.Fatalf("%q: %v, %v", claims, c, err)
 		}
 	})
+}
+
+// TestStranger: what another implementation of JOSE signs is accepted, and the other way round.
+func TestStranger(t *testing.T) {
+	public, private := keys(t)
+	theirs, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: private}, (&jose.SignerOptions{}).WithType("JWT"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := theirs.Sign([]byte(`{"iat":1699999990,"roles":["api"],"sub":"demo"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := signed.CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := signer(t, issued).Sign(clustercockpit.Claims{Subject: "demo", Roles: []clustercockpit.Role{clustercockpit.RoleAPI}})
+	if err != nil || ours != text {
+		t.Errorf("ours %s, %v\ntheirs %s", ours, err, text)
+	}
+	if c, err := verifier(t, issued).Verify(text); err != nil || c.Subject != "demo" {
+		t.Errorf("theirs: %v, %v", c, err)
+	}
+	parsed, err := jose.ParseSignedCompact(ours, []jose.SignatureAlgorithm{jose.EdDSA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parsed.Verify(public); err != nil {
+		t.Errorf("ours: %v", err)
+	}
 }

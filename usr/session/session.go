@@ -128,7 +128,9 @@ func idOf(secret string) string {
 // Find returns the session of a secret that goes on. What is over gives [ErrNone] or what Holds said, and what is no secret at
 // all gives ErrNone: each is a [usr.ErrUnauthenticated].
 func (s *Service) Find(ctx context.Context, secret string) (Session, error) {
-	if raw, err := base64.RawURLEncoding.Strict().DecodeString(secret); err != nil || len(raw) != secretSize {
+	// The length too: the decoder passes over line breaks.
+	form := base64.RawURLEncoding.Strict()
+	if raw, err := form.DecodeString(secret); len(secret) != form.EncodedLen(secretSize) || err != nil || len(raw) != secretSize {
 		return Session{}, fmt.Errorf("%w: that is not the form of one", ErrNone)
 	}
 	return s.Get(ctx, idOf(secret))

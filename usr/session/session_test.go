@@ -18,6 +18,7 @@ import (
 type memory struct {
 	kept    map[string]session.Session
 	touches int
+	reads   int
 	fault   error
 }
 
@@ -29,6 +30,7 @@ func (m *memory) AddSession(_ context.Context, s session.Session) error {
 }
 
 func (m *memory) Session(_ context.Context, id string) (session.Session, error) {
+	m.reads++
 	s, ok := m.kept[id]
 	if !ok {
 		return s, session.ErrNone
@@ -151,15 +153,19 @@ func TestFindRefuses(t *testing.T) {
 	secret, _ := w.begin("alice")
 	for name, text := range map[string]string{
 		"nothing": "", "cut": secret[:42], "longer": secret + "A", "padded": secret + "=", "white space": " " + secret, "new line": secret + "\n",
-		"another": strings.Repeat("A", 43), "not base64": strings.Repeat("!", 43), "a megabyte": strings.Repeat("A", 1<<20),
+		"not base64": strings.Repeat("!", 43), "a megabyte": strings.Repeat("A", 1<<20),
 	} {
 		w.finds(name, text, false)
 	}
-	for _, id := range []string{"", "abc", strings.Repeat("A", 64), strings.Repeat("a", 64), "../" + strings.Repeat("a", 61)} {
+	for _, id := range []string{"", "abc", strings.Repeat("A", 64), "../" + strings.Repeat("a", 61)} {
 		if _, err := w.Get(t.Context(), id); !errors.Is(err, session.ErrNone) {
 			t.Errorf("id %q: %v", id, err)
 		}
 	}
+	if w.memory.reads != 0 {
+		t.Errorf("what cannot be a secret or an id was looked up %d times", w.memory.reads)
+	}
+	w.finds("another", strings.Repeat("A", 43), false)
 }
 
 func TestIdleAge(t *testing.T) {

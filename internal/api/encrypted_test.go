@@ -1,0 +1,39 @@
+package api
+
+import (
+	"encoding/json"
+	"encoding/pem"
+	"net/http"
+	"strings"
+	"testing"
+
+	"go.step.sm/crypto/pemutil"
+
+	"omca/pki"
+)
+
+// TestEncryptedKey: a private key comes with its password, which is nowhere
+// afterwards.
+func TestEncryptedKey(t *testing.T) {
+	w := newWorld(t)
+	key := must(pki.GenerateKey(pki.ECP256))(t)
+	block := must(pemutil.Serialize(key, pemutil.WithPKCS8(true), pemutil.WithPassword([]byte("open sesame"))))(t)
+	locked := pem.EncodeToMemory(block)
+	patch := func(name, password string) result {
+		text := string(locked)
+		body := must(json.Marshal([]KeyEdit{{Action: "add", Name: name, String: &text, Password: password}}))(t)
+		return w.do(request{method: http.MethodPatch, target: at + "ns1/sec/web/data", by: "root", body: string(body)})
+	}
+	patch("private_key", "").refused(http.StatusBadRequest, "encrypted", "--password-file")
+	patch("private_key", "close sesame").refused(http.StatusBadRequest, "wrong password")
+	patch("note", "open sesame").refused(http.StatusBadRequest, `"note"`, "only private_key")
+	w.do(request{method: http.MethodPost, target: at + "ns1/sec/web/data/key?name=private_key", by: "root", body: string(locked), media: "text/plain"}).
+		refused(http.StatusBadRequest, "encrypted")
+	if a := w.do(request{target: at + "ns1/sec/web/data/keys", by: "root"}); strings.Contains(string(a.body), "private_key") {
+		t.Errorf("a key that was refused is there: %s", a.body)
+	}
+	patch("private_key", "open sesame").want(http.StatusNoContent)
+	if logged := w.log.take(); strings.Contains(logged, "sesame") {
+		t.Errorf("the password is in the log: %s", logged)
+	}
+}
