@@ -89,18 +89,25 @@ const maxVerified = 8192
 // good. Everything else is looked at on each call.
 type verifiedTokens struct {
 	mu    sync.RWMutex
+	epoch uint64 // counts how often all was forgotten
 	known map[[sha256.Size]byte]*verifiedToken
 }
 
-func (t *verifiedTokens) get(sum [sha256.Size]byte) *verifiedToken {
+// get returns what is remembered of a token, nil for nothing, and the epoch for put.
+func (t *verifiedTokens) get(sum [sha256.Size]byte) (*verifiedToken, uint64) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.known[sum]
+	return t.known[sum], t.epoch
 }
 
-func (t *verifiedTokens) put(sum [sha256.Size]byte, v *verifiedToken) {
+// put remembers a token, unless the keys may have changed since get: it may have
+// been verified with one that is gone.
+func (t *verifiedTokens) put(sum [sha256.Size]byte, v *verifiedToken, epoch uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.epoch != epoch {
+		return
+	}
 	if t.known == nil || len(t.known) >= maxVerified {
 		t.known = make(map[[sha256.Size]byte]*verifiedToken)
 	}
@@ -111,6 +118,7 @@ func (t *verifiedTokens) clear() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.known = nil
+	t.epoch++
 }
 
 // bearer returns the bearer token of a request, errNotTried when there is none.
@@ -155,7 +163,8 @@ func (s *Server) verifyToken(ctx context.Context, compact string) (*verifiedToke
 		return nil, fmt.Errorf("%w: token: %d bytes, at most %d", usr.ErrUnauthenticated, len(compact), token.MaxSize)
 	}
 	sum := sha256.Sum256([]byte(compact))
-	if v := s.verified.get(sum); v != nil {
+	v, epoch := s.verified.get(sum)
+	if v != nil {
 		return v, s.tokens.Check(ctx, &v.claims, token.Access)
 	}
 	foreign, err := s.foreign(ctx, compact)
@@ -169,8 +178,8 @@ func (s *Server) verifyToken(ctx context.Context, compact string) (*verifiedToke
 	if err != nil {
 		return nil, err
 	}
-	v := &verifiedToken{claims: claims}
-	s.verified.put(sum, v)
+	v = &verifiedToken{claims: claims}
+	s.verified.put(sum, v, epoch)
 	return v, nil
 }
 
@@ -193,7 +202,7 @@ func (s *Server) foreign(ctx context.Context, compact string) (bool, error) {
 // than the user holds now.
 func (s *Server) tokenCaller(r *http.Request, v *verifiedToken) (usr.Caller, error) {
 	c := &v.claims
-	who := usr.Caller{Name: c.Subject, Method: usr.MethodToken, TokenID: c.ID, Profile: c.Profile, Address: r.RemoteAddr}
+	who := usr.Caller{Name: c.Subject, Method: usr.MethodToken, TokenID: c.ID, Profile: c.Profile, Address: s.from(r)}
 	if c.Socket {
 		who.Grants, who.Roles = c.Grants, c.Roles
 		return who, nil
@@ -235,7 +244,7 @@ func (s *Server) identifyRefresh(r *http.Request) (api.Refresher, error) {
 	if err != nil {
 		return api.Refresher{}, err
 	}
-	who := usr.Caller{Name: claims.Subject, Method: usr.MethodToken, TokenID: claims.ID, Address: r.RemoteAddr}
+	who := usr.Caller{Name: claims.Subject, Method: usr.MethodToken, TokenID: claims.ID, Address: s.from(r)}
 	if claims.Socket {
 		who.Grants = usr.RootGrants()
 		return api.Refresher{Caller: who, Token: claims}, nil
