@@ -406,6 +406,13 @@ func (c Config) conflicts() []Problem {
 			report(name, "%s is not a CA, which has the profile %q", c.path, ca.ProfileCA)
 		}
 	}
+	if proxies, set := c.Get("listener.trusted_proxies"); set {
+		for word := range strings.FieldsSeq(proxies) {
+			if n, err := parseNetwork(word); err == nil && n.Bits() == 0 {
+				report("listener.trusted_proxies", "%q is everybody: whoever is believed can say to come from anywhere", word)
+			}
+		}
+	}
 	bits, sized := c.Get("bits")
 	keyType, typed := c.Get("key_type")
 	if n, err := parseBits(bits); sized && typed && err == nil && keyType != "rsa-"+strconv.Itoa(n) {

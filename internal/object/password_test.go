@@ -119,3 +119,17 @@ func TestPasswordsAreHashes(t *testing.T) {
 		}
 	}
 }
+
+// TestEverybodyIsNoProxy: trusting all is believing what any client writes.
+func TestEverybodyIsNoProxy(t *testing.T) {
+	for value, ok := range map[string]bool{"192.0.2.10 2001:db8::/32": true, "0.0.0.0/0": false, "192.0.2.10 ::/0": false} {
+		exprs, err := ParseExprs([]string{"listener.trusted_proxies=" + value})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = NewConfig(ClusterPath()).Apply(Update{Set: exprs})
+		if ok && err != nil || !ok && (!errors.Is(err, ca.ErrInvalid) || !strings.Contains(err.Error(), "is everybody")) {
+			t.Errorf("%q: %v, want it taken: %v", value, err, ok)
+		}
+	}
+}
