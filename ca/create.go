@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -66,9 +67,15 @@ func (a *Authority) issueTo(ctx context.Context, h Holder, o order, key crypto.S
 	if err != nil {
 		return Issued{}, err
 	}
+	former := Change{Put: make(map[string][]byte)}
+	if err := a.keepFormer(o.who, h, &former); err != nil {
+		return Issued{}, err
+	}
 	cert, err := a.walk(ctx, o, func(cert *x509.Certificate) Change {
 		c := install(h, chain(cert))
 		c.Put[KeyPrivate], c.KeyMade = pem, made
+		maps.Copy(c.Put, former.Put)
+		c.Remove = append(c.Remove, former.Remove...)
 		return c
 	})
 	if err != nil {

@@ -83,6 +83,9 @@ func (a *Authority) goLive(ctx context.Context, who usr.Caller, h Holder, chain 
 		return nil // the part of the live set that came last
 	}
 	c := install(h, chain)
+	if err := a.keepFormer(who, h, &c); err != nil {
+		return err
+	}
 	if key != nil {
 		var err error
 		if c.Put[KeyPrivate], err = pki.EncodePrivateKey(key); err != nil {

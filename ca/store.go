@@ -36,6 +36,7 @@ type Holder struct {
 	KeyMade     bool   // the private key was generated here, so all it signed is in the inventory
 
 	Pending map[string][]byte // imported values that do not form a complete set yet, by key name
+	Former  map[int][]byte    // of a CA: the sets that it had before, by number
 }
 
 // A Record is what the inventory keeps of one certificate.

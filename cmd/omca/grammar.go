@@ -79,6 +79,7 @@ func (p *program) top() []*cli.Command {
 		p.keyGroup(listenerPath),
 		p.configGroup(listenerPath),
 		p.crlGroup(),
+		p.authorityGroup(),
 		p.clusterGroup(),
 		p.daemonGroup(),
 		p.nodeGroup(),

@@ -30,6 +30,7 @@ func (d *door) routes() []route {
 	rows = append(rows, d.verifyRoutes()...)
 	rows = append(rows, d.foreignRoutes()...)
 	rows = append(rows, d.backupRoutes()...)
+	rows = append(rows, d.historyRoutes()...)
 	return append(rows, d.daemonRoutes()...)
 }
 

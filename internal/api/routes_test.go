@@ -101,7 +101,7 @@ func TestWhoMay(t *testing.T) {
 		"listKeywords": users,
 		"unlockUser":   changers,
 		"getData":      changers, "patchData": changers, "getKey": changers, "addKey": changers, "changeKey": changers, "removeKey": changers, "listKeys": readers,
-		"getCertificate": readers, "createCertificate": changers, "renewCertificate": changers, "signingRequest": changers, "pkcs12": "root", "adoptCluster": "root",
+		"getCertificate": readers, "createCertificate": changers, "renewCertificate": changers, "signingRequest": changers, "pkcs12": "root", "adoptCluster": "root", "getHistory": "root", "rollback": "root",
 		"revokeCertificate": changers,
 		"listCRLs":          "guest guest1 operator1 admin1 adminall adminsys root", "refreshCRL": "root",
 		"login": everyone, "logout": everyone, "listSessions": users, "revokeSessions": users, "revokeSession": users, "canI": users, // each their own

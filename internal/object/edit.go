@@ -44,10 +44,11 @@ func (s *Store) Get(ctx context.Context, p Path) (Object, error) {
 }
 
 // hidden reports whether only ca knows of the key: it is an imported value
-// that waits for the rest of its set.
+// that waits for the rest of its set, or a set that a CA had before.
 func hidden(p Path, key string) bool {
-	_, is := ca.WaitingKey(key)
-	return is && p.Kind.Sealed()
+	_, waits := ca.WaitingKey(key)
+	_, former := ca.FormerKey(key)
+	return (waits || former) && p.Kind.Sealed()
 }
 
 // List returns the paths of the objects that match, in order.

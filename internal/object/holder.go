@@ -56,7 +56,8 @@ func holderOf(p Path, c Config, revision int64) (ca.Holder, error) {
 func (s *Store) readSet(ctx context.Context, p Path, keys []KeyInfo, h *ca.Holder) error {
 	for _, k := range keys {
 		part, isWaiting := ca.WaitingKey(k.Name)
-		if !isWaiting && !ca.Imports(k.Name) {
+		number, isFormer := ca.FormerKey(k.Name)
+		if !isWaiting && !isFormer && !ca.Imports(k.Name) {
 			continue
 		}
 		value, err := s.value(ctx, p, k.Name)
@@ -69,6 +70,11 @@ func (s *Store) readSet(ctx context.Context, p Path, keys []KeyInfo, h *ca.Holde
 				h.Pending = make(map[string][]byte)
 			}
 			h.Pending[part] = value
+		case isFormer:
+			if h.Former == nil {
+				h.Former = make(map[int][]byte)
+			}
+			h.Former[number] = value
 		case k.Name == ca.KeyPrivate:
 			h.PrivateKey, h.KeyMade = value, k.Made
 		case k.Name == ca.KeyCertificate:
