@@ -393,3 +393,23 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// What was verified before is refused once its key is gone, whoever remembers it.
+func TestCheckAsksForTheKey(t *testing.T) {
+	b := newBench(t)
+	claims, err := b.Verify(t.Context(), b.issue(t, token.Request{}).Token, token.Access)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, overlap := range []bool{true, false} {
+		if _, err := b.Rotate(t.Context(), overlap); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Changed(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Check(t.Context(), &claims, token.Access); (err == nil) != overlap {
+			t.Errorf("with overlap %v: %v", overlap, err)
+		}
+	}
+}
