@@ -235,10 +235,7 @@ func (s *Server) compose(ctx context.Context) error {
 		Tokens: s.tokens, IdentifyRefresh: s.identifyRefresh, InspectToken: s.inspectToken,
 		Foreign: s.foreignTokens(),
 	}
-	if s.handler, err = api.New(door); err != nil {
-		return err
-	}
-	s.public, err = api.Public(door)
+	s.handler, s.public, err = api.Handlers(door)
 	return err
 }
 

@@ -134,11 +134,30 @@ func New(c Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	return d.whole()
+}
+
+// Handlers returns the handlers of New and Public. They count together: what is
+// asked for in the clear, OCSP among it, is in the metrics of the first.
+func Handlers(c Config) (all, public http.Handler, err error) {
+	d, err := newDoor(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	if all, err = d.whole(); err != nil {
+		return nil, nil, err
+	}
+	public, err = d.signed()
+	return all, public, err
+}
+
+// whole is the handler of all routes.
+func (d *door) whole() (_ http.Handler, err error) {
 	routes := d.routes()
-	if d.openapi, err = openAPI(routes, c.Version); err != nil {
+	if d.openapi, err = openAPI(routes, d.Version); err != nil {
 		return nil, fmt.Errorf("api: OpenAPI document: %w", err)
 	}
-	if d.docs, err = docsPage(routes, c.Version); err != nil {
+	if d.docs, err = docsPage(routes, d.Version); err != nil {
 		return nil, fmt.Errorf("api: documentation: %w", err)
 	}
 	router, err := d.router(routes)
@@ -155,6 +174,11 @@ func Public(c Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	return d.signed()
+}
+
+// signed is the handler of what plain HTTP has.
+func (d *door) signed() (http.Handler, error) {
 	router, err := d.router(d.signedRoutes())
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)

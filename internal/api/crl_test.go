@@ -253,3 +253,27 @@ func FuzzOCSPPath(f *testing.F) {
 		}
 	})
 }
+
+// TestPublicIsCounted: what is asked for over plain HTTP is in the metrics.
+func TestPublicIsCounted(t *testing.T) {
+	w := newWorld(t)
+	all, public, err := Handlers(w.door.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(h http.Handler, target string) string {
+		r := httptest.NewRequest(http.MethodGet, target, http.NoBody)
+		r.Header.Set(callerHeader, "root")
+		answer := httptest.NewRecorder()
+		h.ServeHTTP(answer, r)
+		return answer.Body.String()
+	}
+	ask(public, "/ca.pem")
+	ask(public, "/ocsp/AAAA")
+	page := ask(all, "/metrics")
+	for _, line := range []string{`omca_http_requests_total{code="200",operation="caPEM"} 1`, `operation="getOCSP"} 1`} {
+		if !strings.Contains(page, line) {
+			t.Errorf("the metrics have no line with %s", line)
+		}
+	}
+}
