@@ -111,40 +111,48 @@ func (d *Daemon) signal(t testing.TB, s syscall.Signal) bool {
 		return false
 	default:
 	}
-	switch err := d.command.Process.Signal(s); {
-	case errors.Is(err, os.ErrProcessDone):
-		d.signalSuccessor(t, s)
-	case err != nil:
+	if err := d.command.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Error(err)
 	}
-	select {
-	case <-d.ended:
-	case <-time.After(Patience):
-		t.Errorf("the daemon does not end on %s\n%s", s, tail(d.Log()))
-		if err := d.command.Process.Kill(); err != nil {
-			t.Error(err)
+	patience, look := time.After(Patience), time.NewTicker(50*time.Millisecond)
+	defer look.Stop()
+	followed := false // two signals would end a successor on the spot
+	for {
+		select {
+		case <-d.ended:
+			return true
+		case <-look.C:
+			// A daemon that was about to leave had no use for the signal.
+			if !followed && errors.Is(d.command.Process.Signal(syscall.Signal(0)), os.ErrProcessDone) {
+				followed = d.signalSuccessor(t, s)
+			}
+			continue
+		case <-patience:
 		}
-		<-d.ended
+		break
 	}
+	t.Errorf("the daemon does not end on %s\n%s", s, tail(d.Log()))
+	d.signalSuccessor(t, syscall.SIGKILL)
+	if err := d.command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Error(err)
+	}
+	<-d.ended
 	return true
 }
 
 // signalSuccessor sends the signal to the process that followed the one started,
-// after "daemon restart". It has the same stderr, whose end is waited for.
-func (d *Daemon) signalSuccessor(t testing.TB, s syscall.Signal) {
+// after "daemon restart", and says whether there was one. It has the same stderr,
+// whose end is waited for.
+func (d *Daemon) signalSuccessor(t testing.TB, s syscall.Signal) bool {
 	t.Helper()
-	select {
-	case <-d.ended:
-		return // there is none
-	default:
-	}
 	status, err := d.Client(t).Status(context.WithoutCancel(t.Context()))
 	if err != nil {
-		return // it is ending
+		return false // there is none
 	}
 	if err := syscall.Kill(status.PID, s); err != nil && !errors.Is(err, syscall.ESRCH) {
 		t.Error(err)
 	}
+	return true
 }
 
 // Roots returns the CA certificate that the daemon publishes, as a pool.
