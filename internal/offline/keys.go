@@ -48,6 +48,10 @@ func (m Maker) keys(ctx context.Context, n int) ([]crypto.Signer, error) {
 		}
 	}
 	m.progress(n, n)
+	// The last key may have come at the moment of the interruption.
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	return keys, nil
 }
 
