@@ -17,6 +17,9 @@ func (s *Server) measures() []prometheus.Collector {
 			}
 			return 0
 		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "omca", Name: "certificates_expiring", Help: "Certificates of objects that expire within 30 days, or did within the last 30, and that nothing renews; looked at every hour."}, func() float64 {
+			return float64(s.endings.Load())
+		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "omca", Name: "listener_connections", Help: "Connections open now."}, func() float64 {
 			if l := s.listener.Load(); l != nil {
 				return float64(l.Counts().Open)

@@ -104,6 +104,7 @@ type Server struct {
 	background context.Context // ends with Close
 	end        context.CancelFunc
 	work       sync.WaitGroup
+	endings    atomic.Int64 // certificates that expire soon and that nothing renews
 	renewing   sync.Once
 }
 

@@ -17,14 +17,15 @@ const (
 	shortestPause = time.Second    // a certificate of a minute is renewed often enough
 )
 
-// renew starts, once, the loops that renew certificates when they are due and
-// publish revocation lists.
+// renew starts, once, the loops that renew certificates when they are due,
+// announce those that do not renew themselves, and publish revocation lists.
 func (s *Server) renew() {
 	s.renewing.Do(func() {
 		s.work.Go(func() { s.renewals(s.background) })
 		s.work.Go(func() { s.publisher.Run(s.background) })
 		s.work.Go(func() { s.sweepSessions(s.background) })
 		s.work.Go(func() { s.sweepTokens(s.background) })
+		s.work.Go(func() { s.announcements(s.background) })
 	})
 }
 

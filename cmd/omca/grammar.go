@@ -92,6 +92,7 @@ func (p *program) top() []*cli.Command {
 		p.command("", whoamiVerb()),
 		p.command("", backupVerb()),
 		p.command("", restoreVerb()),
+		p.command("", doctorVerb()),
 		p.command("", completionVerb()),
 		p.command("", completeVerb()),
 		p.command("", versionVerb()),

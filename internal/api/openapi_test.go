@@ -101,6 +101,7 @@ func TestEveryRoute(t *testing.T) {
 		{"backup", request{method: "POST", target: "/api/backup", body: `{"recipient":"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"}`}},
 		{"getHistory", request{target: at + "system/sec/ca/certificate/history"}},
 		{"rollback", request{method: "POST", target: at + "system/sec/ca/certificate/rollback"}},
+		{"doctor", request{target: "/api/doctor"}},
 		{"stopDaemon", request{method: "POST", target: "/api/daemon/action/stop"}},
 		{"restartDaemon", request{method: "POST", target: "/api/daemon/action/restart"}},
 		{"getProfile", request{target: "/debug/pprof/goroutine"}},

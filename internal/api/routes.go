@@ -31,6 +31,7 @@ func (d *door) routes() []route {
 	rows = append(rows, d.foreignRoutes()...)
 	rows = append(rows, d.backupRoutes()...)
 	rows = append(rows, d.historyRoutes()...)
+	rows = append(rows, d.doctorRoutes()...)
 	return append(rows, d.daemonRoutes()...)
 }
 

@@ -1,0 +1,286 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"omca/ca"
+	"omca/internal/object"
+	"omca/pki"
+	"omca/usr"
+)
+
+// Trouble is something that needs a hand, and the command that mends it.
+type Trouble struct {
+	Check  string `json:"check"`  // "pending", "expiring", "revoked", "names", "crl", "policy", "openid", "restart" or "backup"
+	Level  string `json:"level"`  // "error": something does not work; "warning": it will not, or a guard is off
+	Object string `json:"object"` // path; "" when it is about none
+	What   string `json:"what"`
+	Mend   string `json:"mend"` // a command as typed
+}
+
+// Diagnosis is what needs a hand, errors first.
+type Diagnosis struct {
+	Now   time.Time `json:"now"` // by the clock of the server
+	Items []Trouble `json:"items"`
+}
+
+const (
+	levelError   = "error"
+	levelWarning = "warning"
+
+	announced  = 30 * 24 * time.Hour // before a certificate expires that does not renew itself
+	backupLife = 30 * 24 * time.Hour // that a backup counts
+)
+
+func (d *door) doctorRoutes() []route {
+	return []route{
+		{method: http.MethodGet, path: "/api/doctor", rule: looksAround(), id: "doctor",
+			about:  "What needs a hand, and the command that mends it, as far as the caller may read the objects. Nothing is changed.",
+			answer: jsonAnswer[Diagnosis](http.StatusOK), handle: d.doctor},
+	}
+}
+
+func (d *door) doctor(ctx context.Context, c *call) (response, error) {
+	found := Diagnosis{Now: d.Now().UTC(), Items: []Trouble{}}
+	checks := []func(context.Context, usr.Caller) ([]Trouble, error){
+		d.checkSets, d.checkEndings, d.checkNames, d.checkLists, d.checkCluster,
+	}
+	for _, check := range checks {
+		all, err := check(ctx, c.who)
+		if err != nil {
+			return response{}, err
+		}
+		found.Items = append(found.Items, all...)
+	}
+	slices.SortStableFunc(found.Items, func(a, b Trouble) int { return strings.Compare(a.Level, b.Level) })
+	return reply(http.StatusOK, found)
+}
+
+// readable reports whether who may read the object at path.
+func readable(who usr.Caller, path string) bool { return mayReadOwner(who, path) }
+
+// checkSets looks at the certificate set of every object.
+func (d *door) checkSets(ctx context.Context, who usr.Caller) ([]Trouble, error) {
+	sel, err := object.ParseSelector("*/sec/*,*/usr/*")
+	if err != nil {
+		return nil, err
+	}
+	paths, err := d.Objects.List(ctx, sel)
+	if err != nil {
+		return nil, err
+	}
+	var all []Trouble
+	for _, p := range paths {
+		if usr.CanRead(who, target(p)) != nil {
+			continue
+		}
+		s, err := d.certificateState(ctx, who, p)
+		switch {
+		case errors.Is(err, ca.ErrNotFound): // deleted meanwhile
+			continue
+		case err != nil:
+			all = append(all, Trouble{"pending", levelError, p.String(), "its certificate cannot be read", fmt.Sprintf("omca %s show", p)})
+			continue
+		}
+		if len(s.Pending) > 0 {
+			what := "what was imported is not live: " + strings.Join(s.Pending, "; ")
+			all = append(all, Trouble{"pending", levelWarning, s.Path, what, fmt.Sprintf("omca %s show", p)})
+		}
+		if s.State == stateRevoked && !d.disabled(ctx, p) {
+			all = append(all, Trouble{"revoked", levelError, s.Path, "its certificate was revoked", fmt.Sprintf("omca %s certificate renew --rekey", p)})
+		}
+	}
+	return all, nil
+}
+
+// disabled reports whether p is a user who is not to call.
+func (d *door) disabled(ctx context.Context, p object.Path) bool {
+	u, err := d.Objects.User(ctx, p.Name)
+	return p.Kind == object.KindUsr && err == nil && u.Disabled
+}
+
+// checkEndings looks for certificates that nothing renews in time.
+func (d *door) checkEndings(ctx context.Context, who usr.Caller) ([]Trouble, error) {
+	endings, err := d.Authority.Endings(ctx, announced)
+	if err != nil {
+		return nil, err
+	}
+	var all []Trouble
+	for _, e := range endings {
+		if !readable(who, e.Path) {
+			continue
+		}
+		t := Trouble{Check: "expiring", Level: levelWarning, Object: e.Path, Mend: fmt.Sprintf("omca %s certificate renew", e.Path)}
+		if e.Foreign {
+			t.Mend = fmt.Sprintf("omca %s signing-request", e.Path) // for the other PKI to sign
+		}
+		switch days := pki.DaysLeft(e.Certificate, d.Now()); {
+		case d.Now().After(e.Certificate.NotAfter):
+			t.Level, t.What = levelError, "its certificate has expired"
+		case e.Renews:
+			t.Level, t.What = levelError, fmt.Sprintf("its certificate expires in %d days and did not renew itself: the log of the daemon says why", days)
+		default:
+			t.What = fmt.Sprintf("its certificate expires in %d days and does not renew itself", days)
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+// checkNames compares what the listener's certificate says with what it is to say.
+func (d *door) checkNames(ctx context.Context, who usr.Caller) ([]Trouble, error) {
+	path, err := d.Authority.ListenerPath(ctx)
+	if err != nil || !readable(who, path) {
+		return nil, err
+	}
+	p, err := object.ParsePath(path)
+	if err != nil {
+		return nil, err
+	}
+	held, err := d.Authority.Held(ctx, path)
+	if errors.Is(err, ca.ErrNotFound) || err == nil && len(held.Chain) == 0 {
+		return []Trouble{{"names", levelError, path, "the listener has no certificate", "omca certificate create"}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	want, err := d.wantedNames(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	mend := "omca certificate create"
+	if held.SignedBy == "" {
+		mend = "omca signing-request" // for the other PKI to sign
+	}
+	var missing []string
+	for _, name := range want {
+		if held.Chain[0].VerifyHostname(name) != nil {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil, nil
+	}
+	return []Trouble{{"names", levelWarning, path, "the listener's certificate does not say " + strings.Join(missing, ", "), mend}}, nil
+}
+
+// wantedNames are the hosts that the listener at p is to be: of its keywords, and of the cluster.
+func (d *door) wantedNames(ctx context.Context, p object.Path) ([]string, error) {
+	o, err := d.Objects.Get(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	words, err := o.Config.Strings("alt_names")
+	if err != nil {
+		return nil, err
+	}
+	names, err := pki.ParseNames(words)
+	if err != nil {
+		return nil, err
+	}
+	cluster, err := d.Objects.Get(ctx, object.ClusterPath())
+	if err != nil {
+		return nil, err
+	}
+	want, err := cluster.Config.Strings("cluster.vip")
+	if err != nil {
+		return nil, err
+	}
+	want = append(want, names.DNS...)
+	for _, ip := range names.IP {
+		want = append(want, ip.String())
+	}
+	slices.Sort(want)
+	return slices.DeleteFunc(slices.Compact(want), func(name string) bool { return strings.HasPrefix(name, "*.") }), nil
+}
+
+// checkLists looks for revocation lists that are late.
+func (d *door) checkLists(ctx context.Context, _ usr.Caller) ([]Trouble, error) {
+	status, err := d.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	publish := "omca daemon restart" // what publishes ours
+	if status.InProcess {
+		publish = "omca daemon run"
+	}
+	var all []Trouble
+	for _, l := range d.lists(ctx, d.Now()) {
+		t := Trouble{Check: "crl", Level: levelError, Object: l.CA, Mend: "omca crl refresh " + l.Source}
+		if l.CA != "" {
+			t.Mend = publish
+		}
+		switch {
+		case l.State == "fresh" && l.LastError == "":
+			continue
+		case l.State == "fresh":
+			t.Level, t.What = levelWarning, fmt.Sprintf("the revocation list of %s could not be fetched again: %s", l.Source, l.LastError)
+		case l.NextUpdate != nil:
+			t.What = fmt.Sprintf("the revocation list of %s%s ended at %s", l.CA, l.Source, l.NextUpdate.Format(time.RFC3339))
+		default:
+			t.What = fmt.Sprintf("there is no revocation list of %s%s: %s", l.CA, l.Source, l.LastError)
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+// checkCluster looks at what concerns the cluster as a whole.
+func (d *door) checkCluster(ctx context.Context, who usr.Caller) ([]Trouble, error) {
+	path := object.ClusterPath()
+	if usr.CanRead(who, target(path)) != nil {
+		return nil, nil
+	}
+	cluster, err := d.Objects.Get(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	var all []Trouble
+	for keyword, off := range map[string]struct{ value, what string }{
+		"listener.crl_policy":        {"soft", "certificates are accepted although the revocation list that speaks for them has ended"},
+		"listener.tls_min_version":   {"1.2", "TLS 1.2 is spoken"},
+		"listener.rate_limiter_rate": {"0", "nothing limits how often passwords are guessed"},
+	} {
+		if value, set := cluster.Config.Get(keyword); set && (value == off.value || strings.HasPrefix(value, off.value+"/")) {
+			all = append(all, Trouble{"policy", levelWarning, path.String(), keyword + " is " + value + ": " + off.what, "omca cluster config update --unset " + keyword})
+		}
+	}
+	slices.SortFunc(all, func(a, b Trouble) int { return strings.Compare(a.What, b.What) })
+	status, err := d.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if o := status.OpenID; o != nil && !o.Reachable {
+		level := levelWarning
+		if !o.Usable {
+			level = levelError
+		}
+		all = append(all, Trouble{"openid", level, path.String(), "the OpenID issuer " + o.Issuer + " does not answer: " + o.LastError, "omca daemon status"})
+	}
+	if status.RestartError != "" {
+		all = append(all, Trouble{"restart", levelError, "", "the last restart failed: " + status.RestartError, "omca daemon restart"})
+	}
+	return d.checkBackup(ctx, all)
+}
+
+func (d *door) checkBackup(ctx context.Context, all []Trouble) ([]Trouble, error) {
+	last, err := d.Objects.LastBackup(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t := Trouble{Check: "backup", Level: levelWarning, What: "no backup was ever made", Mend: "omca backup FILE"}
+	switch age := d.Now().Sub(last); {
+	case last.IsZero():
+	case age > backupLife:
+		t.What = fmt.Sprintf("the last backup is %d days old", int(age.Hours()/24))
+	default:
+		return all, nil
+	}
+	return append(all, t), nil
+}
