@@ -232,7 +232,7 @@ func (s *Server) compose(ctx context.Context) error {
 		OCSP: s.ocsp.Answer, External: s.externalLists, Refresh: s.feeds.Refresh,
 		Collectors: append(s.measures(), s.openidMeasures()...), AuthInfo: s.authInfo,
 		Sessions: s.sessions, Login: s.login,
-		Passwords: s.passwords, Unlock: s.unlock, Address: s.from,
+		Passwords: s.passwords, CheckPassword: s.checkPassword, Unlock: s.unlock, Address: s.from,
 		Tokens: s.tokens, IdentifyRefresh: s.identifyRefresh, InspectToken: s.inspectToken,
 		Foreign: s.foreignTokens(),
 	}

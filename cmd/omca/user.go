@@ -39,9 +39,13 @@ func userVerbs() []verb {
 		},
 		{name: "ls", aliases: []string{"list"}, usage: "the users", run: listUsers, example: "omca user ls\nomca user ls -o json"},
 		{
-			name: "passwd", usage: "set the password of a user; it counts at once, and the logins with the former one end", args: "NAME", min: 1, max: 1, run: setPassword,
-			flags:   []cli.Flag{from, &cli.BoolFlag{Name: "hashed", Usage: "it is a hash made elsewhere: argon2id, or bcrypt (htpasswd, ClusterCockpit), which the next login makes anew"}},
-			example: "omca user passwd alice\nomca user passwd alice --from /run/secrets/alice\nomca user passwd alice --hashed --from alice.bcrypt",
+			name: "passwd", usage: "set the password of a user, or change your own, which takes the one until now; it counts at once, and the logins with the former one end", args: "[NAME]", max: 1, run: setPassword,
+			flags: []cli.Flag{
+				from,
+				&cli.StringFlag{Name: "current-from", Usage: "your own: read the password until now from `FILE`; unless given it is asked for"},
+				&cli.BoolFlag{Name: "hashed", Usage: "it is a hash made elsewhere: argon2id, or bcrypt (htpasswd, ClusterCockpit), which the next login makes anew"},
+			},
+			example: "omca user passwd alice\nomca --context prod user passwd\nomca user passwd alice --from /run/secrets/alice\nomca user passwd alice --hashed --from alice.bcrypt",
 		},
 		{name: "disable", usage: "refuse users, in whatever way they call, and close their connections", args: "NAME…", min: 1, max: mostNames, run: disableUsers, example: "omca user disable alice"},
 		{name: "enable", usage: "let users call again", args: "NAME…", min: 1, max: mostNames, run: enableUsers, example: "omca user enable alice"},
@@ -145,6 +149,15 @@ func setPassword(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	name, own, err := c.ownName(ctx, api, paths)
+	switch {
+	case err != nil:
+		return err
+	case own && hashed:
+		return usagef("passwd: --hashed is for who may change the user; one's own password is one that can be checked")
+	case own:
+		return c.changeOwnPassword(ctx, api, name)
+	}
 	if _, err := api.Keys(ctx, paths[0]); err != nil { // before anything is asked
 		return about(paths[0].String(), err)
 	}
@@ -153,6 +166,58 @@ func setPassword(ctx context.Context, c *call) error {
 		return err
 	}
 	return about(paths[0].String(), api.SetPassword(ctx, paths[0], value, hashed))
+}
+
+// ownName says whether the password to set is the caller's own, and the name: without a name it is, and with --current-from; with one's own
+// name it is for whoever may not change that user otherwise.
+func (c *call) ownName(ctx context.Context, api *client.Client, paths []client.Path) (name string, own bool, err error) {
+	asked := len(paths) == 0 || c.flags.IsSet("current-from")
+	who, err := api.Whoami(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	switch {
+	case len(paths) == 0 && who.Auth == "ux":
+		return "", false, hint.With(usagef("passwd: whose password? The machine's root, who calls here, has none"), "\"%s user passwd NAME\"", c.name)
+	case len(paths) == 0:
+		return who.Name, true, nil
+	case paths[0].Name != who.Name && asked:
+		return "", false, usagef("passwd: --current-from is for one's own password, and you call as %q", printable(who.Name))
+	case paths[0].Name != who.Name:
+		return "", false, nil
+	case asked:
+		return who.Name, true, nil
+	}
+	may, err := api.CanI(ctx, "change", paths[0].String(), nil, "")
+	return who.Name, err == nil && !may.Allowed, err
+}
+
+// changeOwnPassword changes the password of whoever calls.
+func (c *call) changeOwnPassword(ctx context.Context, api *client.Client, name string) error {
+	var current []byte
+	var err error
+	switch file := c.flags.String("current-from"); {
+	case isURL(file) || isStdin(file):
+		return usagef("passwd: --current-from is a file")
+	case file != "":
+		if current, err = readFile(file, maxPassword); err != nil {
+			return err
+		}
+		current = lessNewline(current)
+	case isTerminal(c.stdin):
+		typed, err := c.askPassword(ctx, "current password of "+printable(name))
+		if err != nil {
+			return err
+		}
+		current = []byte(typed)
+	default:
+		return hint.With(fmt.Errorf("no terminal to ask the current password of %q on", printable(name)), "give it with --current-from FILE")
+	}
+	value, err := c.secretValue(ctx, "new password of "+printable(name))
+	if err != nil {
+		return err
+	}
+	return api.ChangeOwnPassword(ctx, current, value)
 }
 
 // userRecord is a user as listed.

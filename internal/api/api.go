@@ -79,12 +79,15 @@ type Config struct {
 	Foreign ForeignTokens
 
 	// Passwords makes the hashes that are kept of passwords; nil: none can be set.
+	// CheckPassword counts and checks a password, with errors as those of Login;
+	// nil: nobody changes their own.
 	// Unlock forgets the attempts to log in as a user, and says whether there were
 	// too many; nil: nobody is ever locked out. Address says where a request comes
 	// from, for the audit trail; nil: from the address of the connection.
-	Passwords *usr.Passwords
-	Unlock    func(r *http.Request, user string) (bool, error)
-	Address   func(*http.Request) string
+	Passwords     *usr.Passwords
+	CheckPassword func(r *http.Request, name string, password []byte) (object.User, error)
+	Unlock        func(r *http.Request, user string) (bool, error)
+	Address       func(*http.Request) string
 
 	// Collectors are more metrics to serve. May be nil.
 	Collectors []prometheus.Collector

@@ -165,6 +165,7 @@ func matrixModel() map[string]func(cell) bool {
 		"guest on any namespace":                                                                                cell.somewhere,
 		"guest on any namespace, or a caller on this machine":                                                   cell.somewhere,
 		"the user itself; admin on system who holds every grant that the user holds":                            yes, // of whom no user is named: the caller
+		"the user in person: by password, client certificate or session":                                        yes, // of whom every caller of the matrix is one
 		"whoever holds any role":                                                                                func(c cell) bool { return c.grants != "" },
 
 		// What these name is not there: the answer is "not found", to all alike.

@@ -208,7 +208,7 @@ func (w *world) config(authority *ca.Authority, log *slog.Logger, clock func() t
 
 		Sessions: w.sessions, Login: w.login,
 
-		Passwords: w.passwords,
+		Passwords: w.passwords, CheckPassword: w.checkPassword,
 		Unlock: func(_ *http.Request, user string) (bool, error) {
 			w.unlocked = append(w.unlocked, user)
 			return len(w.unlocked) == 1, nil

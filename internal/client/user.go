@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 )
 
@@ -30,4 +31,14 @@ func (c *Client) Unlock(ctx context.Context, p Path) (unlocked bool, err error) 
 	}
 	a, err := call[answer](ctx, c, request{method: http.MethodPost, path: p.url("/action/unlock")}, nil)
 	return a.Unlocked, err
+}
+
+// ChangeOwnPassword sets another password for the user who calls, who knows the one until now.
+func (c *Client) ChangeOwnPassword(ctx context.Context, current, password []byte) error {
+	body, err := json.Marshal(map[string]string{"current": string(current), "password": string(password)})
+	if err != nil {
+		return err
+	}
+	_, err = c.send(ctx, request{method: http.MethodPost, path: "/api/auth/password", contentType: "application/json", body: body})
+	return err
 }

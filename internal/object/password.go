@@ -119,6 +119,30 @@ func (s *Store) ImprovePassword(ctx context.Context, name string, was, better us
 	})
 }
 
+// ReplacePassword puts the hash of a new password in the place of the one that u
+// was found to know: [ca.ErrConflict] when that has changed since u was read, so
+// that whoever took a stolen password away is not undone by its thief. It returns
+// the time that it has as that of the change.
+func (s *Store) ReplacePassword(ctx context.Context, u User, hash usr.PasswordHash) (changed time.Time, err error) {
+	p, err := UserPath(u.Name)
+	if err != nil {
+		return time.Time{}, err
+	}
+	e, err := s.entry(ctx, p)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if !e.Created.Equal(u.Created) || !e.PasswordChanged.Equal(u.PasswordChanged) || !e.has(keyPassword) {
+		return time.Time{}, fmt.Errorf("%w: the password of %s was changed meanwhile", ca.ErrConflict, p)
+	}
+	err = s.change(ctx, p, e.rev, func(h *head, tx *store.Tx) error {
+		err := s.editPassword(p, h, tx, Edit{Action: Change, Name: keyPassword, Hash: hash})
+		changed = h.PasswordChanged
+		return err
+	})
+	return changed, err
+}
+
 // Guard is what the cluster's keywords say of the door: how often may be
 // guessed, and which proxies are believed when they say who calls.
 type Guard struct {
