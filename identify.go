@@ -109,7 +109,7 @@ func (s *Server) byCertificate(r *http.Request) (usr.Caller, error) {
 	if !id.IssuedAt.IsZero() && id.IssuedAt.Before(u.Created) {
 		return usr.Caller{}, fmt.Errorf("%w: certificate %s is that of an earlier user %q", usr.ErrUnauthenticated, id.Serial, u.Name)
 	}
-	return usr.Caller{Name: u.Name, Method: usr.MethodX509, Grants: u.Grants, Roles: u.Roles, Address: s.from(r)}, nil
+	return usr.Caller{Name: u.Name, Method: usr.MethodX509, Grants: u.Grants, Roles: u.Roles, External: id.IssuedAt.IsZero(), Address: s.from(r)}, nil
 }
 
 // user returns the user of that name, who exists, is not disabled and may call

@@ -53,7 +53,7 @@ func (s *Server) bySession(r *http.Request) (usr.Caller, error) {
 		// It goes on for as long as the last use that was noted has it.
 		s.config.Log.WarnContext(r.Context(), "use of a session not noted", "user", one.User, "error", err)
 	}
-	return usr.Caller{Name: u.Name, Method: usr.MethodSession, Grants: u.Grants, Roles: u.Roles, Address: s.from(r)}, nil
+	return usr.Caller{Name: u.Name, Method: usr.MethodSession, Grants: u.Grants, Roles: u.Roles, External: one.External, Address: s.from(r)}, nil
 }
 
 // login proves a name for a new session: by name and password, or by the client
@@ -74,6 +74,7 @@ func (s *Server) login(r *http.Request, name string, password []byte) (session.L
 		return session.Login{}, err
 	}
 	l := s.loginOf(r, u, usr.MethodX509)
+	l.External = who.External
 	for _, cert := range r.TLS.VerifiedChains[0] {
 		l.Certificates = append(l.Certificates, cert.Raw)
 	}

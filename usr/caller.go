@@ -32,6 +32,7 @@ type Caller struct {
 	Roles     []string // for services that read them: the keyword roles of the user, or those of the token
 	TokenID   string   // of the token, when Method is MethodToken
 	Profile   string   // of the token; "" is what the cluster issues for itself. Any other is for other services, and meets [Named] alone here
+	External  bool     // proved by a certificate of another PKI, or a session that began with one: its revocation ends no token
 	Address   string   // where the call comes from, for the audit trail
 	RequestID string   // of this call, for the audit trail
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -223,6 +224,9 @@ func (d *door) issueToken(ctx context.Context, c *call) (response, error) {
 	}
 	if access.Lifetime, err = c.lifetime("access_duration"); err != nil {
 		return response{}, err
+	}
+	if c.who.External && access.Subject == c.who.Name {
+		access.Lifetime = min(cmp.Or(access.Lifetime, token.DefaultAccess), token.LongestExternal)
 	}
 	if err := d.fillSubject(ctx, c.who, &access); err != nil {
 		return response{}, err

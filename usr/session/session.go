@@ -40,6 +40,7 @@ type Login struct {
 	UserCreated     time.Time `json:"user_created"`           // which user of that name
 	PasswordChanged time.Time `json:"password_changed"`       // the password that the user had
 	Era             int       `json:"era,omitempty"`          // how often the user had been disabled
+	External        bool      `json:"external,omitempty"`     // the certificate is of another PKI
 	Certificates    [][]byte  `json:"certificates,omitempty"` // the verified chain that proved the name, DER, leaf first
 }
 

@@ -17,9 +17,14 @@ import (
 
 // How long tokens live. What is asked for beyond is cut to it.
 const (
-	Shortest       = time.Second
-	DefaultAccess  = 10 * time.Minute
-	LongestAccess  = 24 * time.Hour
+	Shortest      = time.Second
+	DefaultAccess = 10 * time.Minute
+	LongestAccess = 24 * time.Hour
+
+	// LongestExternal is for whoever calls with a certificate of another PKI, for itself. That PKI's list ends the certificate here, and not what
+	// was got with it: nothing tells whose tokens these are.
+	LongestExternal = 10 * time.Minute
+
 	DefaultRefresh = 24 * time.Hour
 	LongestRefresh = 30 * 24 * time.Hour
 
