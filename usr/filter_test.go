@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -186,6 +187,7 @@ func TestNeverMoreThanHeld(t *testing.T) {
 func FuzzFilterGrants(f *testing.F) {
 	f.Add("admin:ns1 admin:ns2 guest:ns3", "guest", "")
 	f.Add("root", "admin,guest", "ns1")
+	f.Add("admin:a,b,c,d,e,f,g,h", strings.Repeat("guest,", 5000), "")
 	f.Add("admin:test*,a? squatter", "squatter", "test1")
 	f.Fuzz(func(t *testing.T, text, roles, scope string) {
 		held, err := usr.ParseGrants(text)
@@ -240,5 +242,29 @@ func TestCanIssueToken(t *testing.T) {
 		if err := usr.CanIssueToken(c, "", false); !errors.Is(err, usr.ErrUnauthenticated) {
 			t.Errorf("%+v: %v, want ErrUnauthenticated", c, err)
 		}
+	}
+}
+
+// A role that is asked for a thousand times is one role.
+func TestFilterGrantsTwice(t *testing.T) {
+	globs := make([]string, 1000)
+	for i := range globs {
+		globs[i] = fmt.Sprint("n", i)
+	}
+	held := grants(t, "admin:"+strings.Join(globs, ","))
+	const times = 4000
+	many := slices.Repeat([]usr.Role{usr.RoleGuest}, times)
+	once, err := usr.FilterGrants(held, many[:1], "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	allocated := testing.AllocsPerRun(1, func() {
+		got, err := usr.FilterGrants(held, many, "")
+		if err != nil || got.String() != once.String() {
+			t.Errorf("%d words, %v", len(got.Words()), err)
+		}
+	})
+	if most := 20_000.0; allocated > most {
+		t.Errorf("%.0f allocations, want at most %.0f", allocated, most)
 	}
 }
