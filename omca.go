@@ -24,6 +24,7 @@ import (
 	"omca/internal/openid"
 	"omca/internal/store"
 	"omca/internal/store/bolt"
+	"omca/internal/trail"
 	"omca/listener"
 	"omca/usr"
 	"omca/usr/session"
@@ -104,6 +105,7 @@ type Server struct {
 	background context.Context // ends with Close
 	end        context.CancelFunc
 	work       sync.WaitGroup
+	trail      *trail.Trail // the end of the log
 	endings    atomic.Int64 // certificates that expire soon and that nothing renews
 	renewing   sync.Once
 }
@@ -123,6 +125,7 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1), stapling: make(chan struct{}, 1), touched: make(chan object.Path, 64)}
+	s.keepTrail()
 	s.background, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.compose(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -234,7 +237,7 @@ func (s *Server) compose(ctx context.Context) error {
 		Sessions: s.sessions, Login: s.login,
 		Passwords: s.passwords, CheckPassword: s.checkPassword, Unlock: s.unlock, Address: s.from,
 		Tokens: s.tokens, IdentifyRefresh: s.identifyRefresh, InspectToken: s.inspectToken,
-		Foreign: s.foreignTokens(),
+		Foreign: s.foreignTokens(), Trail: s.lastLines,
 	}
 	s.handler, s.public, err = api.Handlers(door)
 	return err

@@ -93,6 +93,7 @@ func (p *program) top() []*cli.Command {
 		p.command("", backupVerb()),
 		p.command("", restoreVerb()),
 		p.command("", doctorVerb()),
+		p.command("", auditVerb()),
 		p.command("", completionVerb()),
 		p.command("", completeVerb()),
 		p.command("", versionVerb()),
