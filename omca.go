@@ -89,8 +89,7 @@ type Server struct {
 
 	listener atomic.Pointer[listener.Listener] // nil until Run
 	swapping sync.Mutex                        // what is read last is served last
-	staple   atomic.Pointer[staple]            // of the listener's certificate; nil when there is none
-	stapling chan struct{}                     // look at it now
+	stapler  *stapler                          // OCSP answers about what is served
 	served   sync.Map                          // path → *atomic.Pointer[tls.Certificate], for TLSConfig
 	heard    atomic.Pointer[[]string]          // where Run listens
 
@@ -124,7 +123,7 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1), stapling: make(chan struct{}, 1), touched: make(chan object.Path, 64)}
+	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1), touched: make(chan object.Path, 64)}
 	s.keepTrail()
 	s.background, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.compose(ctx); err != nil {
@@ -207,6 +206,7 @@ func (s *Server) compose(ctx context.Context) error {
 	s.enforcer = newEnforcer()
 	s.publisher = s.authority.NewPublisher(s.published)
 	s.ocsp = s.authority.NewOCSP(s.stageResponder)
+	s.stapler = s.newStapler()
 	if err := s.newFeeds(); err != nil {
 		return err
 	}
@@ -339,7 +339,7 @@ func (s *Server) changed(p object.Path) {
 	}
 	s.reload(ctx, p)
 	s.publisher.Reload()
-	s.restapleSoon()
+	s.stapler.soon()
 	select {
 	case s.touched <- p:
 	default: // the feeds have sixty-four changes to look at: they read what is there then
