@@ -52,7 +52,10 @@ func showCertificate(ctx context.Context, c *call) error {
 	if err != nil {
 		return about(serial, err)
 	}
-	return emitOne(c.printer, record, recordColumns())
+	if c.format == "table" || c.format == "csv" || record.Certificate == "" {
+		return emitOne(c.printer, record, recordColumns())
+	}
+	return c.explainRecord(record)
 }
 
 // isAddress tells HOST:PORT from a serial number with colons, whose groups are pairs of digits.

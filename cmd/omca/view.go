@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"omca"
+	"omca/internal/client"
 )
 
 // explain prints what there is to say about every certificate of a file. Its JSON is cfssl's certinfo, and a little more.
@@ -25,6 +27,31 @@ func (c *call) explain(text []byte) error {
 		}
 	}
 	return nil
+}
+
+// recorded is a certificate of the inventory: what there is to say about it, and what only the inventory knows.
+type recorded struct {
+	omca.Explanation
+	State      string    `json:"state"` // "revoked" too
+	Serial     string    `json:"serial"`
+	IssuerPath string    `json:"issuer_path"`
+	Owner      string    `json:"owner"`
+	Profile    string    `json:"profile"`
+	SHA256     string    `json:"sha256"`
+	RevokedAt  time.Time `json:"revoked_at,omitzero"`
+	Reason     string    `json:"reason,omitempty"`
+}
+
+// explainRecord gives a certificate of the inventory the shape that one of a file has.
+func (c *call) explainRecord(r client.Record) error {
+	all, err := omca.Explain([]byte(r.Certificate), c.now())
+	if err != nil {
+		return fmt.Errorf("the certificate with serial %s: %w", r.Serial, err)
+	}
+	return emit(c.printer, []recorded{{
+		Explanation: all[0], State: r.State, Serial: r.Serial, IssuerPath: r.IssuerPath, Owner: r.Owner, Profile: r.Profile,
+		SHA256: r.SHA256, RevokedAt: r.RevokedAt, Reason: r.Reason,
+	}}, nil)
 }
 
 func explanationColumns() []column[omca.Explanation] {
