@@ -20,8 +20,12 @@ import (
 	"sync"
 	"testing"
 
+	"go.step.sm/crypto/pemutil"
+
 	"omca"
 	"omca/internal/api"
+	"omca/internal/openid/openidtest"
+	"omca/pki"
 )
 
 // The canary: secrets that would be known anywhere go through every route that
@@ -67,8 +71,12 @@ type canaryCage struct {
 	home string
 	log  *canaryLog
 
-	network  http.RoundTripper // without a certificate
-	canaries []canary
+	network   http.RoundTripper // without a certificate
+	federated *federated        // the same server, and its issuer
+	canaries  []canary
+
+	lockedKey   string // PEM, under keyPassword
+	keyPassword []byte
 }
 
 // canaryLog keeps everything.
@@ -166,7 +174,35 @@ func newCage(t *testing.T) *canaryCage {
 			c.know("token key", block.Bytes[len(block.Bytes)-24:])
 		}
 	}
+	c.lock(local(t, s, "GET", "/api/object/path/ns1/sec/web/data/key?name=private_key", nil))
+	issuer, stop, err := openidtest.Serve("127.0.0.1:0", openidtest.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	c.federated = &federated{running: c.r, t: t, issuer: issuer}
+	c.federated.set("listener.openid_issuer=" + issuer.URL())
+	c.federated.await(true)
 	return c
+}
+
+// lock has a private key under a password, as operators bring them.
+func (c *canaryCage) lock(text []byte) {
+	c.t.Helper()
+	key, err := pki.ParsePrivateKey(text, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.keyPassword = c.know("password of a key", []byte("canary-key-password-3e77"))
+	block, err := pemutil.Serialize(key, pemutil.WithPKCS8(true), pemutil.WithPassword(c.keyPassword))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.lockedKey = string(pem.EncodeToMemory(block))
 }
 
 // canaryOperation is one route as its OpenAPI document has it.
@@ -221,10 +257,19 @@ func (c *canaryCage) canaryBodies(op canaryOperation, secrets map[string]string)
 			`{"name":"alice","password":`+q+`}`, `{"name":`+q+`,"password":"x"}`, `{"password":`+q+`,"format":"modern"}`, `{"password":{"x":`+q+`}}`, `{"password":`+q,
 			`{"token":`+q+`}`, `{"csr":`+q+`}`, `{"source":`+q+`}`, `{"keywords":["comment=x"],"config":`+q+`}`, `{"private_key":`+q+`,"certificate":`+q+`}`,
 			`[{"action":"add","name":"`+name+`","string":`+q+`}]`, `[{"action":"change","name":"password","string":`+q+`}]`,
-			`[{"action":"add","name":"private_key","string":`+q+`}]`, `[{"action":"add","name":"x","bytes":`+q+`}]`,
+			`[{"action":"add","name":"private_key","string":`+q+`}]`, `[{"action":"add","name":"private_key","string":`+c.quotedKey()+`,"password":`+q+`}]`,
+			`[{"action":"add","name":"x","string":"y","password":`+q+`}]`, `[{"action":"add","name":"x","bytes":`+q+`}]`,
 			"name=alice&password="+url.QueryEscape(secret), "name="+url.QueryEscape(secret)+"&password=x", "password="+url.QueryEscape(secret)+";x")
 	}
 	return bodies
+}
+
+func (c *canaryCage) quotedKey() string {
+	quoted, err := json.Marshal(c.lockedKey)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return string(quoted)
 }
 
 // TestCanary sends the secrets through every route.
@@ -240,6 +285,7 @@ func TestCanary(t *testing.T) {
 	}
 	secrets["key"] = string(local(t, c.r.Server, "GET", "/api/object/path/ns1/sec/web/data/key?name=private_key", nil))
 	secrets["token"], secrets["cookie"] = alice.token, alice.secret
+	secrets["openid"], secrets["cockpit"], secrets["keypassword"] = alice.openid, alice.cockpit, string(c.keyPassword)
 	seen := map[string]bool{}
 	for _, op := range c.operations() {
 		if ends[op.ID] {
@@ -266,23 +312,19 @@ func TestCanary(t *testing.T) {
 }
 
 // ends are the routes that end what the other ones need.
-var ends = map[string]bool{"stopDaemon": true, "restartNode": true, "deleteObject": true, "purgeObject": true, "rotateTokenKey": true, "revokeTokens": true, "revokeSessions": true, "getProfile": true}
+var ends = map[string]bool{"changeOwnPassword": true, "stopDaemon": true, "restartNode": true, "deleteObject": true, "purgeObject": true, "rotateTokenKey": true, "revokeTokens": true, "revokeSessions": true, "getProfile": true}
 
 // proofs are the ways in which alice calls.
 type proofs struct {
 	basic, token, refresh, secret string
+	openid, cockpit               string // of an issuer; for other services
 	browser                       *browser
 }
 
 // credentials has alice log in every way, and knows what she got.
 func (c *canaryCage) credentials() proofs {
 	c.t.Helper()
-	password := ""
-	for _, one := range c.canaries {
-		if one.name == "password" {
-			password = string(one.bytes)
-		}
-	}
+	password := string(c.secret("password"))
 	p := proofs{basic: "Basic " + base64.StdEncoding.EncodeToString([]byte("alice:"+password)), browser: c.r.browser(c.t, nil)}
 	status, text := p.browser.do("POST", "/api/auth/token?refresh=true", "", "", "Authorization", p.basic)
 	var pair api.TokenPair
@@ -296,7 +338,28 @@ func (c *canaryCage) credentials() proofs {
 	p.browser.login("alice", password)
 	p.secret = strings.TrimPrefix(p.browser.cookie, api.SessionCookie+"=")
 	c.know("session", []byte(p.secret))
+	c.t.Cleanup(p.browser.client.CloseIdleConnections)
+	p.openid, p.cockpit = c.federated.token(map[string]any{"grant": "guest:ns1"}), c.cockpit()
+	for name, token := range map[string]string{"token of the issuer": p.openid, "token of ClusterCockpit": p.cockpit} {
+		c.know(name, []byte(token[strings.LastIndex(token, ".")+1:]))
+	}
+	for header, token := range map[string]string{"Authorization": "Bearer " + p.openid, "X-Auth-Token": p.cockpit} {
+		if status, text := c.r.browser(c.t, nil).do("GET", "/whoami", "", "", header, token); status != http.StatusOK {
+			c.t.Fatalf("%s: %d %s", header, status, text)
+		}
+	}
 	return p
+}
+
+// cockpit is a token of alice for other services.
+func (c *canaryCage) cockpit() string {
+	c.t.Helper()
+	local(c.t, c.r.Server, "PATCH", usersAt+"alice/config?set=roles%3Dapi", nil)
+	var issued api.ForeignToken
+	if err := json.Unmarshal(local(c.t, c.r.Server, "POST", "/api/token/profile/clustercockpit", map[string]string{"subject": "alice", "duration": "1h"}), &issued); err != nil {
+		c.t.Fatal(err)
+	}
+	return issued.Token
 }
 
 // target fills in the path of a route.
@@ -344,7 +407,7 @@ func (c *canaryCage) through(op canaryOperation, secrets map[string]string, alic
 func (c *canaryCage) ask(op canaryOperation, object, query, body string, turn int, alice proofs) {
 	c.t.Helper()
 	header := http.Header{}
-	switch turn % 4 {
+	switch turn % 6 {
 	case 0:
 		header.Set("Authorization", "Bearer "+alice.token)
 	case 1:
@@ -352,8 +415,12 @@ func (c *canaryCage) ask(op canaryOperation, object, query, body string, turn in
 	case 2: // as root, in process
 	case 3:
 		header.Set("Authorization", "Bearer "+alice.refresh)
+	case 4:
+		header.Set("Authorization", "Bearer "+alice.openid)
+	case 5:
+		header.Set("X-Auth-Token", alice.cockpit)
 	}
-	if op.ID == "logout" {
+	if op.ID == "logout" || op.ID == "login" { // a login ends the session that the cookie is of
 		header.Del("Cookie")
 	}
 	media := ""
@@ -364,7 +431,7 @@ func (c *canaryCage) ask(op canaryOperation, object, query, body string, turn in
 			}
 		}
 	}
-	status, answer := c.send(op.method, op.target(object, query), media, body, header, turn%4 == 2)
+	status, answer := c.send(op.method, op.target(object, query), media, body, header, turn%6 == 2)
 	c.looks(fmt.Sprintf("the answer of %s %s%s (status %d, body %d)", op.ID, object, query[:min(len(query), 12)], status, turn), op.ID, answer)
 }
 
@@ -402,6 +469,10 @@ func (c *canaryCage) send(method, target, media, body string, header http.Header
 
 // once takes a route that ends something to its end.
 func (c *canaryCage) once(op canaryOperation, alice proofs) {
+	if op.ID == "changeOwnPassword" {
+		c.changesPassword(op, alice)
+		return
+	}
 	if op.ID == "stopDaemon" || op.ID == "restartNode" {
 		// Refused: what is sent to it is looked at all the same.
 		header := http.Header{"Authorization": {"Bearer " + alice.refresh}}
@@ -413,6 +484,32 @@ func (c *canaryCage) once(op canaryOperation, alice proofs) {
 	target := strings.Replace(op.target("ns1/sec/web", query), "/pprof/clustercockpit", "/pprof/goroutine", 1)
 	_, answer := c.send(op.method, target, "", "", http.Header{}, true)
 	c.looks("the answer of "+op.ID, op.ID, answer)
+}
+
+// changesPassword has alice change her password, with what is wrong first.
+func (c *canaryCage) changesPassword(op canaryOperation, alice proofs) {
+	for _, pair := range [][2]string{{"token", "password"}, {"password", "value"}, {"password", "passphrase"}} { // a value has control characters
+		body, err := json.Marshal(api.PasswordChange{Current: string(c.secret(pair[0])), Password: string(c.secret(pair[1]))})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		header := http.Header{"Cookie": {api.SessionCookie + "=" + alice.secret}}
+		status, answer := c.send(op.method, op.path, "application/json", string(body), header, false)
+		c.looks("the answer of "+op.ID, op.ID, answer)
+		if done := status == http.StatusNoContent; done != (pair[1] == "passphrase") {
+			c.t.Errorf("%s, from the %s to the %s: %d %s", op.ID, pair[0], pair[1], status, answer)
+		}
+	}
+}
+
+func (c *canaryCage) secret(name string) []byte {
+	for _, one := range c.canaries {
+		if one.name == name {
+			return one.bytes
+		}
+	}
+	c.t.Fatalf("no canary is called %q", name)
+	return nil
 }
 
 // files looks into every file of the home. The store has the secrets sealed;

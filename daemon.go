@@ -40,7 +40,7 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 	if err := s.loadLists(ctx); err != nil {
 		return err
 	}
-	s.restaple(ctx)
+	s.stapler.look(ctx)
 	first, err := s.generation(ctx)
 	if err != nil {
 		return err
@@ -64,7 +64,6 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 	s.config.Sockets = nil // what was not taken is not wanted any more
 	s.work.Go(func() { s.followKeywords(s.background) })
 	s.work.Go(func() { s.openid.Run(s.background) })
-	s.work.Go(func() { s.staples(s.background) })
 	s.reload(ctx, object.Path{}) // what changed since the first generation was built
 	s.renew()
 
@@ -122,7 +121,7 @@ func (s *Server) generation(ctx context.Context) (listener.Generation, error) {
 	if err != nil {
 		return listener.Generation{}, err
 	}
-	g := listener.Generation{Certificate: s.withStaple(pair), ClientCAs: pool}
+	g := listener.Generation{Certificate: s.stapler.on(path, pair), ClientCAs: pool}
 	if v, err := cluster.Config.Eval("listener.tls_min_version"); err != nil {
 		return listener.Generation{}, err
 	} else if v == "1.2" {

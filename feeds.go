@@ -127,7 +127,8 @@ func (s *Server) listsCame(ctx context.Context, lists []*crl.Verified) {
 func (s *Server) expectLists(ctx context.Context) {
 	waiting := false
 	for _, st := range s.feeds.Status() {
-		waiting = waiting || st.State == feed.Never || st.State == feed.Error
+		// A delta list that a list names is awaited by nobody: that list counts without it.
+		waiting = waiting || !st.Freshest && (st.State == feed.Never || st.State == feed.Error)
 	}
 	trusted, err := s.listSigners(ctx)
 	if err != nil && ctx.Err() == nil {

@@ -1,27 +1,13 @@
 package omca
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"time"
+	"slices"
 
 	"omca/ca"
-	"omca/crl"
 	"omca/internal/object"
 )
-
-// retryStaple is the pause after a failure.
-const retryStaple = time.Minute
-
-// A staple is an OCSP answer about one certificate, for handshakes.
-type staple struct {
-	leaf   []byte // DER
-	answer []byte
-	next   time.Time // it holds until then
-}
 
 // stageResponder is where the responder of a CA is made: in the commit of its
 // first certificate.
@@ -43,53 +29,54 @@ func (s *Server) stageResponder(ctx context.Context, path, issuer string) (conte
 	return s.objects.Stage(ctx, p, 0, config), nil
 }
 
-// answersRevoked takes a revocation into the answers and, if it is the
-// listener's, into the staple.
+// answersRevoked takes a revocation into the answers and, if it is of what is
+// served here, into the staple.
 func (s *Server) answersRevoked(r ca.Revocation) {
 	s.ocsp.Revoked(r)
-	s.restapleSoon()
+	s.stapler.soon()
 }
 
-// restapleSoon has the stapler look at once. It never waits.
-func (s *Server) restapleSoon() {
-	select {
-	case s.stapling <- struct{}{}:
-	default:
+// newStapler makes what keeps the staples of all that this program serves.
+func (s *Server) newStapler() *stapler {
+	return &stapler{
+		paths: s.stapledPaths, ask: s.freshStaple, changed: s.stapleChanged,
+		now: s.config.Now, log: s.config.Log, wake: make(chan struct{}, 1),
 	}
 }
 
-// withStaple adds to a pair the staple about it, if there is one that holds.
-func (s *Server) withStaple(pair tls.Certificate) tls.Certificate {
-	if st := s.staple.Load(); st != nil && bytes.Equal(st.leaf, pair.Leaf.Raw) && s.config.Now().Before(st.next) {
-		pair.OCSPStaple = st.answer
-	}
-	return pair
-}
-
-// restaple asks for an answer about the listener's certificate, and returns when
-// to ask again. Without one the listener serves as well: the staple spares
-// clients a question, no more.
-func (s *Server) restaple(ctx context.Context) time.Duration {
-	fresh, err := s.freshStaple(ctx)
-	switch {
-	case errors.Is(err, crl.ErrNotOurs):
-		s.staple.Store(nil) // another CA's, which is asked by whoever wants to know
-		return longestPause
-	case err != nil:
-		if ctx.Err() == nil {
-			s.config.Log.ErrorContext(ctx, "no OCSP staple", "error", err, "again_in", retryStaple)
+// stapledPaths are the objects whose certificates are presented: the listener's,
+// while it runs, and those of TLSConfig.
+func (s *Server) stapledPaths(ctx context.Context) ([]string, error) {
+	var all []string
+	s.served.Range(func(path, _ any) bool {
+		name, ok := path.(string)
+		if ok {
+			all = append(all, name)
 		}
-		return retryStaple
+		return true
+	})
+	if s.stop.Load() == nil {
+		return all, nil
 	}
-	s.staple.Store(fresh)
-	return max(fresh.next.Sub(s.config.Now())/2, time.Second)
+	path, err := s.authority.ListenerPath(ctx)
+	if err != nil || slices.Contains(all, path) {
+		return all, err
+	}
+	return append(all, path), nil
 }
 
-func (s *Server) freshStaple(ctx context.Context) (*staple, error) {
-	path, err := s.authority.ListenerPath(ctx)
-	if err != nil {
-		return nil, err
+// stapleChanged gives the listener another generation, if it is about its
+// certificate. Servers of TLSConfig look with each handshake.
+func (s *Server) stapleChanged(ctx context.Context, path string) {
+	if own, err := s.authority.ListenerPath(ctx); err == nil && own != path {
+		return
 	}
+	if err := s.swap(ctx); err != nil {
+		s.config.Log.ErrorContext(ctx, "listener keeps its staple", "error", err)
+	}
+}
+
+func (s *Server) freshStaple(ctx context.Context, path string) (*staple, error) {
 	chain, _, err := s.authority.Serving(ctx, path)
 	if err != nil {
 		return nil, err
@@ -99,32 +86,4 @@ func (s *Server) freshStaple(ctx context.Context) (*staple, error) {
 		return nil, err
 	}
 	return &staple{leaf: chain[0].Raw, answer: answer, next: next}, nil
-}
-
-// staples keeps the listener's staple fresh until ctx ends. Handshakes never
-// wait for it: they find what the last generation has.
-func (s *Server) staples(ctx context.Context) {
-	for {
-		before := s.staple.Load()
-		pause := s.restaple(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		after := s.staple.Load()
-		ended := after != nil && !s.config.Now().Before(after.next)
-		if (before == nil) != (after == nil) || after != nil && !bytes.Equal(before.answer, after.answer) || ended {
-			if err := s.swap(ctx); err != nil {
-				s.config.Log.ErrorContext(ctx, "listener keeps its staple", "error", err)
-			}
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-s.stapling:
-			timer.Stop()
-		case <-timer.C:
-		}
-	}
 }

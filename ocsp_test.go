@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/ocsp"
@@ -77,6 +78,53 @@ func TestStaple(t *testing.T) {
 	if got := r.stapled(t, ocsp.Revoked); got.RevocationReason != ocsp.Superseded {
 		t.Errorf("reason %d", got.RevocationReason)
 	}
+}
+
+// A server of a program that embeds the authority staples as well, from its
+// first handshake on, and for as long as nobody touches it.
+func TestStapleEmbedded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := omca.Open(t.Context(), omca.Config{Home: filepath.Join(t.TempDir(), "home"), NodeName: "node1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		config, err := s.TLSConfig(t.Context(), "ns1/sec/web", "web.example.com")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var last time.Time
+		for range 12 {
+			pair, err := config.GetCertificate(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, err := ocsp.ParseResponse(pair.OCSPStaple, nil)
+			switch {
+			case err != nil:
+				t.Fatalf("after %s: %v", last, err)
+			case answer.Status != ocsp.Good || answer.SerialNumber.Cmp(pair.Leaf.SerialNumber) != 0 || !answer.NextUpdate.After(time.Now()):
+				t.Errorf("%+v", answer)
+			case answer.ThisUpdate.Before(last):
+				t.Errorf("of %s, after one of %s", answer.ThisUpdate, last)
+			}
+			last = answer.ThisUpdate
+			time.Sleep(40 * time.Minute)
+			synctest.Wait()
+		}
+		pair, err := config.GetCertificate(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		local(t, s, "POST", "/api/certificate/"+string(pki.SerialOf(pair.Leaf))+"/revoke", map[string]string{})
+		synctest.Wait()
+		if pair, err = config.GetCertificate(nil); err != nil {
+			t.Fatal(err)
+		}
+		if answer, err := ocsp.ParseResponse(pair.OCSPStaple, nil); err != nil || answer.Status != ocsp.Revoked {
+			t.Errorf("after the revocation: %+v, %v", answer, err)
+		}
+	})
 }
 
 // A listener's certificate that is not ours has no staple, and serves.

@@ -25,6 +25,7 @@ import (
 	"omca/internal/openid"
 	"omca/internal/store"
 	"omca/internal/store/bolt"
+	"omca/internal/trail"
 	"omca/listener"
 	"omca/usr"
 	"omca/usr/session"
@@ -89,8 +90,7 @@ type Server struct {
 
 	listener atomic.Pointer[listener.Listener] // nil until Run
 	swapping sync.Mutex                        // what is read last is served last
-	staple   atomic.Pointer[staple]            // of the listener's certificate; nil when there is none
-	stapling chan struct{}                     // look at it now
+	stapler  *stapler                          // OCSP answers about what is served
 	served   sync.Map                          // path → *atomic.Pointer[tls.Certificate], for TLSConfig
 	heard    atomic.Pointer[[]string]          // where Run listens
 
@@ -105,6 +105,7 @@ type Server struct {
 	background context.Context // ends with Close
 	end        context.CancelFunc
 	work       sync.WaitGroup
+	trail      *trail.Trail // the end of the log
 	endings    atomic.Int64 // certificates that expire soon and that nothing renews
 	renewing   sync.Once
 }
@@ -123,7 +124,8 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1), stapling: make(chan struct{}, 1), touched: make(chan object.Path, 64)}
+	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1), touched: make(chan object.Path, 64)}
+	s.keepTrail()
 	s.background, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.compose(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -205,6 +207,7 @@ func (s *Server) compose(ctx context.Context) error {
 	s.enforcer = newEnforcer()
 	s.publisher = s.authority.NewPublisher(s.published)
 	s.ocsp = s.authority.NewOCSP(s.stageResponder)
+	s.stapler = s.newStapler()
 	if err := s.newFeeds(); err != nil {
 		return err
 	}
@@ -235,7 +238,7 @@ func (s *Server) compose(ctx context.Context) error {
 		Sessions: s.sessions, Login: s.login,
 		Passwords: s.passwords, CheckPassword: s.checkPassword, Unlock: s.unlock, Address: s.from,
 		Tokens: s.tokens, IdentifyRefresh: s.identifyRefresh, InspectToken: s.inspectToken,
-		Foreign: s.foreignTokens(),
+		Foreign: s.foreignTokens(), Trail: s.lastLines,
 	}
 	calls, public, err := api.Handlers(door)
 	if err != nil {
@@ -342,7 +345,7 @@ func (s *Server) changed(p object.Path) {
 	}
 	s.reload(ctx, p)
 	s.publisher.Reload()
-	s.restapleSoon()
+	s.stapler.soon()
 	select {
 	case s.touched <- p:
 	default: // the feeds have sixty-four changes to look at: they read what is there then

@@ -23,6 +23,7 @@ func (s *Server) renew() {
 	s.renewing.Do(func() {
 		s.work.Go(func() { s.renewals(s.background) })
 		s.work.Go(func() { s.publisher.Run(s.background) })
+		s.work.Go(func() { s.stapler.run(s.background) })
 		s.work.Go(func() { s.sweepSessions(s.background) })
 		s.work.Go(func() { s.sweepTokens(s.background) })
 		s.work.Go(func() { s.announcements(s.background) })
@@ -57,7 +58,8 @@ func (s *Server) renewals(ctx context.Context) {
 
 // TLSConfig returns what a TLS server of this program needs to present the
 // certificate of the object at path (system/sec/NAME): signed by the internal
-// CA, renewed by itself, swapped without a restart. The object is made when it
+// CA, renewed by itself, swapped without a restart, with an OCSP answer stapled
+// to it. The object is made when it
 // is missing, with the given names (DNS names, IP addresses).
 func (s *Server) TLSConfig(ctx context.Context, path string, names ...string) (*tls.Config, error) {
 	p, err := object.ParsePath(path)
@@ -84,10 +86,15 @@ func (s *Server) TLSConfig(ctx context.Context, path string, names ...string) (*
 		return nil, err
 	}
 	s.renew()
+	s.stapler.renew(ctx, p.String()) // for the first handshake
+	s.stapler.soon()
 	return &tls.Config{
-		MinVersion:     tls.VersionTLS13,
-		Time:           s.config.Now,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return current.Load(), nil },
+		MinVersion: tls.VersionTLS13,
+		Time:       s.config.Now,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			pair := s.stapler.on(p.String(), *current.Load())
+			return &pair, nil
+		},
 	}, nil
 }
 

@@ -82,6 +82,10 @@ func TestLargeList(t *testing.T) {
 	if allocs := testing.AllocsPerRun(100, func() { s.Check(cert, ca.Certificate, now()) }); allocs > 0 {
 		t.Errorf("a check allocates %v times", allocs)
 	}
+	cert.SerialNumber = spread(5)
+	if allocs := testing.AllocsPerRun(100, func() { s.Check(cert, ca.Certificate, now()) }); allocs > 0 {
+		t.Errorf("a check that convicts allocates %v times", allocs)
+	}
 }
 
 // BenchmarkLoad reads, verifies and indexes a list; "resident-B" is what stays.
@@ -114,6 +118,28 @@ func BenchmarkCheck(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if v := s.Check(certs[n%len(certs)], ca.Certificate, at); v.Status != crl.Good {
+					b.Fatal(v)
+				}
+				n++
+			}
+		})
+	}
+}
+
+// BenchmarkConvict asks about certificates that are revoked.
+func BenchmarkConvict(b *testing.B) {
+	for _, count := range sizes() {
+		b.Run(fmt.Sprint(count), func(b *testing.B) {
+			ca, from := large(b, count)
+			s := set(build(b, from, now()).Verified)
+			certs := make([]*x509.Certificate, min(count, 4096))
+			for n := range certs {
+				certs[n] = &x509.Certificate{RawIssuer: ca.RawSubject, SerialNumber: spread(n)}
+			}
+			at, n := now(), 0
+			b.ReportAllocs()
+			for b.Loop() {
+				if v := s.Check(certs[n%len(certs)], ca.Certificate, at); v.Status != crl.Revoked {
 					b.Fatal(v)
 				}
 				n++

@@ -47,6 +47,7 @@ type Header struct {
 type List struct {
 	Header
 	entries table
+	because [AACompromise + 1]string // why it convicts, for each reason; of a Verified list
 
 	tbs, signature []byte // alias what was parsed
 	algorithm      []byte // AlgorithmIdentifier, DER

@@ -2,8 +2,8 @@ package crl
 
 import (
 	"crypto/x509"
-	"maps"
-	"slices"
+	"hash/maphash"
+	"iter"
 )
 
 // An authority is an issuer: a name and a key, both DER.
@@ -19,45 +19,131 @@ type revocation struct {
 	serial string
 }
 
-// recent holds revocations that no list has yet. It is a persistent map: layers
-// are never changed, each is much larger than the next, and adding one merges as
-// few as keep it so. Both adding and finding cost little, whatever is there.
-type recent []map[revocation]Entry
+// recent holds revocations that no list has yet, in a persistent trie over the
+// hashes of serial numbers: whoever has the trie before keeps it, since adding
+// one copies the nodes on its way, and nothing else. So every call costs the
+// same few nodes, whatever is there; a map that is copied now and then would
+// make some revocation wait for all that came before it.
+//
+// The hash is seeded, so that whoever chooses serial numbers cannot make the
+// ways long. Its seed is that of the first revocation.
+type recent struct {
+	seed  maphash.Seed
+	root  *branch
+	count int
+}
 
-// with returns r and one more. What is there already stays as it was.
-func (r recent) with(key revocation, e Entry) recent {
+const (
+	branchBits = 4               // of a hash, for one step
+	maxSteps   = 64 / branchBits // then hashes are equal, and so are the serial numbers
+)
+
+// A branch is a node of the trie. Nobody changes one that others may see.
+type branch struct {
+	next [1 << branchBits]*branch
+	leaf []told // of one hash; a branch with a leaf has no next
+	hash uint64 // of the leaf
+}
+
+// told is one revocation of With.
+type told struct {
+	revocation
+	Entry
+}
+
+func slotOf(hash uint64, step int) uint64 { return hash >> (step * branchBits) % (1 << branchBits) }
+
+// with returns r and one more, and how many nodes it made for that. What is
+// there already stays as it was.
+func (r recent) with(key revocation, e Entry) (with recent, made int) {
 	if _, known := r.find(key); known {
-		return r
+		return r, 0
 	}
-	layer := map[revocation]Entry{key: e}
-	last := len(r)
-	for last > 0 && len(r[last-1]) <= 8*len(layer) {
-		last--
-		merged := maps.Clone(r[last])
-		maps.Copy(merged, layer)
-		layer = merged
+	if r.root == nil {
+		r.seed = maphash.MakeSeed()
 	}
-	return append(slices.Clone(r[:last]), layer)
+	r.root = r.root.with(maphash.String(r.seed, key.serial), 0, told{key, e}, &made)
+	r.count++
+	return r, made
+}
+
+// with returns a copy of b, nil for an empty one, that has one more.
+func (b *branch) with(hash uint64, step int, one told, made *int) *branch {
+	*made++
+	switch {
+	case b == nil:
+		return &branch{leaf: []told{one}, hash: hash}
+	case b.leaf == nil:
+		fresh := *b
+		slot := slotOf(hash, step)
+		fresh.next[slot] = b.next[slot].with(hash, step+1, one, made)
+		return &fresh
+	case b.hash == hash || step == maxSteps:
+		// The same serial number of another issuer: as many as there are issuers.
+		return &branch{leaf: append(b.leaf[:len(b.leaf):len(b.leaf)], one), hash: hash}
+	}
+	fork := new(branch)
+	fork.next[slotOf(b.hash, step)] = b
+	return fork.with(hash, step, one, made)
+}
+
+// at returns what is told of serial numbers with a hash.
+func (r recent) at(hash uint64) []told {
+	b := r.root
+	for step := 0; b != nil && b.leaf == nil; step++ {
+		b = b.next[slotOf(hash, step)]
+	}
+	if b == nil || b.hash != hash {
+		return nil
+	}
+	return b.leaf
 }
 
 // find looks a revocation up.
 func (r recent) find(key revocation) (Entry, bool) {
-	for _, layer := range r {
-		if e, ok := layer[key]; ok {
-			return e, true
+	if r.root == nil {
+		return Entry{}, false
+	}
+	for _, one := range r.at(maphash.String(r.seed, key.serial)) {
+		if one.revocation == key {
+			return one.Entry, true
 		}
 	}
 	return Entry{}, false
 }
 
-// of is find without allocating for a certificate that is not there.
+// of is find for a certificate, without allocating.
 func (r recent) of(issuer *x509.Certificate, serial []byte) (Entry, bool) {
-	for _, layer := range r {
-		// The compiler makes no strings of octets within an index expression.
-		e, ok := layer[revocation{authority{string(issuer.RawSubject), string(issuer.RawSubjectPublicKeyInfo)}, string(serial)}]
-		if ok {
-			return e, true
+	if r.root == nil {
+		return Entry{}, false
+	}
+	for _, one := range r.at(maphash.Bytes(r.seed, serial)) {
+		if one.serial == string(serial) && one.name == string(issuer.RawSubject) && one.key == string(issuer.RawSubjectPublicKeyInfo) {
+			return one.Entry, true
 		}
 	}
 	return Entry{}, false
+}
+
+// all returns the revocations in no order.
+func (r recent) all() iter.Seq[told] {
+	return func(yield func(told) bool) { r.root.each(yield) }
+}
+
+// each yields what is below b until it is told to stop, and reports whether it was not.
+func (b *branch) each(yield func(told) bool) bool {
+	if b == nil {
+		return true
+	}
+	for _, one := range b.leaf {
+		if !yield(one) {
+			return false
+		}
+	}
+	for _, next := range b.next {
+		if !next.each(yield) {
+			return false
+		}
+	}
+	return true
 }

@@ -84,38 +84,30 @@ func (one *series) newest() *Header { return &slices.Concat(one.complete, one.de
 
 // With returns the set that also holds a revocation, which no list has yet, of a
 // certificate that issuer issued. A certificate that was revoked so before stays
-// revoked as it was. The cost does not depend on the size of the lists, and is a
-// few microseconds on average; rebuild when Recent reaches ten thousand, since
-// now and then one call copies as many. Errors: pki.ErrInvalid for what cannot be
-// a serial number, and for RemoveFromCRL: nothing is taken back.
+// revoked as it was. A call takes a few microseconds, whatever lists and
+// revocations are there; rebuild when Recent reaches some ten thousand, for the
+// memory. Errors: pki.ErrInvalid for what cannot be a serial number, and for
+// RemoveFromCRL: nothing is taken back.
 func (s *Set) With(issuer *x509.Certificate, e Entry) (*Set, error) {
 	serial, err := e.content()
 	if err != nil {
 		return nil, err
 	}
 	with := *s
-	with.recent = s.recent.with(revocation{authorityOf(issuer), string(serial)}, e)
+	with.recent, _ = s.recent.with(revocation{authorityOf(issuer), string(serial)}, e)
 	return &with, nil
 }
 
 // Recent returns how many revocations of With the set holds.
-func (s *Set) Recent() int {
-	count := 0
-	for _, layer := range s.recent {
-		count += len(layer)
-	}
-	return count
-}
+func (s *Set) Recent() int { return s.recent.count }
 
 // Rebuilt returns the set of other lists that keeps the revocations of With,
 // but for those on a list of all that the issuer revoked.
 func (s *Set) Rebuilt(from Sources) *Set {
 	fresh := NewSet(from)
-	for _, layer := range s.recent {
-		for key, e := range layer {
-			if !fresh.lists(key) {
-				fresh.recent = fresh.recent.with(key, e)
-			}
+	for one := range s.recent.all() {
+		if !fresh.lists(one.revocation) {
+			fresh.recent, _ = fresh.recent.with(one.revocation, one.Entry)
 		}
 	}
 	return fresh

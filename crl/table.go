@@ -42,9 +42,12 @@ func newRecord(serial []byte, at time.Time, reason Reason) record {
 
 func (r *record) content() []byte { return r.serial[:r.size] }
 
+func (r *record) at() time.Time {
+	return time.Unix(int64(uint64(r.high)<<32|uint64(r.low))+yearZero, 0).UTC()
+}
+
 func (r *record) entry() Entry {
-	at := time.Unix(int64(uint64(r.high)<<32|uint64(r.low))+yearZero, 0).UTC()
-	return Entry{Serial: pki.Serial(integer(r.content()).Text(16)), At: at, Reason: r.reason}
+	return Entry{Serial: pki.Serial(integer(r.content()).Text(16)), At: r.at(), Reason: r.reason}
 }
 
 // A table finds records by serial number: records in the order of the list, and

@@ -57,7 +57,7 @@ func (l *List) Verify(signers ...*x509.Certificate) (*Verified, error) {
 	for _, signer := range signers {
 		err := l.CheckSignature(signer)
 		if err == nil {
-			return &Verified{list: List{Header: l.Header, entries: l.entries}, signer: signer}, nil
+			return &Verified{list: List{Header: l.Header, entries: l.entries, because: l.becauses()}, signer: signer}, nil
 		}
 		// The one of the right name says most.
 		if last == nil || bytes.Equal(l.RawIssuer, signer.RawSubject) {

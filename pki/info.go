@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"slices"
+	"strings"
 
 	"github.com/cloudflare/cfssl/certinfo"
 )
@@ -28,7 +29,7 @@ func Info(cert *x509.Certificate) CertificateInfo {
 		Fingerprint: Fingerprint(cert),
 		Key:         DescribeKey(cert.PublicKey),
 		IsCA:        cert.BasicConstraintsValid && cert.IsCA,
-		KeyUsage:    cert.KeyUsage.String(),
+		KeyUsage:    describeKeyUsage(cert.KeyUsage),
 		ExtKeyUsage: []string{},
 	}
 	for _, usage := range cert.ExtKeyUsage {
@@ -45,4 +46,16 @@ func Info(cert *x509.Certificate) CertificateInfo {
 func Fingerprint(cert *x509.Certificate) string {
 	sum := sha256.Sum256(cert.Raw)
 	return hex.EncodeToString(sum[:])
+}
+
+// describeKeyUsage names the bits of a key usage as RFC 5280, 4.2.1.3 does, comma
+// separated: x509.KeyUsage.String knows them one at a time.
+func describeKeyUsage(usage x509.KeyUsage) string {
+	var names []string
+	for bit := x509.KeyUsageDigitalSignature; bit <= x509.KeyUsageDecipherOnly; bit <<= 1 {
+		if usage&bit != 0 {
+			names = append(names, bit.String())
+		}
+	}
+	return strings.Join(names, ", ")
 }

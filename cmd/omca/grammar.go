@@ -43,7 +43,7 @@ func (p *program) command(target string, v verb) *cli.Command {
 		OnUsageError: onUsageError,
 		Action: func(flags *cli.Context) error {
 			if n := flags.NArg(); n > v.max {
-				return usagef("%s: unexpected argument %q", v.name, flags.Args().Get(v.max))
+				return p.unexpected(v, flags.Args().Get(v.max))
 			} else if n < v.min {
 				return usagef("%s: missing argument %s", v.name, v.args)
 			}
@@ -55,6 +55,15 @@ func (p *program) command(target string, v verb) *cli.Command {
 			return c.finish(about(c.subject(), err))
 		},
 	}
+}
+
+// unexpected is an argument too many. The path that was meant by it comes first.
+func (p *program) unexpected(v verb, arg string) error {
+	err := usagef("%s: unexpected argument %q", v.name, arg)
+	if first := find(p.top(), v.name); first == nil || first.Name != v.name || find(p.onObject("PATH"), v.name) == nil || !isSelector(arg) {
+		return err
+	}
+	return hint.With(err, "the path comes first: %s '%s' %s", p.name, arg, v.name)
 }
 
 func (p *program) commands(target string, verbs []verb) []*cli.Command {
@@ -93,6 +102,7 @@ func (p *program) top() []*cli.Command {
 		p.command("", backupVerb()),
 		p.command("", restoreVerb()),
 		p.command("", doctorVerb()),
+		p.command("", auditVerb()),
 		p.command("", completionVerb()),
 		p.command("", completeVerb()),
 		p.command("", versionVerb()),

@@ -34,7 +34,8 @@ func (p *program) help(l *line) error {
 		fmt.Fprintf(&text, "usage: %s VERB [flags]\n", strings.Join(path, " "))
 		listCommands(&text, l.tree)
 	case len(leaf.Subcommands) > 0:
-		fmt.Fprintf(&text, "%s: %s\n\nusage: %s VERB [flags]\n", leaf.Name, leaf.Usage, strings.Join(path, " "))
+		title(&text, leaf)
+		fmt.Fprintf(&text, "usage: %s VERB [flags]\n", strings.Join(path, " "))
 		listCommands(&text, leaf.Subcommands)
 	default:
 		usage := strings.Join(path, " ")
@@ -44,7 +45,8 @@ func (p *program) help(l *line) error {
 		if len(leaf.Flags) > 0 {
 			usage += " [flags]"
 		}
-		fmt.Fprintf(&text, "%s: %s\n\nusage: %s\n", leaf.Name, leaf.Usage, usage)
+		title(&text, leaf)
+		fmt.Fprintf(&text, "usage: %s\n", usage)
 		listFlags(&text, "flags", leaf.Flags)
 		fmt.Fprintf(&text, "\nexample:\n")
 		for _, command := range strings.Split(leaf.Description, "\n") {
@@ -56,6 +58,15 @@ func (p *program) help(l *line) error {
 	return err
 }
 
+// title says what a command is, within 80 columns.
+func title(text *strings.Builder, c *cli.Command) {
+	const total = 80
+	for _, line := range wrap(c.Name+": "+c.Usage, total) {
+		fmt.Fprintln(text, line)
+	}
+	fmt.Fprintln(text)
+}
+
 func (p *program) helpProgram(text *strings.Builder) {
 	fmt.Fprintf(text, `%[1]s: certificates, users and secrets
 
@@ -63,7 +74,8 @@ usage: %[1]s [global flags] PATH VERB [flags]
        %[1]s [global flags] COMMAND [flags]
 
 PATH is NAMESPACE/KIND/NAME, such as system/usr/alice, or a selector with globs
-and commas where that makes sense. Kinds: sec (secrets), usr (users), cfg (plain).
+and commas where that makes sense. Kinds: sec (secrets), usr (users) and cfg
+(plain).
 `, p.name)
 	var listed []*cli.Command
 	top := p.top()

@@ -64,10 +64,12 @@ func showHistory(ctx context.Context, c *call) error {
 	type f = client.FormerSet
 	return emit(c.printer, sets, []column[f]{
 		{name: "NUMBER", text: func(s f) string { return strconv.Itoa(s.Number) }},
-		{name: "REPLACED", text: func(s f) string { return instant(s.ReplacedAt) }},
-		{name: "NOT AFTER", text: func(s f) string { return instant(s.NotAfter) }},
+		{name: "REPLACED", text: func(s f) string { return day(s.ReplacedAt) }, in: inList},
+		{name: "REPLACED", text: func(s f) string { return instant(s.ReplacedAt) }, in: inFull},
+		{name: "NOT AFTER", text: func(s f) string { return day(s.NotAfter) }, in: inList},
+		{name: "NOT AFTER", text: func(s f) string { return instant(s.NotAfter) }, in: inFull},
 		{name: "LIVING", text: func(s f) string { return strconv.Itoa(s.Living) }},
-		{name: "SERIAL", text: func(s f) string { return s.Serial }},
+		{name: "SERIAL", text: func(s f) string { return s.Serial }, in: inFull},
 		{name: "SUBJECT", text: func(s f) string { return s.Subject }},
 	})
 }

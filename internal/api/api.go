@@ -89,6 +89,9 @@ type Config struct {
 	Unlock        func(r *http.Request, user string) (bool, error)
 	Address       func(*http.Request) string
 
+	// Trail is the last lines of the audit trail, the oldest first. Nil: none are kept.
+	Trail func(most int) []AuditLine
+
 	// Collectors are more metrics to serve. May be nil.
 	Collectors []prometheus.Collector
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ import (
 
 // Trouble is something that needs a hand, and the command that mends it.
 type Trouble struct {
-	Check  string `json:"check"`  // "pending", "expiring", "revoked", "names", "crl", "policy", "openid", "restart" or "backup"
+	Check  string `json:"check"`  // "pending", "expiring", "revoked", "orphan", "names", "crl", "policy", "openid", "restart" or "backup"
 	Level  string `json:"level"`  // "error": something does not work; "warning": it will not, or a guard is off
 	Object string `json:"object"` // path; "" when it is about none
 	What   string `json:"what"`
@@ -92,11 +93,43 @@ func (d *door) checkSets(ctx context.Context, who usr.Caller) ([]Trouble, error)
 			what := "what was imported is not live: " + strings.Join(s.Pending, "; ")
 			all = append(all, Trouble{"pending", levelWarning, s.Path, what, fmt.Sprintf("omca %s show", p)})
 		}
+		orphan, err := d.orphan(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		if orphan && s.State == string(ca.StateValid) {
+			what := "its certificate is of a key that " + s.SignedBy + " has no more: it is not accepted"
+			all = append(all, Trouble{"orphan", levelError, s.Path, what, fmt.Sprintf("omca %s certificate create", p)})
+		}
 		if s.State == stateRevoked && !d.disabled(ctx, p) {
 			all = append(all, Trouble{"revoked", levelError, s.Path, "its certificate was revoked", fmt.Sprintf("omca %s certificate renew --rekey", p)})
 		}
 	}
 	return all, nil
+}
+
+// orphan reports whether the certificate of the object at p was signed here, by
+// a key that its CA does not have any more.
+func (d *door) orphan(ctx context.Context, p object.Path) (bool, error) {
+	held, err := d.Authority.Held(ctx, p.String())
+	if errors.Is(err, ca.ErrNotFound) || err == nil && (len(held.Chain) == 0 || held.SignedBy == "") {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	issuer, err := d.Authority.Held(ctx, held.SignedBy)
+	if errors.Is(err, ca.ErrNotFound) || err == nil && len(issuer.Chain) == 0 {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if len(issuer.Chain[0].SubjectKeyId) == 0 { // made elsewhere
+		return held.Chain[0].CheckSignatureFrom(issuer.Chain[0]) != nil, nil
+	}
+	// RFC 5280, 4.2.1.1: the identifier of the key that signed. All of ours have it.
+	return !bytes.Equal(held.Chain[0].AuthorityKeyId, issuer.Chain[0].SubjectKeyId), nil
 }
 
 // disabled reports whether p is a user who is not to call.

@@ -79,9 +79,15 @@ func TestDoctorTellsOnlyWhatIsReadable(t *testing.T) {
 	w := newWorld(t)
 	w.set("root/ccfg/cluster", "listener.crl_policy=soft")
 	w.set("system/sec/cert", "alt_names+=vip.clu.mycorp")
+	w.put("system/sec/ca-other", "profile=ca")
 	w.keyIn("ns1/sec/web", "private_key", aKey(t))
+	w.keyIn("system/sec/ca-other", "private_key", aKey(t))
 	if got := w.troubles("guest1"); !strings.HasPrefix(got, "warning|pending|ns1/sec/web|") || strings.Contains(got, "\n") {
 		t.Errorf("guest on ns1:\n%s", got)
+	}
+	w.now = w.now.Add(350 * 24 * time.Hour) // system/usr/guest1 and the listener's expire soon
+	if got := w.troubles("guest"); strings.Contains(got, "expiring|system") || !strings.Contains(got, "pending|ns1") {
+		t.Errorf("guest on all but system:\n%s", got)
 	}
 	w.do(request{target: "/api/doctor", by: "none"}).refused(http.StatusForbidden)
 	w.do(request{target: "/api/doctor"}).refused(http.StatusUnauthorized)

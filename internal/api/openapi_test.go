@@ -19,6 +19,7 @@ func TestEveryRoute(t *testing.T) {
 	const web = at + "ns1/sec/web"
 	const file = "[DEFAULT]\no = MyCorp\n"
 	w.put("system/usr/script", "roles=api")
+	w.do(request{method: http.MethodPost, target: at + "system/usr/none/data/key?name=password", by: "root", body: thePassword, media: mediaAny}).want(http.StatusNoContent)
 	once := []struct {
 		id string
 		request
@@ -81,6 +82,7 @@ func TestEveryRoute(t *testing.T) {
 		{"restartNode", request{method: "POST", target: "/api/node/name/node1/daemon/action/restart"}},
 		{"login", request{method: "POST", target: "/api/auth/login", body: `{"name":"guest","password":"correct horse"}`}},
 		{"logout", request{method: "POST", target: "/api/auth/logout"}},
+		{"changeOwnPassword", request{method: "POST", target: "/api/auth/password", by: "none", body: `{"current":"` + thePassword + `","password":"another horse"}`}},
 		{"listSessions", request{target: "/api/session?user=guest"}},
 		{"revokeSession", request{method: "POST", target: "/api/session/" + w.aSession("guest1") + "/revoke"}},
 		{"revokeSessions", request{method: "POST", target: "/api/session/revoke?user=guest"}},
@@ -102,6 +104,7 @@ func TestEveryRoute(t *testing.T) {
 		{"getHistory", request{target: at + "system/sec/ca/certificate/history"}},
 		{"rollback", request{method: "POST", target: at + "system/sec/ca/certificate/rollback"}},
 		{"doctor", request{target: "/api/doctor"}},
+		{"listAudit", request{target: "/api/audit?limit=7"}},
 		{"stopDaemon", request{method: "POST", target: "/api/daemon/action/stop"}},
 		{"restartDaemon", request{method: "POST", target: "/api/daemon/action/restart"}},
 		{"getProfile", request{target: "/debug/pprof/goroutine"}},

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/gorilla/mux"
 
@@ -189,31 +190,48 @@ func (d *door) serve(r route) http.Handler {
 	})
 }
 
+// slowBody is how long a decision about a caller stands while the body arrives.
+const slowBody = time.Second
+
 func (d *door) walk(ctx context.Context, r route, c *call, w http.ResponseWriter) (response, error) {
+	if err := d.enter(ctx, r, c); err != nil {
+		return response{}, err
+	}
+	began := d.Now()
+	if err := c.readBody(w, r.body); err != nil {
+		return response{}, err
+	}
+	// Whoever sends slowly may have been disabled, or their token taken back,
+	// since: a request that is kept open must not be a right that is kept.
+	if d.Now().Sub(began) > slowBody {
+		if err := d.enter(ctx, r, c); err != nil {
+			return response{}, err
+		}
+	}
+	return r.handle(ctx, c)
+}
+
+// enter decides whether the caller may take the route.
+func (d *door) enter(ctx context.Context, r route, c *call) error {
 	var err error
 	if !r.rule.public {
 		if c.who, err = d.Identify(c.request); err != nil {
-			return response{}, err
+			return err
 		}
 		c.who.RequestID = c.id
 	}
 	if !r.anyOrigin {
 		if err := sameOrigin(c.request); err != nil {
-			return response{}, err
+			return err
 		}
 	}
 	if err := c.address(r); err != nil {
-		return response{}, err
+		return err
 	}
-	if r.rule.check != nil {
-		if err := r.rule.check(ctx, c); err != nil {
-			return response{}, err
-		}
+	if r.rule.check == nil {
+		return nil
 	}
-	if err := c.readBody(w, r.body); err != nil {
-		return response{}, err
-	}
-	return r.handle(ctx, c)
+	return r.rule.check(ctx, c)
 }
 
 // address reads the query and the object that the URL names.

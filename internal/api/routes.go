@@ -33,6 +33,7 @@ func (d *door) routes() []route {
 	rows = append(rows, d.backupRoutes()...)
 	rows = append(rows, d.historyRoutes()...)
 	rows = append(rows, d.doctorRoutes()...)
+	rows = append(rows, d.auditRoutes()...)
 	return append(rows, d.daemonRoutes()...)
 }
 

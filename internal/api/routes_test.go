@@ -111,7 +111,10 @@ func TestWhoMay(t *testing.T) {
 		"refreshToken": "",                                                              // to none of these, who have no refresh token: see TestRefreshToken
 		"listTokens":   users, "revokeTokens": users, "revokeToken": users,              // each their own
 		"rotateTokenKey": "root", "verifyToken": "root", "jwks": everyone, "tokenDiscovery": everyone,
-		"daemonStatus": "guest guest1 operator1 admin1 adminall adminsys root", "stopDaemon": "root", "restartDaemon": "root", "backup": "root", "getProfile": "root",
+		"changeOwnPassword": "none guest guest1 operator1 admin1 adminall adminsys squatter", // each their own: see TestOwnPassword
+		"doctor":            "guest guest1 operator1 admin1 adminall adminsys root",          // each what they may read
+		"listAudit":         "root",
+		"daemonStatus":      "guest guest1 operator1 admin1 adminall adminsys root", "stopDaemon": "root", "restartDaemon": "root", "backup": "root", "getProfile": "root",
 	}
 	w := newWorld(t)
 	for _, r := range w.door.routes() {

@@ -56,6 +56,7 @@ type world struct {
 	tokens    *token.Service
 	publisher *ca.Publisher
 	external  []ExternalList
+	trail     []AuditLine
 	ocsp      func(request []byte) (answer []byte, next time.Time, err error)
 	refresh   error    // that fetching gives
 	refreshed []string // sources
@@ -197,7 +198,7 @@ func (w *world) config(authority *ca.Authority, log *slog.Logger, clock func() t
 		Down: func(err error) bool { return errors.Is(err, store.ErrBroken) },
 
 		Tokens: w.tokens, IdentifyRefresh: w.identifyRefresh, InspectToken: w.inspectToken,
-		Foreign: foreignTokens(),
+		Foreign: foreignTokens(), Trail: func(most int) []AuditLine { return w.trail[max(0, len(w.trail)-most):] },
 
 		OCSP:     func(_ context.Context, request []byte) ([]byte, time.Time, error) { return w.ocsp(request) },
 		External: func(context.Context) []ExternalList { return w.external },

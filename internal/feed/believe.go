@@ -209,6 +209,11 @@ func (f *Feeds) accept(ctx context.Context, s *source, p parcel) error {
 	if err != nil {
 		return err
 	}
+	if s.freshest {
+		if err := f.based(s, b.lists); err != nil {
+			return err
+		}
+	}
 	now := f.now()
 	if err := follow(s.lists, b.lists, signers, now); err != nil {
 		return err

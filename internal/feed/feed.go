@@ -70,6 +70,7 @@ type Feeds struct {
 
 	mu      sync.Mutex // guards what follows, for moments only
 	sources []*source
+	deltas  []*source // of delta lists, at the addresses that lists of sources name
 }
 
 // New returns feeds without sources. Errors: a Config that cannot work.
@@ -97,8 +98,18 @@ func (f *Feeds) Load(ctx context.Context, sources []string) error {
 	if err != nil {
 		return err
 	}
+	f.start(ctx, f.configured())
+	f.loadFreshest(ctx)
+	f.settle.Lock()
+	defer f.settle.Unlock()
+	f.announce(ctx)
+	return ctx.Err()
+}
+
+// start fetches sources in the time that a start has for it.
+func (f *Feeds) start(ctx context.Context, sources []*source) {
 	var attempts sync.WaitGroup
-	for _, s := range f.all() {
+	for _, s := range sources {
 		attempts.Go(func() {
 			if err := f.attempt(ctx, s, ifChanged, f.limits.Start); err != nil {
 				f.mu.Lock()
@@ -108,10 +119,6 @@ func (f *Feeds) Load(ctx context.Context, sources []string) error {
 		})
 	}
 	attempts.Wait()
-	f.settle.Lock()
-	defer f.settle.Unlock()
-	f.announce(ctx)
-	return ctx.Err()
 }
 
 // SetSources makes sources the ones that are followed. New ones begin with the last good copy and are fetched by Run at once; those that
@@ -119,11 +126,11 @@ func (f *Feeds) Load(ctx context.Context, sources []string) error {
 func (f *Feeds) SetSources(ctx context.Context, sources []string) {
 	f.settle.Lock()
 	defer f.settle.Unlock()
-	former := f.all()
+	former := f.configured()
 	if err := f.replace(ctx, sources); err != nil {
 		f.cfg.Log.WarnContext(ctx, "crl copies not read", "error", err)
 	}
-	if !slices.Equal(former, f.all()) {
+	if !slices.Equal(former, f.configured()) {
 		f.announce(ctx)
 		f.rouse()
 	}
@@ -132,7 +139,7 @@ func (f *Feeds) SetSources(ctx context.Context, sources []string) {
 // replace does the work of SetSources. On an error the sources are followed nonetheless. It wants settle.
 func (f *Feeds) replace(ctx context.Context, names []string) error {
 	var next, fresh []*source
-	former := f.all()
+	former := f.configured()
 	for i, name := range names {
 		if slices.Contains(names[:i], name) {
 			continue
@@ -231,18 +238,26 @@ func (f *Feeds) Refresh(ctx context.Context, source string) error {
 	return hint.With(fmt.Errorf("%q: %w", source, ErrUnknown), `"omca cluster config get --kw cluster.crl" lists them`)
 }
 
-// all returns the sources in the order of the keyword.
-func (f *Feeds) all() []*source {
+// configured returns the sources that an operator wrote, in the order of the keyword.
+func (f *Feeds) configured() []*source {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.sources)
 }
 
-// announce hands all lists on. It wants settle.
+// all returns the same, and behind them the delta lists that they name.
+func (f *Feeds) all() []*source {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Concat(f.sources, f.deltas)
+}
+
+// announce hands all lists on, after a look at the delta lists that they name. It wants settle.
 func (f *Feeds) announce(ctx context.Context) {
+	f.seekFreshest(ctx)
 	var lists []*crl.Verified
 	f.mu.Lock()
-	for _, s := range f.sources {
+	for _, s := range slices.Concat(f.sources, f.deltas) {
 		lists = append(lists, s.lists...)
 	}
 	f.mu.Unlock()

@@ -23,6 +23,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/cryptobyte"
+	tags "golang.org/x/crypto/cryptobyte/asn1"
+
 	"omca/crl"
 )
 
@@ -62,10 +65,12 @@ func newCA(t *testing.T, name string) ca {
 // draft is a list to be signed.
 type draft struct {
 	number     int64
-	base       int64  // makes it a delta, if not 0
-	scope      string // distribution point, if any
+	base       int64    // makes it a delta, if not 0
+	scope      string   // distribution point, if any
+	freshest   []string // where the delta list is
 	this, next time.Time
 	revoked    []int64
+	removed    []int64
 }
 
 // list returns a draft of a list made an hour ago, good for a day.
@@ -78,6 +83,13 @@ func (c ca) sign(t *testing.T, d draft) []byte {
 	template := &x509.RevocationList{Number: big.NewInt(d.number), ThisUpdate: d.this, NextUpdate: d.next}
 	for _, serial := range d.revoked {
 		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: big.NewInt(serial), RevocationTime: d.this})
+	}
+	for _, serial := range d.removed {
+		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries,
+			x509.RevocationListEntry{SerialNumber: big.NewInt(serial), RevocationTime: d.this, ReasonCode: int(crl.RemoveFromCRL)})
+	}
+	if len(d.freshest) > 0 {
+		template.ExtraExtensions = append(template.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 46}, Value: pointsOf(d.freshest)})
 	}
 	if d.base != 0 {
 		value, err := asn1.Marshal(d.base)
@@ -98,6 +110,23 @@ func (c ca) sign(t *testing.T, d draft) []byte {
 		t.Fatal(err)
 	}
 	return der
+}
+
+// pointsOf returns CRLDistributionPoints, one for each URL.
+func pointsOf(urls []string) []byte {
+	var b cryptobyte.Builder
+	b.AddASN1(tags.SEQUENCE, func(b *cryptobyte.Builder) {
+		for _, address := range urls {
+			b.AddASN1(tags.SEQUENCE, func(b *cryptobyte.Builder) {
+				b.AddASN1(tags.Tag(0xa0), func(b *cryptobyte.Builder) {
+					b.AddASN1(tags.Tag(0xa0), func(b *cryptobyte.Builder) {
+						b.AddASN1(tags.Tag(0x86), func(b *cryptobyte.Builder) { b.AddBytes([]byte(address)) })
+					})
+				})
+			})
+		}
+	})
+	return b.BytesOrPanic()
 }
 
 func pemOf(lists ...[]byte) []byte {

@@ -63,7 +63,7 @@ func (f *Feeds) due() (tasks []task, wait time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now, wait := f.now(), longest
-	for _, s := range f.sources {
+	for _, s := range slices.Concat(f.sources, f.deltas) {
 		if s.running {
 			continue
 		}

@@ -38,6 +38,8 @@ type source struct {
 	place string // what to fetch
 	bad   error  // why it is unusable
 
+	freshest bool // it is of a delta list, and a complete list names it
+
 	turn chan struct{} // holds a token while it is fetched
 
 	lists          []*crl.Verified // the last good ones

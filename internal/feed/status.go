@@ -21,6 +21,7 @@ const (
 // Status is what is known of one list, or of a source that gave none yet.
 type Status struct {
 	Source     string // without userinfo
+	Freshest   bool   // no operator wrote it: it is where a list says that its delta list is, and without it that list counts as it is
 	State      State
 	Issuer     string // name of the CA, "" without a list; so are all up to Delta
 	Number     string // decimal; "" if the list has none
@@ -40,8 +41,8 @@ func (f *Feeds) Status() []Status {
 	defer f.mu.Unlock()
 	now := f.now()
 	var all []Status
-	for _, s := range f.sources {
-		common := Status{Source: s.shown, State: s.state(now), FetchedAt: s.fetched, NextTry: s.due}
+	for _, s := range slices.Concat(f.sources, f.deltas) {
+		common := Status{Source: s.shown, Freshest: s.freshest, State: s.state(now), FetchedAt: s.fetched, NextTry: s.due}
 		if s.again {
 			common.NextTry = time.Time{}
 		}

@@ -44,6 +44,7 @@ func plan() map[string]room {
 		"usr/token":   {own: []string{"usr"}, never: []string{"crypto/x509", "net/http", "os", cli, bolt, etcd}},
 		"usr/session": {own: []string{"usr"}, never: []string{"crypto/x509", "net/http", "os", cli, bolt, etcd}},
 
+		"internal/trail":               {never: []string{"os", "net"}},
 		"internal/hint":                {never: []string{"os", "net"}},
 		"internal/store":               {never: []string{"net/http", cli}},
 		"internal/store/internal/ring": {own: []string{"internal/store"}, never: []string{"os", "net", cli}},

@@ -150,9 +150,12 @@ func (s *Store) RecordToken(ctx context.Context, r token.Record) error {
 	if err != nil {
 		return err
 	}
-	switch e, err := s.entry(ctx, subject); {
+	switch u, err := s.User(ctx, r.Subject); {
+	case err == nil && u.Disabled && (r.Method != usr.MethodSocket || r.By != r.Subject): // the machine's root needs no user
+		// Those that it had were taken back: this one would be left, and count again once the user is enabled.
+		return fmt.Errorf("%w: user %q was disabled meanwhile", usr.ErrDenied, u.Name)
 	case err == nil:
-		tx.Expect = append(tx.Expect, store.Expect{Key: prefixObject + subject.Key(), Rev: e.rev})
+		tx.Expect = append(tx.Expect, store.Expect{Key: prefixObject + subject.Key(), Rev: u.Revision})
 	case !errors.Is(err, ca.ErrNotFound):
 		return err
 	}

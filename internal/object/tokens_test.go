@@ -264,3 +264,52 @@ func TestTokenSettings(t *testing.T) {
 		}
 	}
 }
+
+// TestNoTokenOfTheDisabled: one that was asked for while its subject was disabled
+// is not kept, or it would count when the subject is enabled again.
+func TestNoTokenOfTheDisabled(t *testing.T) {
+	s, _ := tokenStore(t)
+	ctx := t.Context()
+	for _, name := range []string{"alice", "root"} {
+		p := path(t, "system/usr/"+name)
+		config := object.NewConfig(p)
+		if err := s.Create(ctx, p, config); err != nil && !errors.Is(err, ca.ErrConflict) {
+			t.Fatal(err)
+		}
+		o, err := s.Get(ctx, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, _, err := o.Config.Apply(object.Update{Set: must(t, "disabled=true")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Configure(ctx, p, o.Revision, next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := token.Record{ID: "late", Subject: "alice", Use: token.Access, IssuedAt: epoch(), ExpiresAt: epoch().Add(time.Hour), By: "alice", Method: usr.MethodPassword}
+	for _, method := range []usr.Method{usr.MethodPassword, usr.MethodX509, usr.MethodSession, usr.MethodToken} {
+		r.Method = method
+		if err := s.RecordToken(ctx, r); !errors.Is(err, usr.ErrDenied) {
+			t.Errorf("by %s: %v", method, err)
+		}
+	}
+	r.By, r.Method = "root", usr.MethodSocket
+	if err := s.RecordToken(ctx, r); !errors.Is(err, usr.ErrDenied) {
+		t.Errorf("root for alice: %v", err)
+	}
+	r.Subject = "root" // the machine's, who needs no user
+	if err := s.RecordToken(ctx, r); err != nil {
+		t.Errorf("root for itself: %v", err)
+	}
+}
+
+func must(t *testing.T, text string) []object.Expr {
+	t.Helper()
+	exprs, err := object.ParseExprs([]string{text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exprs
+}

@@ -1,0 +1,145 @@
+package omca
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"omca/crl"
+)
+
+// retryStaple is the pause after a failure.
+const retryStaple = time.Minute
+
+// A staple is an OCSP answer about one certificate, for handshakes. Without one
+// a server serves as well: it spares clients a question, no more.
+type staple struct {
+	leaf   []byte // DER
+	answer []byte
+	next   time.Time // it holds until then
+}
+
+// stapler keeps the staples of what is served fresh. Handshakes never wait for
+// it: they find what is there.
+type stapler struct {
+	paths   func(context.Context) ([]string, error)        // of the objects that are served
+	ask     func(context.Context, string) (*staple, error) // crl.ErrNotOurs: it is to have none
+	changed func(context.Context, string)                  // the staple is another, or over
+	now     func() time.Time
+	log     *slog.Logger
+	wake    chan struct{} // look now; holds one
+
+	mu   sync.Mutex
+	kept map[string]*staple // by path
+}
+
+// soon has the stapler look at once. It never waits.
+func (k *stapler) soon() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// on adds to the pair of a path the staple about it, if there is one that holds:
+// a client that must have a staple may take one that is over for an attack.
+func (k *stapler) on(path string, pair tls.Certificate) tls.Certificate {
+	k.mu.Lock()
+	st := k.kept[path]
+	k.mu.Unlock()
+	if st != nil && bytes.Equal(st.leaf, pair.Leaf.Raw) && k.now().Before(st.next) {
+		pair.OCSPStaple = st.answer
+	}
+	return pair
+}
+
+// run keeps the staples fresh until ctx ends.
+func (k *stapler) run(ctx context.Context) {
+	for {
+		pause := k.look(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-k.wake:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// look asks for an answer about everything that is served, and returns when to
+// ask again.
+func (k *stapler) look(ctx context.Context) time.Duration {
+	paths, err := k.paths(ctx)
+	if err != nil && ctx.Err() == nil {
+		k.log.ErrorContext(ctx, "no OCSP staple", "error", err, "again_in", retryStaple)
+	}
+	k.mu.Lock()
+	maps.DeleteFunc(k.kept, func(path string, _ *staple) bool { return err == nil && !slices.Contains(paths, path) })
+	k.mu.Unlock()
+	pause := longestPause
+	if err != nil {
+		pause = retryStaple
+	}
+	for _, path := range paths {
+		pause = min(pause, k.renew(ctx, path))
+	}
+	return pause
+}
+
+// renew asks for an answer about what is served of a path. What is there stays
+// when there is no other, until it is over.
+func (k *stapler) renew(ctx context.Context, path string) time.Duration {
+	fresh, err := k.ask(ctx, path)
+	if ctx.Err() != nil {
+		return retryStaple
+	}
+	k.mu.Lock()
+	former := k.kept[path]
+	over := former != nil && !k.now().Before(former.next)
+	next := former
+	switch {
+	case err == nil:
+		next = fresh
+	case over || errors.Is(err, crl.ErrNotOurs): // another CA's is asked by whoever wants to know
+		next = nil
+	}
+	if k.kept == nil {
+		k.kept = make(map[string]*staple)
+	}
+	if k.kept[path] = next; next == nil {
+		delete(k.kept, path)
+	}
+	k.mu.Unlock()
+	if (former == nil) != (next == nil) || next != nil && !bytes.Equal(former.answer, next.answer) {
+		k.changed(ctx, path)
+	}
+	return k.pause(ctx, path, next, err)
+}
+
+// pause returns when to ask again about a path, after an answer or a failure.
+func (k *stapler) pause(ctx context.Context, path string, kept *staple, err error) time.Duration {
+	switch {
+	case err == nil:
+		return max(kept.next.Sub(k.now())/2, time.Second)
+	case errors.Is(err, crl.ErrNotOurs):
+		return longestPause
+	}
+	pause := retryStaple
+	if kept != nil {
+		pause = max(min(pause, kept.next.Sub(k.now())), time.Second) // to take it away when it is over
+	}
+	k.log.ErrorContext(ctx, "no OCSP staple", "path", path, "error", err, "again_in", pause)
+	return pause
+}
