@@ -229,7 +229,7 @@ func TestHostileNames(t *testing.T) {
 	v.get("/certificates?"+url.Values{"search": {evil}}.Encode()).want(200, "&lt;img").without("<img")
 	v.get("/login?" + url.Values{"next": {"/" + evil}}.Encode()).without("<img")
 	v.submit("/login", url.Values{"name": {evil}, "password": {"x"}}).without("<img")
-	v.get("/?done=" + url.QueryEscape(evil)).want(200).without("<img", `role="status"`)
+	v.get("/?done="+url.QueryEscape(evil)).want(200).without("<img", `role="status"`)
 }
 
 func TestListOfCertificates(t *testing.T) {
