@@ -62,7 +62,7 @@ func newChart(now time.Time, list api.CertificateList) chart {
 		}
 		b.Y = barHeight - b.Height
 		b.Title = fmt.Sprintf("week from %s: %d", from.Format("2 January 2006"), n)
-		if i%8 == 0 {
+		if i%8 == 0 && i < chartWeeks-6 { // what is written there would not fit
 			b.Tick = from.Format("2 Jan")
 		}
 		c.Bars = append(c.Bars, b)

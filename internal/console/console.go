@@ -190,6 +190,12 @@ func (v *visit) fail(err error) {
 			Detail: "something went wrong inside; the log has it under this request id"}}
 		v.Log.ErrorContext(v.r.Context(), "page failed", "page", v.r.Pattern, "request_id", no.Problem.RequestID, "error", err.Error())
 	}
+	if no.Problem.Status == http.StatusUnauthorized && v.r.Header.Get("HX-Request") == "true" {
+		// A redirect would put the login into the middle of a page that is over.
+		v.w.Header().Set("HX-Redirect", "/login"+nextOf(v.r))
+		v.w.WriteHeader(http.StatusNoContent)
+		return
+	}
 	if no.Problem.Status == http.StatusUnauthorized && v.r.Method == http.MethodGet {
 		_ = v.to("/login" + nextOf(v.r)) // never fails
 		return

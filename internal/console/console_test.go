@@ -246,6 +246,9 @@ func TestListOfCertificates(t *testing.T) {
 	v.get("/certificates?days=x").want(400)
 	v.get("/certificates?search="+strings.Repeat("x", 129)).want(400, "at most 128")
 	part := v.get("/certificates?search=web", "HX-Request", "true", "HX-Target", "results").want(200, `id="results"`).without("<html", "<nav")
+	if over := w.visitor(t).get("/certificates?search=web", "HX-Request", "true", "HX-Target", "results").want(204); over.header.Get("HX-Redirect") != "/login?next=%2Fcertificates%3Fsearch%3Dweb" {
+		t.Errorf("after the session: HX-Redirect %q", over.header.Get("HX-Redirect"))
+	}
 	if !strings.Contains(part.header.Get("Vary"), "HX-Request") {
 		t.Errorf("Vary: %q", part.header.Get("Vary"))
 	}
