@@ -1,6 +1,10 @@
 package omca
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"omca/ca"
+)
 
 // measures are the numbers of the store and of the listener, read when asked for.
 func (s *Server) measures() []prometheus.Collector {
@@ -17,6 +21,7 @@ func (s *Server) measures() []prometheus.Collector {
 			}
 			return 0
 		}),
+		ocspAnswers{s.ocsp.Counts},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "omca", Name: "certificates_expiring", Help: "Certificates of objects that expire within 30 days, or did within the last 30, and that nothing renews; looked at every hour."}, func() float64 {
 			return float64(s.endings.Load())
 		}),
@@ -26,5 +31,23 @@ func (s *Server) measures() []prometheus.Collector {
 			}
 			return 0
 		}),
+	}
+}
+
+// ocspAnswers tells what the OCSP responders answered.
+type ocspAnswers struct{ counts func() ca.OCSPCounts }
+
+func (ocspAnswers) desc() *prometheus.Desc {
+	return prometheus.NewDesc("omca_ocsp_answers_total", "OCSP answers by what they say of a certificate, and requests refused.", []string{"status"}, nil)
+}
+
+// Describe is prometheus.Collector.Describe.
+func (o ocspAnswers) Describe(out chan<- *prometheus.Desc) { out <- o.desc() }
+
+// Collect is prometheus.Collector.Collect.
+func (o ocspAnswers) Collect(out chan<- prometheus.Metric) {
+	c := o.counts()
+	for status, count := range map[string]uint64{"good": c.Good, "revoked": c.Revoked, "unknown": c.Unknown, "refused": c.Refused} {
+		out <- prometheus.MustNewConstMetric(o.desc(), prometheus.CounterValue, float64(count), status)
 	}
 }

@@ -209,6 +209,12 @@ func TestOCSPStrangers(t *testing.T) {
 	if out = openssl(check...); !strings.Contains(out, "leaf.pem: revoked") {
 		t.Errorf("ocsp after the revocation: %s", out)
 	}
+	page := string(local(t, r.Server, "GET", "/metrics", nil))
+	for _, line := range []string{`omca_ocsp_answers_total{status="good"} 1`, `omca_ocsp_answers_total{status="revoked"} 1`, `omca_ocsp_answers_total{status="refused"} 0`} {
+		if !strings.Contains(page, line) {
+			t.Errorf("the metrics have no line %s", line)
+		}
+	}
 }
 
 // awaitPort waits until somebody listens, at most for some seconds.

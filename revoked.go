@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"omca/crl"
 	"omca/internal/object"
 	"omca/listener"
+	"omca/pki"
 )
 
 // errRevoked refuses a connection; the text is for the log.
@@ -25,7 +27,7 @@ type enforcer struct {
 
 	mu       sync.Mutex
 	soft     bool                         // the policy: what is not settled is let in, with a warning
-	issuers  map[string]*x509.Certificate // our CAs by key identifier
+	issuers  map[string]*x509.Certificate // our CAs by key identifier, those that were replaced only when they are trusted
 	internal []*crl.Verified
 	external []*crl.Verified
 	covered  []*x509.Certificate // CAs whose external lists are expected
@@ -46,7 +48,14 @@ func (e *enforcer) rebuild() {
 	for _, cert := range e.issuers {
 		authorities = append(authorities, cert)
 	}
-	lists := append(append([]*crl.Verified{}, e.internal...), e.external...)
+	var lists []*crl.Verified
+	for _, l := range e.internal {
+		// That of a CA nobody trusts would speak for all of its name.
+		if e.issuers[ca.KeyID(l.Signer())] != nil {
+			lists = append(lists, l)
+		}
+	}
+	lists = append(lists, e.external...)
 	e.set.Store(e.set.Load().Rebuilt(crl.Sources{Lists: lists, Covered: e.covered, Authorities: authorities}))
 }
 
@@ -139,13 +148,24 @@ func (s *Server) loadRevocations(ctx context.Context) error {
 	if err != nil && ctx.Err() == nil {
 		s.config.Log.ErrorContext(ctx, "CAs not read", "error", err)
 	}
-	issuers := make(map[string]*x509.Certificate)
+	issuers, unread := s.trustedFormers(ctx)
+	if unread != nil && ctx.Err() == nil {
+		s.config.Log.ErrorContext(ctx, "former CAs not read", "error", unread)
+	}
 	for _, cert := range own {
 		issuers[ca.KeyID(cert)] = cert
 	}
 	s.enforcer.mu.Lock()
 	known := s.enforcer.issuers
+	for id, cert := range known {
+		if issuers[id] == nil && errors.Join(err, unread) != nil {
+			issuers[id] = cert // it may only not have been read
+		}
+	}
 	s.enforcer.issuers = issuers
+	if !maps.EqualFunc(known, issuers, (*x509.Certificate).Equal) {
+		s.enforcer.rebuild()
+	}
 	s.enforcer.mu.Unlock()
 	for id := range issuers {
 		if known[id] != nil && known[id].Equal(issuers[id]) {
@@ -161,6 +181,23 @@ func (s *Server) loadRevocations(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// trustedFormers are the CAs that were replaced, and that the keyword cluster.ca
+// has us go on trusting: what they signed and what was taken back is in force.
+func (s *Server) trustedFormers(ctx context.Context) (map[string]*x509.Certificate, error) {
+	found := make(map[string]*x509.Certificate)
+	formers, failed := s.authority.FormerAuthorities(ctx)
+	if len(formers) == 0 {
+		return found, failed
+	}
+	trusted, err := s.authority.Trust(ctx)
+	for _, cert := range formers {
+		if slices.ContainsFunc(trusted, func(t *x509.Certificate) bool { return pki.SameKey(t.PublicKey, cert.PublicKey) }) {
+			found[ca.KeyID(cert)] = cert
+		}
+	}
+	return found, errors.Join(failed, err)
 }
 
 // closeRevoked ends the open connections whose certificates the snapshot no

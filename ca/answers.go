@@ -26,6 +26,7 @@ type kept struct {
 	serial pki.Serial
 	answer []byte
 	window crl.Window
+	status crl.Status // that it gives
 }
 
 func newAnswers() *answers {
@@ -34,14 +35,14 @@ func newAnswers() *answers {
 
 // find returns the answer to the request with that key while less than half of
 // its window is over.
-func (c *answers) find(key string, now time.Time) (answer []byte, next time.Time, ok bool) {
+func (c *answers) find(key string, now time.Time) (k kept, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	k, ok := c.byKey[key]
+	k, ok = c.byKey[key]
 	if !ok || now.Before(k.window.This) || !now.Before(k.window.This.Add(k.window.Next.Sub(k.window.This)/2)) {
-		return nil, time.Time{}, false
+		return kept{}, false
 	}
-	return k.answer, k.window.Next, true
+	return k, true
 }
 
 // count returns how many revocations there were: ask before what is known is

@@ -39,9 +39,10 @@ type Authority struct {
 	self  usr.Caller // who asks for the renewals that nobody asks for
 
 	mu      sync.Mutex
-	epoch   uint64             // counts Changed, so that a read that raced with it is not kept
-	issuers map[string]*issuer // by path; what Changed drops is read again
-	own     string             // path of the cluster's CA; "" after Changed
+	epoch   uint64               // counts Changed, so that a read that raced with it is not kept
+	issuers map[string]*issuer   // by path; what Changed drops is read again
+	formers map[string][]*issuer // by path, like issuers: what the CA there was before
+	own     string               // path of the cluster's CA; "" after Changed
 }
 
 // New returns an authority over the store of c.
@@ -50,7 +51,7 @@ func New(c Config) (*Authority, error) {
 		return nil, errors.New("ca: Config needs Store, Now and Log")
 	}
 	self := usr.Caller{Name: "omca", Method: usr.MethodDaemon, Grants: usr.RootGrants()}
-	return &Authority{store: c.Store, now: c.Now, log: c.Log, self: self, issuers: make(map[string]*issuer)}, nil
+	return &Authority{store: c.Store, now: c.Now, log: c.Log, self: self, issuers: make(map[string]*issuer), formers: make(map[string][]*issuer)}, nil
 }
 
 // Changed tells the authority that the object at path is not what it was. The
@@ -62,9 +63,11 @@ func (a *Authority) Changed(path string) {
 	a.own = ""
 	if path == "" {
 		clear(a.issuers)
+		clear(a.formers)
 		return
 	}
 	delete(a.issuers, path)
+	delete(a.formers, path)
 }
 
 // issuer is a CA object made ready to sign.
@@ -74,6 +77,10 @@ type issuer struct {
 	made   bool // its key was generated here: all it signed is in the inventory
 	policy *pki.Policy
 	set    set
+
+	// Of a CA that was replaced:
+	former int       // number of its set; 0 for a CA that signs
+	until  time.Time // when nobody needs to hear of it any more
 }
 
 // end is the last second of what is signs: nothing outlives any CA above it.

@@ -48,7 +48,8 @@ func (f formerSet) certificates() ([]*x509.Certificate, error) { return pki.Pars
 type Former struct {
 	Number      int // of the set in the history of its CA: it never changes
 	Certificate *x509.Certificate
-	HasKey      bool // else it was trusted, and signed nothing here
+	HasKey      bool   // else it was trusted, and signed nothing here
+	List        string // name of its revocation list; "" when there is none
 	ReplacedAt  time.Time
 	ReplacedBy  string
 	Living      int // certificates in the inventory that its key signed, neither expired nor revoked
@@ -111,11 +112,18 @@ func (a *Authority) History(ctx context.Context, path string) ([]Former, error) 
 		all = append(all, Former{Number: n, Certificate: chain[0], HasKey: f.Key != nil, ReplacedAt: f.ReplacedAt, ReplacedBy: f.ReplacedBy})
 		living[KeyID(chain[0])] = 0
 	}
+	spoken, err := a.formerSigners(ctx, []string{path})
+	if err != nil {
+		return nil, err
+	}
 	if err := a.countLiving(ctx, path, living); err != nil {
 		return nil, err
 	}
 	for i := range all {
 		all[i].Living = living[KeyID(all[i].Certificate)]
+		if slices.ContainsFunc(spoken, func(is *issuer) bool { return sameCA(is.Certificate(), all[i].Certificate) }) {
+			all[i].List = LastingName(path, all[i].Certificate)
+		}
 	}
 	slices.SortFunc(all, func(f, g Former) int { return g.Number - f.Number })
 	return all, nil
@@ -142,7 +150,7 @@ func (a *Authority) countLiving(ctx context.Context, path string, living map[str
 			return err
 		}
 		id := r.KeyID()
-		if _, known := living[id]; known && !r.Certificate.IsCA && now.Before(r.Certificate.NotAfter) && !revoked[id+" "+string(r.Serial())] {
+		if _, known := living[id]; known && !r.Certificate.IsCA && r.Profile != ProfileOCSP && now.Before(r.Certificate.NotAfter) && !revoked[id+" "+string(r.Serial())] {
 			living[id]++
 		}
 	}

@@ -238,7 +238,7 @@ func (a *Authority) pointers(ctx context.Context, o order, terms *pki.Terms) err
 	if err != nil || cluster.BaseURL == "" || o.profile.Name == ProfileOCSP || o.issuer.Certificate() == nil {
 		return err
 	}
-	terms.CRL = []string{cluster.BaseURL + "/crl/" + ListName(o.issuer.path) + ".crl"}
+	terms.CRL = []string{cluster.BaseURL + "/crl/" + LastingName(o.issuer.path, o.issuer.Certificate()) + ".crl"}
 	terms.OCSP = []string{cluster.BaseURL + "/ocsp"}
 	return nil
 }

@@ -123,10 +123,11 @@ func TestPointers(t *testing.T) {
 		{"listener.http_addr=pki.mycorp:8080 cluster.vip=192.0.2.9", "http://pki.mycorp:8080"},
 		{"listener.http_addr=[2001:db8::1]:80", "http://[2001:db8::1]:80"},
 	} {
+		list := "/crl/" + ca.LastingName(ca.PathCA, w.mustIssue(ca.PathListener).Chain[1]) + ".crl"
 		w.set("cluster", append(strings.Fields(tt.keywords), "listener.port=1215")...)
 		cert := w.mustIssue(ca.PathListener).Certificate
 		crl, ocsp := strings.Join(cert.CRLDistributionPoints, " "), strings.Join(cert.OCSPServer, " ")
-		if tt.want == "" && crl+ocsp != "" || tt.want != "" && (crl != tt.want+"/crl/ca.crl" || ocsp != tt.want+"/ocsp") {
+		if tt.want == "" && crl+ocsp != "" || tt.want != "" && (crl != tt.want+list || ocsp != tt.want+"/ocsp") {
 			t.Errorf("%q: lists at %q, OCSP at %q, want %q", tt.keywords, crl, ocsp, tt.want)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -26,18 +27,20 @@ const (
 
 // OCSP answers for every CA whose key is here (RFC 6960). Each has a responder
 // of its own, an object that is made when it is first needed: system/sec/ocsp
-// for the cluster's CA, system/sec/ocsp-NAME for another. It is safe for
-// concurrent use.
+// for the cluster's CA, system/sec/ocsp-NAME for another, and none for a CA that
+// was replaced, whose responder is in memory. It is safe for concurrent use.
 type OCSP struct {
 	a     *Authority
 	stage Stage
+
+	counts ocspCounters
 
 	making sync.Mutex // one goroutine at a time looks at the CAs and makes responders
 
 	mu      sync.Mutex
 	epoch   uint64           // of the authority when issuers was read
 	issuers []*issuer        // CAs whose keys are here, the cluster's first; never written to
-	desks   map[string]*desk // by path of the CA object
+	desks   map[string]*desk // by the lasting name of the CA
 }
 
 // A Stage returns a context in which the object at path, which does not exist,
@@ -86,30 +89,46 @@ func responderPath(own, path string) string {
 // zero for one with a nonce, which is for this request alone.
 //
 // Errors: pki.ErrInvalid (no request), crl.ErrNotOurs (it asks about no CA
-// whose key is here); any other is a failure here.
+// whose key is here, or about several); any other is a failure here.
 func (o *OCSP) Answer(ctx context.Context, request []byte) (answer []byte, next time.Time, err error) {
+	answer, next, said, err := o.answer(ctx, request)
+	if err != nil {
+		o.counts.refused.Add(1)
+		return nil, time.Time{}, err
+	}
+	for _, status := range said {
+		o.counts.add(status)
+	}
+	return answer, next, nil
+}
+
+// answer is Answer, and says what the answer gives of each certificate.
+func (o *OCSP) answer(ctx context.Context, request []byte) (answer []byte, next time.Time, said []crl.Status, err error) {
 	r, err := crl.ParseOCSPRequest(request)
 	if err != nil {
-		return nil, time.Time{}, err
+		return nil, time.Time{}, nil, err
 	}
 	d, err := o.desk(ctx, func(is *issuer) bool {
 		return slices.ContainsFunc(r.IDs, func(id crl.CertID) bool { return id.IssuedBy(is.Certificate()) })
 	})
 	if err != nil {
-		return nil, time.Time{}, err
+		return nil, time.Time{}, nil, err
+	}
+	if other := o.another(d, r); other != nil {
+		return nil, time.Time{}, nil, fmt.Errorf("%w alone: the request asks about certificates of %s and of %s", crl.ErrNotOurs, d.issuer.path, other.path)
 	}
 	now := o.a.now()
 	key, plain := r.CacheKey()
 	single := plain && len(r.IDs) == 1
 	if single {
-		if answer, next, ok := d.answers.find(key, now); ok {
-			return answer, next, nil
+		if k, ok := d.answers.find(key, now); ok {
+			return k.answer, k.window.Next, []crl.Status{k.status}, nil
 		}
 	}
 	seen := d.answers.count()
 	verdicts, err := o.verdicts(ctx, d, r)
 	if err != nil {
-		return nil, time.Time{}, err
+		return nil, time.Time{}, nil, err
 	}
 	w := crl.Window{Produced: now, This: now, Next: now.Add(answerLife)}
 	if w.Next.After(d.cert.NotAfter) {
@@ -117,15 +136,38 @@ func (o *OCSP) Answer(ctx context.Context, request []byte) (answer []byte, next 
 	}
 	answer, err = d.responder.Respond(r, w, func(s pki.Serial) crl.Verdict { return verdicts[s] })
 	if err != nil {
-		return nil, time.Time{}, failed(d.issuer, err)
+		return nil, time.Time{}, nil, failed(d.issuer, err)
 	}
+	said = statuses(r, verdicts, d.responder.Issued)
 	if serial := r.IDs[0].Serial; single && verdicts[serial].Status != crl.Undetermined {
-		d.answers.keep(key, kept{serial, answer, w}, seen)
+		d.answers.keep(key, kept{serial, answer, w, said[0]}, seen)
 	}
 	if !plain {
-		return answer, time.Time{}, nil
+		return answer, time.Time{}, said, nil
 	}
-	return answer, w.Next, nil
+	return answer, w.Next, said, nil
+}
+
+// another returns a CA whose key is here, beside that of d, of which r asks about
+// a certificate; nil if there is none. An answer has one signer, and none may
+// speak for two CAs (RFC 6960, 4.2.2.2): clients refuse the whole of such an
+// answer, and "unknown" would be untrue of a certificate that is known here.
+func (o *OCSP) another(d *desk, r *crl.OCSPRequest) *issuer {
+	if len(r.IDs) == 1 {
+		return nil
+	}
+	o.mu.Lock()
+	issuers := o.issuers
+	o.mu.Unlock()
+	for _, id := range r.IDs {
+		if d.responder.Issued(id) {
+			continue
+		}
+		if i := slices.IndexFunc(issuers, func(is *issuer) bool { return id.IssuedBy(is.Certificate()) }); i >= 0 {
+			return issuers[i]
+		}
+	}
+	return nil
 }
 
 // Staple returns the answer about the first certificate of chain, for a TLS
@@ -154,7 +196,8 @@ func (o *OCSP) Staple(ctx context.Context, chain []*x509.Certificate) (staple []
 	if err != nil {
 		return nil, time.Time{}, failed(d.issuer, err)
 	}
-	return o.Answer(ctx, request)
+	staple, next, _, err = o.answer(ctx, request)
+	return staple, next, err
 }
 
 // Revoked puts a revocation in force: no answer that it makes wrong is given
@@ -162,13 +205,13 @@ func (o *OCSP) Staple(ctx context.Context, chain []*x509.Certificate) (staple []
 func (o *OCSP) Revoked(r Revocation) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for path, d := range o.desks {
+	for name, d := range o.desks {
 		if KeyID(d.issuer.Certificate()) != r.KeyID {
 			continue
 		}
 		d.answers.drop(r.Serial)
 		if d.cert != nil && pki.SerialOf(d.cert) == r.Serial {
-			delete(o.desks, path) // the next request makes another responder
+			delete(o.desks, name) // the next request makes another responder
 		}
 	}
 }
@@ -239,18 +282,35 @@ func (o *OCSP) desk(ctx context.Context, meant func(*issuer) bool) (*desk, error
 	if err != nil {
 		return nil, err
 	}
-	o.mu.Lock()
-	o.epoch, o.issuers = epoch, issuers
-	o.mu.Unlock()
-	i := slices.IndexFunc(issuers, meant)
+	o.know(issuers, epoch)
+	i := o.find(issuers, meant)
 	if i < 0 {
 		return nil, crl.ErrNotOurs
 	}
 	d := o.open(ctx, issuers[i], epoch)
 	o.mu.Lock()
-	o.desks[d.issuer.path] = d
+	o.desks[d.issuer.lastingName()] = d
 	o.mu.Unlock()
 	return o.usable(d)
+}
+
+// know takes in what CAs there are, and forgets the desks of all others.
+func (o *OCSP) know(issuers []*issuer, epoch uint64) {
+	names := make(map[string]bool)
+	for _, is := range issuers {
+		names[is.lastingName()] = true
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.epoch, o.issuers = epoch, issuers
+	maps.DeleteFunc(o.desks, func(name string, _ *desk) bool { return !names[name] })
+}
+
+// find returns the index of the CA that is meant, if it is one that is to answer
+// at this time, else -1.
+func (o *OCSP) find(issuers []*issuer, meant func(*issuer) bool) int {
+	now := o.a.now()
+	return slices.IndexFunc(issuers, func(is *issuer) bool { return (is.former == 0 || now.Before(is.until)) && meant(is) })
 }
 
 // ready returns the desk of the CA that is meant if it is known to be as it
@@ -263,12 +323,12 @@ func (o *OCSP) ready(meant func(*issuer) bool) (*desk, error) {
 	if !known {
 		return nil, nil
 	}
-	i := slices.IndexFunc(issuers, meant)
+	i := o.find(issuers, meant)
 	if i < 0 {
 		return nil, crl.ErrNotOurs
 	}
 	o.mu.Lock()
-	d := o.desks[issuers[i].path]
+	d := o.desks[issuers[i].lastingName()]
 	o.mu.Unlock()
 	now := o.a.now()
 	if d == nil || d.epoch != epoch || !now.Before(d.look) || d.cert != nil && now.Before(d.cert.NotBefore) {
@@ -284,17 +344,18 @@ func (o *OCSP) usable(d *desk) (*desk, error) {
 	return d, nil
 }
 
-// signers lists the CAs whose keys are here, the cluster's first. It is never nil.
+// signers lists the CAs whose keys are here, the cluster's first and those that
+// were replaced last. It is never nil.
 func (o *OCSP) signers(ctx context.Context) ([]*issuer, error) {
 	own, err := o.a.ClusterCA(ctx)
 	if err != nil {
 		return nil, err
 	}
-	all, err := o.a.signers(ctx)
+	all, err := o.a.speakers(ctx)
 	if err != nil {
 		o.a.log.ErrorContext(ctx, "no OCSP answers for a CA", "error", err)
 	}
-	if i := slices.IndexFunc(all, func(is *issuer) bool { return is.path == own }); i > 0 {
+	if i := slices.IndexFunc(all, func(is *issuer) bool { return is.path == own && is.former == 0 }); i > 0 {
 		all[0], all[i] = all[i], all[0]
 	}
 	return append([]*issuer{}, all...), nil
@@ -304,6 +365,10 @@ func (o *OCSP) signers(ctx context.Context) ([]*issuer, error) {
 // failure is remembered for a while, so that requests do not repeat it.
 func (o *OCSP) open(ctx context.Context, is *issuer, epoch uint64) *desk {
 	d := &desk{issuer: is, epoch: epoch, look: o.a.now().Add(deskRetry), answers: newAnswers()}
+	if is.former != 0 {
+		o.openFormer(ctx, d)
+		return d
+	}
 	own, err := o.a.ClusterCA(ctx)
 	if err != nil {
 		d.err = failed(is, err)
@@ -322,10 +387,38 @@ func (o *OCSP) open(ctx context.Context, is *issuer, epoch uint64) *desk {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if old := o.desks[is.path]; old != nil && old.cert.Equal(d.cert) && old.issuer.Certificate().Equal(is.Certificate()) {
+	if old := o.desks[is.lastingName()]; old != nil && old.cert.Equal(d.cert) && old.issuer.Certificate().Equal(is.Certificate()) {
 		d.answers = old.answers
 	}
 	return d
+}
+
+// openFormer gives the desk of a CA that was replaced the responder that it had,
+// or another when that is due.
+func (o *OCSP) openFormer(ctx context.Context, d *desk) {
+	is, now := d.issuer, o.a.now()
+	o.mu.Lock()
+	old := o.desks[is.lastingName()]
+	o.mu.Unlock()
+	if old != nil && old.cert != nil && old.issuer.Certificate().Equal(is.Certificate()) {
+		due := DueAt(old.cert.NotBefore, old.cert.NotAfter)
+		if end := is.end(); !old.cert.NotAfter.Before(end) {
+			due = end // another would not live longer
+		}
+		if !now.Before(old.cert.NotBefore) && now.Before(due) { // a revoked one is gone already
+			d.cert, d.responder, d.answers, d.look = old.cert, old.responder, old.answers, due
+			return
+		}
+	}
+	made, err := o.a.makeResponder(ctx, is)
+	if err == nil {
+		d.cert = made.chain[0]
+		d.look = DueAt(d.cert.NotBefore, d.cert.NotAfter)
+		d.responder, err = crl.NewResponder(is.Certificate(), d.cert, made.key)
+	}
+	if err != nil {
+		d.err = failed(is, err)
+	}
 }
 
 // tend makes the responder at path if there is none, or renews it if it is due.

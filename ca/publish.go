@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -22,19 +23,20 @@ const (
 )
 
 // A Publisher keeps the current revocation list of every CA whose key is here,
-// in memory, ready to be served and to be enforced.
+// of those that were replaced too as long as their certificates live, in memory, ready to be served and to be enforced.
 type Publisher struct {
 	a       *Authority
 	changed func([]*crl.Verified) // told of all current lists whenever one is new
 
 	mu    sync.Mutex
 	dirty chan struct{}     // something is to be built
-	lists map[string]*shelf // by the key identifier of the CA
+	lists map[string]*shelf // by the lasting name of the CA
 }
 
 // shelf is the lists of one CA.
 type shelf struct {
 	path    string // of the CA object
+	former  int    // number of the set, of a CA that was replaced
 	issuer  *x509.Certificate
 	builder *crl.Builder
 	waiting []crl.Revocation // not on a list yet
@@ -52,9 +54,11 @@ func (a *Authority) NewPublisher(changed func([]*crl.Verified)) *Publisher {
 func (p *Publisher) Add(r Revocation) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s := p.lists[r.KeyID]; s != nil {
-		s.waiting = append(s.waiting, r.Revocation)
-		p.wake()
+	for _, s := range p.lists {
+		if KeyID(s.issuer) == r.KeyID {
+			s.waiting = append(s.waiting, r.Revocation)
+			p.wake()
+		}
 	}
 }
 
@@ -124,19 +128,23 @@ func (p *Publisher) Publish(ctx context.Context) (next time.Time, err error) {
 // revoked already, and takes those away that are no more. It goes on past a
 // failure.
 func (p *Publisher) arrange(ctx context.Context) (failed []error) {
-	issuers, err := p.a.signers(ctx)
+	issuers, err := p.a.speakers(ctx)
 	if err != nil {
 		failed = append(failed, err)
 	}
 	found := make(map[string]bool)
 	for _, is := range issuers {
 		at, cert := is.path, is.Certificate()
-		id := KeyID(cert)
+		id := LastingName(at, cert)
 		found[id] = true
 		p.mu.Lock()
 		have := p.lists[id]
+		same := have != nil && have.issuer.Equal(cert)
+		if same {
+			have.former = is.former // it may have been put back
+		}
 		p.mu.Unlock()
-		if have != nil && have.path == at && have.issuer.Equal(cert) {
+		if same {
 			continue
 		}
 		fresh, err := p.newShelf(ctx, at, is)
@@ -154,6 +162,18 @@ func (p *Publisher) arrange(ctx context.Context) (failed []error) {
 		maps.DeleteFunc(p.lists, func(id string, _ *shelf) bool { return !found[id] })
 	}
 	return failed
+}
+
+// speakers lists the CAs that tell of revocations: the signers, then those that
+// were replaced. It goes on past a failure.
+func (a *Authority) speakers(ctx context.Context) ([]*issuer, error) {
+	paths, err := a.store.Holders(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, failed := a.signers(ctx)
+	formers, err := a.formerSigners(ctx, paths)
+	return append(all, formers...), errors.Join(failed, err)
 }
 
 // signers lists the CAs whose keys are here. It goes on past a failure.
@@ -202,9 +222,9 @@ func (p *Publisher) newShelf(ctx context.Context, at string, is *issuer) (*shelf
 		return nil, err
 	}
 	// Whatever is revoked from here on comes by Add, or is read here, or both.
-	s := &shelf{path: at, issuer: is.Certificate(), builder: builder}
+	s := &shelf{path: at, former: is.former, issuer: is.Certificate(), builder: builder}
 	p.mu.Lock()
-	p.lists[id] = s
+	p.lists[LastingName(at, s.issuer)] = s
 	p.mu.Unlock()
 	for r, err := range p.a.store.Revocations(ctx, id) {
 		if err != nil {
@@ -255,8 +275,8 @@ func (p *Publisher) build(ctx context.Context, s *shelf) (fresh bool, err error)
 	return true, nil
 }
 
-// ListName is the name under which the list of the CA object at path is
-// published: "ca" for system/sec/ca, "ns1.ca" for ns1/sec/ca.
+// ListName is the name under which the list of the CA that the object at path
+// is now is published, beside its [LastingName]: "ca" for system/sec/ca, "ns1.ca" for ns1/sec/ca.
 func ListName(path string) string {
 	namespace, rest, _ := strings.Cut(path, "/")
 	_, name, _ := strings.Cut(rest, "/")
@@ -266,36 +286,43 @@ func ListName(path string) string {
 	return namespace + "." + name
 }
 
-// Current returns the list with that name, as ListName gives it, or ErrNotFound.
+// Current returns the list with that name, as LastingName or ListName give it, or ErrNotFound.
 func (p *Publisher) Current(name string) (*crl.Published, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if s := p.lists[name]; s != nil && s.current != nil {
+		return s.current, nil
+	}
 	for _, s := range p.lists {
-		if ListName(s.path) == name && s.current != nil {
+		if s.former == 0 && ListName(s.path) == name && s.current != nil {
 			return s.current, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: no CA of that name publishes a revocation list", ErrNotFound)
+	return nil, fmt.Errorf("%w: no CA of that name has its key here, so no revocation list of it is published here", ErrNotFound)
 }
 
 // PublishedList describes a current list.
 type PublishedList struct {
-	Path string // of the CA object
-	Name string // as ListName gives it
+	Path   string // of the CA object
+	Name   string // as LastingName gives it
+	Former int    // number of the set in the history of the object; 0 for what the CA is now
 	*crl.Published
 }
 
-// All returns the current lists, by the path of their CA.
+// All returns the current lists, by the path of their CA, those of former CAs
+// after that of the one that took their place.
 func (p *Publisher) All() []PublishedList {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var all []PublishedList
-	for _, s := range p.lists {
+	for name, s := range p.lists {
 		if s.current != nil {
-			all = append(all, PublishedList{s.path, ListName(s.path), s.current})
+			all = append(all, PublishedList{s.path, name, s.former, s.current})
 		}
 	}
-	slices.SortFunc(all, func(a, b PublishedList) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(all, func(a, b PublishedList) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(a.Former, b.Former))
+	})
 	return all
 }
 

@@ -71,6 +71,8 @@ func showHistory(ctx context.Context, c *call) error {
 		{name: "LIVING", text: func(s f) string { return strconv.Itoa(s.Living) }},
 		{name: "SERIAL", text: func(s f) string { return s.Serial }, in: inFull},
 		{name: "SUBJECT", text: func(s f) string { return s.Subject }},
+		{name: "KEY HERE", text: func(s f) string { return strconv.FormatBool(s.HasKey) }, in: inFull},
+		{name: "LIST", text: func(s f) string { return s.List }, in: inFull},
 	})
 }
 

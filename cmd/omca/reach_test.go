@@ -116,9 +116,10 @@ func TestInterruptedWhileReading(t *testing.T) {
 	}
 	defer writer.Close()
 	defer stdin.Close()
-	p, stdout, stderr := testProgram(t.TempDir(), func(context.Context, place) (store, error) { return &opened{}, nil })
-	p.stdin = stdin
 	for _, line := range []string{"sec/a key add --name k --from -", "sec/a certificate pkcs12", "certificate sign -"} {
+		// Each is a process of its own: whether the one before came to reading is chance.
+		p, stdout, stderr := testProgram(t.TempDir(), func(context.Context, place) (store, error) { return &opened{}, nil })
+		p.stdin = stdin
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Millisecond, cancel)
 		if status := p.report(p.run(ctx, strings.Fields(line))); status != statusInterrupted || stdout.Len() > 0 || stderr.String() != "omca: error: interrupted\n" {

@@ -134,7 +134,7 @@ func listStatus(ctx context.Context, c *call) error {
 	}
 	type list = client.List
 	return emit(c.printer, lists, []column[list]{
-		{name: "LIST OF", text: func(l list) string { return l.CA + l.Source }},
+		{name: "LIST OF", text: listOf},
 		{name: "STATE", text: func(l list) string { return l.State }},
 		{name: "ENTRIES", text: func(l list) string { return strconv.Itoa(l.Entries) }},
 		{name: "NUMBER", text: func(l list) string { return l.Number }, in: inFull},
@@ -143,8 +143,17 @@ func listStatus(ctx context.Context, c *call) error {
 		{name: "NEXT UPDATE", text: func(l list) string { return instant(l.NextUpdate) }},
 		{name: "FETCHED AT", text: func(l list) string { return instant(l.FetchedAt) }, in: inFull},
 		{name: "URL", text: func(l list) string { return l.URL }, in: inFull},
+		{name: "LASTING URL", text: func(l list) string { return l.LastingURL }, in: inFull},
 		{name: "ERROR", text: func(l list) string { return l.LastError }},
 	})
+}
+
+// listOf says whose list it is.
+func listOf(l client.List) string {
+	if l.Former != 0 {
+		return fmt.Sprintf("%s (former %d)", l.CA, l.Former)
+	}
+	return l.CA + l.Source
 }
 
 func refreshLists(ctx context.Context, c *call) error {

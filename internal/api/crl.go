@@ -43,7 +43,9 @@ type CRL struct {
 	State      string     `json:"state"`      // "fresh"; "stale": past its next update; "never" or "error": there is none
 	LastError  string     `json:"last_error"` // of the last attempt to get it
 	FetchedAt  *time.Time `json:"fetched_at"`
-	URL        string     `json:"url"` // path of ours on this server
+	URL        string     `json:"url"`         // path of ours on this server
+	LastingURL string     `json:"lasting_url"` // the same for as long as that CA has certificates, whatever takes its place
+	Former     int        `json:"former"`      // number of the set in the history of the CA; 0 for what it is now
 }
 
 // CRLList is the revocation lists, ours first.
@@ -72,7 +74,10 @@ func (c Config) lists(ctx context.Context, now time.Time) []CRL {
 		h := l.Verified.Header()
 		list := CRL{
 			CA: l.Path, Issuer: l.Verified.Signer().Subject.String(), Entries: l.Verified.Len(), State: "fresh",
-			ThisUpdate: moment(h.ThisUpdate), NextUpdate: moment(h.NextUpdate), URL: "/crl/" + l.Name + ".crl",
+			ThisUpdate: moment(h.ThisUpdate), NextUpdate: moment(h.NextUpdate), URL: "/crl/" + ca.ListName(l.Path) + ".crl", LastingURL: "/crl/" + l.Name + ".crl", Former: l.Former,
+		}
+		if l.Former != 0 {
+			list.URL = list.LastingURL // the other is that of what took its place
 		}
 		if h.Number != nil {
 			list.Number = h.Number.String()

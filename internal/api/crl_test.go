@@ -155,9 +155,11 @@ func TestListCRLs(t *testing.T) {
 		{Source: "http://crl.mycorp", Issuer: "CN=MyCorp CA", Number: "7", ThisUpdate: w.now, NextUpdate: w.now.Add(time.Hour), FetchedAt: w.now, Entries: 3, State: "fresh"},
 		{Source: "/no/file", State: "error", LastError: "no such file"},
 	}
+	chain := must(w.door.Authority.Held(t.Context(), "system/sec/ca"))(t).Chain
+	lasting := "/crl/" + ca.LastingName("system/sec/ca", chain[0]) + ".crl"
 	now, week, hour := w.now, w.now.Add(7*24*time.Hour), w.now.Add(time.Hour)
 	want := []CRL{
-		{CA: "system/sec/ca", Issuer: "CN=clu CA", Number: "1", ThisUpdate: &now, NextUpdate: &week, State: "fresh", URL: "/crl/ca.crl"},
+		{CA: "system/sec/ca", Issuer: "CN=clu CA", Number: "1", ThisUpdate: &now, NextUpdate: &week, State: "fresh", URL: "/crl/ca.crl", LastingURL: lasting},
 		{Source: "http://crl.mycorp", Issuer: "CN=MyCorp CA", Number: "7", ThisUpdate: &now, NextUpdate: &hour, FetchedAt: &now, Entries: 3, State: "fresh"},
 		{Source: "/no/file", State: "error", LastError: "no such file"},
 	}

@@ -20,6 +20,7 @@ type FormerSet struct {
 	HasKey     bool      `json:"has_key"` // false: it was trusted and signed nothing here
 	ReplacedAt time.Time `json:"replaced_at"`
 	ReplacedBy string    `json:"replaced_by"`
+	List       string    `json:"list"`   // path of its revocation list on this server; "" when there is none
 	Living     int       `json:"living"` // certificates that its key signed, neither expired nor revoked
 }
 
@@ -58,10 +59,14 @@ func (d *door) getHistory(ctx context.Context, c *call) (response, error) {
 	h := History{Path: c.path.String(), Items: []FormerSet{}}
 	for _, f := range all {
 		cert := f.Certificate
+		list := ""
+		if f.List != "" {
+			list = "/crl/" + f.List + ".crl"
+		}
 		h.Items = append(h.Items, FormerSet{
 			Number: f.Number, Serial: string(pki.SerialOf(cert)), Subject: cert.Subject.String(), SHA256: pki.Fingerprint(cert),
 			NotBefore: cert.NotBefore.UTC(), NotAfter: cert.NotAfter.UTC(), HasKey: f.HasKey,
-			ReplacedAt: f.ReplacedAt, ReplacedBy: f.ReplacedBy, Living: f.Living,
+			ReplacedAt: f.ReplacedAt, ReplacedBy: f.ReplacedBy, Living: f.Living, List: list,
 		})
 	}
 	return reply(http.StatusOK, h)

@@ -17,6 +17,7 @@ type FormerSet struct {
 	HasKey     bool      `json:"has_key"`
 	ReplacedAt time.Time `json:"replaced_at,omitzero"`
 	ReplacedBy string    `json:"replaced_by"`
+	List       string    `json:"list"`   // path of its revocation list on the server; "" when there is none
 	Living     int       `json:"living"` // certificates that its key signed, neither expired nor revoked
 }
 

@@ -39,7 +39,9 @@ type List struct {
 	State      string    `json:"state"` // fresh, stale, never or error
 	LastError  string    `json:"last_error"`
 	FetchedAt  time.Time `json:"fetched_at,omitzero"`
-	URL        string    `json:"url"` // on the server
+	URL        string    `json:"url"`         // on the server, like the next
+	LastingURL string    `json:"lasting_url"` // the same as long as that CA has certificates
+	Former     int       `json:"former"`      // number of the set in the history of the CA; 0 for what it is now
 }
 
 // Lists returns the revocation lists that the server publishes and enforces.
