@@ -126,3 +126,5 @@ require (
 )
 
 tool honnef.co/go/tools/cmd/staticcheck
+
+replace go.etcd.io/etcd/client/pkg/v3 => ./deps/etcd-client-pkg

@@ -130,6 +130,9 @@ type door struct {
 	// made, so that two squatters do not both become its admin.
 	claiming sync.Mutex
 
+	// decrypting is held while a private key that came with its password is read.
+	decrypting sync.Mutex
+
 	shown shownLists
 }
 

@@ -220,10 +220,14 @@ func (d *door) patchData(ctx context.Context, c *call) (response, error) {
 	var edits []object.Edit
 	var names []string
 	var hashed []bool
+	locked := 0
 	for _, s := range steps {
 		value, err := s.value()
 		if err == nil && s.Password != "" {
-			value, err = decrypted(s.Name, value, s.Password)
+			if locked++; locked > 1 {
+				return response{}, fmt.Errorf("%w: %d steps have a password: one encrypted key at a time", errBadRequest, locked)
+			}
+			value, err = d.decrypted(ctx, s.Name, value, s.Password)
 		}
 		if err != nil {
 			return response{}, err
@@ -346,12 +350,20 @@ func (d *door) orphans(ctx context.Context, p object.Path) (int, error) {
 // decrypted returns a private key without the password that it came under: what
 // is kept is sealed by the store, and a password beside it would not keep it
 // better. The password is in the body of the request, which is never logged.
-func decrypted(name string, value []byte, password string) ([]byte, error) {
+//
+// The writer of the key chose how long that takes, up to some seconds: one is
+// decrypted at a time, so that it costs the others one processor at most.
+func (d *door) decrypted(ctx context.Context, name string, value []byte, password string) ([]byte, error) {
 	if name != ca.KeyPrivate {
 		return nil, fmt.Errorf("%w: key %.64q has a password: only %s can be encrypted", errBadRequest, name, ca.KeyPrivate)
 	}
 	if !pki.KeyEncrypted(value) {
 		return value, nil // the password is of no use, and what is wrong with the value is said where it is imported
+	}
+	d.decrypting.Lock()
+	defer d.decrypting.Unlock()
+	if err := ctx.Err(); err != nil { // whoever asked has gone while it waited
+		return nil, err
 	}
 	key, err := pki.ParsePrivateKey(value, []byte(password))
 	if err != nil {

@@ -239,6 +239,9 @@ func (d *door) issueToken(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	c.note(slog.String("token", issued.ID))
+	if err := d.stands(ctx, c, issued.ID); err != nil {
+		return response{}, err
+	}
 	pair := TokenPair{AccessToken: issued.Token, AccessExpiredAt: issued.ExpiresAt}
 	if refresh {
 		access.Use, access.Lifetime = token.Refresh, later
@@ -250,6 +253,23 @@ func (d *door) issueToken(ctx context.Context, c *call) (response, error) {
 		pair.RefreshToken, pair.RefreshExpiredAt = second.Token, &second.ExpiresAt
 	}
 	return reply(http.StatusOK, pair)
+}
+
+// stands asks once more who calls, now that the record of a token is durable.
+// Who takes a certificate back takes back the tokens that are recorded by then;
+// one that was on its way is recorded after, finds the certificate revoked here,
+// and goes the same way. Whoever else may call loses that with the user's object,
+// which the record expects as it was.
+func (d *door) stands(ctx context.Context, c *call, id string) error {
+	if c.who.Method != usr.MethodX509 && c.who.Method != usr.MethodSession {
+		return nil
+	}
+	who, err := d.Identify(c.request)
+	if err == nil && who.Name == c.who.Name {
+		return nil
+	}
+	_, failed := d.Tokens.Revoke(context.WithoutCancel(ctx), id, c.who)
+	return errors.Join(usr.ErrUnauthenticated, err, failed)
 }
 
 // fillSubject says in the request what its subject holds now. The machine's root

@@ -79,7 +79,13 @@ func sectionOf(name string) string {
 // Keywords lists the keywords of an object of that kind in the order of the
 // table. A cfg takes env.ANYTHING beside them.
 func Keywords(kind Kind) []Keyword {
-	return slices.DeleteFunc(table(), func(k Keyword) bool { return !slices.Contains(k.Kinds, kind) })
+	var all []Keyword
+	for k := range table() {
+		if slices.Contains(k.Kinds, kind) {
+			all = append(all, *k)
+		}
+	}
+	return all
 }
 
 // LookupKeyword finds a keyword of a kind by any of its names: "cn" and
@@ -90,16 +96,15 @@ func LookupKeyword(kind Kind, name string) (Keyword, error) {
 		return Keyword{}, err
 	}
 	name = strings.TrimPrefix(name, sectionDefault+".")
-	known := Keywords(kind)
-	for _, k := range known {
-		if name == k.Name || name == k.Alias && name != "" {
-			return k, nil
+	for k := range table() {
+		if (name == k.Name || name == k.Alias && name != "") && slices.Contains(k.Kinds, kind) {
+			return *k, nil
 		}
 	}
 	if kind == KindCfg && sectionOf(name) == sectionEnv {
 		return envKeyword(name), nil
 	}
-	return Keyword{}, unknownKeyword(kind, name, known)
+	return Keyword{}, unknownKeyword(kind, name, Keywords(kind))
 }
 
 func unknownKeyword(kind Kind, name string, known []Keyword) error {
@@ -120,7 +125,7 @@ func unknownKeyword(kind Kind, name string, known []Keyword) error {
 			return hint.With(err, "did you mean %q?", n)
 		}
 	}
-	for _, k := range table() {
+	for k := range table() {
 		if name == k.Name || name == k.Alias && name != "" {
 			return hint.With(err, "%q is a keyword of %s", k.Name, join(k.Kinds))
 		}

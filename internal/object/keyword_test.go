@@ -64,7 +64,7 @@ func samples() map[string]struct{ good, bad []string } {
 // of the table without any.
 func TestKeywords(t *testing.T) {
 	all := samples()
-	for _, k := range table() {
+	for k := range table() {
 		s, ok := all[k.Name]
 		if !ok || len(s.good) == 0 || len(s.bad) == 0 {
 			t.Errorf("%s: no samples", k.Name)
@@ -178,7 +178,7 @@ func TestTypes(t *testing.T) {
 		t.Error("a type without a check accepts anything")
 	}
 	seen := make(map[string]bool)
-	for _, k := range table() {
+	for k := range table() {
 		for _, name := range []string{k.Name, k.Alias} {
 			if name != "" && seen[name] {
 				t.Errorf("%q is in the table twice", name)

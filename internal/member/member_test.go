@@ -1,0 +1,541 @@
+package member_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"omca/internal/member"
+	"omca/internal/store"
+	"omca/internal/store/etcd"
+	"omca/internal/store/storetest"
+	"omca/pki"
+)
+
+const cluster = "east"
+
+// authority is a CA that makes certificates for tests.
+type authority struct {
+	issuer *pki.Issuer
+	now    time.Time
+}
+
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{now: time.Now()}
+	key := must[crypto.Signer](t)(pki.GenerateKey(""))
+	root := must[*pki.Issuer](t)(pki.NewRoot(key))
+	cert := a.sign(t, root, key, "ca", "", "ca")
+	a.issuer = must[*pki.Issuer](t)(pki.NewIssuer([]*x509.Certificate{cert}, key))
+	return a
+}
+
+func (a *authority) sign(t *testing.T, by *pki.Issuer, key crypto.Signer, profile, id, cn string) *x509.Certificate {
+	t.Helper()
+	p := must[pki.Profile](t)(pki.LookupProfile(profile))
+	r := must[pki.Request](t)(pki.NewRequest(key.Public(), pki.Subject{CommonName: cn}, pki.Names{DNS: []string{"localhost"}}))
+	if p.IsCA {
+		r = must[pki.Request](t)(pki.NewRequest(key.Public(), pki.Subject{CommonName: cn}, pki.Names{}))
+	}
+	terms := pki.Terms{Profile: p, Serial: must[pki.Serial](t)(pki.NewSerial())}
+	terms.NotBefore, terms.NotAfter = pki.Period(a.now.Add(-time.Hour), 24*time.Hour)
+	if id != "" {
+		terms.ID = must[*url.URL](t)(url.Parse(id))
+	}
+	return must[*x509.Certificate](t)(by.Sign(must[pki.Draft](t)(by.Draft(r, terms))))
+}
+
+// certificate makes one of a profile, marked for what.
+func (a *authority) certificate(t *testing.T, profile, id string) tls.Certificate {
+	t.Helper()
+	key := must[crypto.Signer](t)(pki.GenerateKey(""))
+	leaf := a.sign(t, a.issuer, key, profile, id, "someone")
+	return tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}
+}
+
+func (a *authority) node(t *testing.T, name string) tls.Certificate {
+	return a.certificate(t, "node", "spiffe://"+cluster+"/node/"+name)
+}
+
+// node is one member with what it runs on.
+type node struct {
+	*member.Member
+	config   member.Config
+	identity atomic.Pointer[member.Identity]
+	refused  *sync.Map // serials
+}
+
+func (a *authority) roots(more ...*authority) *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, a := range append(more, a) {
+		pool.AddCert(a.issuer.Certificate())
+	}
+	return pool
+}
+
+// log writes to the test as long as it runs.
+type output struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.Buffer.Write(p)
+}
+
+func (o *output) Text() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.Buffer.String()
+}
+
+func (a *authority) prepare(t *testing.T, name string, refused *sync.Map) *node {
+	t.Helper()
+	n := &node{refused: refused}
+	n.identity.Store(&member.Identity{Certificate: a.node(t, name), Roots: a.roots()})
+	l := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
+	n.config = member.Config{
+		Dir: t.TempDir(), Name: name, Cluster: cluster, Token: "t-" + cluster, URL: "https://" + l.Addr().String(), Listener: l,
+		Identity: func() (member.Identity, error) { return *n.identity.Load(), nil },
+		Refused: func(chain member.Chain) error {
+			if _, there := refused.Load(chain[0].SerialNumber.String()); there {
+				return errors.New("revoked")
+			}
+			return nil
+		},
+		Now: func() time.Time { return a.now }, Tick: 20 * time.Millisecond, Watch: 200 * time.Millisecond,
+	}
+	return n
+}
+
+func (n *node) peer() member.Peer { return member.Peer{Name: n.config.Name, URL: n.config.URL} }
+
+func (n *node) run(t *testing.T) {
+	t.Helper()
+	n.Member = must[*member.Member](t)(member.Start(n.config))
+	t.Cleanup(n.Stop)
+}
+
+// again starts a stopped member where it was.
+func (n *node) again(t *testing.T) {
+	t.Helper()
+	n.config.Listener = must[net.Listener](t)(net.Listen("tcp", strings.TrimPrefix(n.config.URL, "https://")))
+	n.run(t)
+}
+
+func (n *node) ready(t *testing.T) {
+	t.Helper()
+	select {
+	case <-n.Ready():
+	case <-n.Done():
+		t.Fatalf("%s has stopped", n.config.Name)
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s is not ready within 20 s", n.config.Name)
+	}
+}
+
+// form starts a cluster of nodes with these names.
+func (a *authority) form(t *testing.T, names ...string) []*node {
+	t.Helper()
+	var nodes []*node
+	var all []member.Peer
+	refused := &sync.Map{}
+	for _, name := range names {
+		n := a.prepare(t, name, refused)
+		nodes, all = append(nodes, n), append(all, n.peer())
+	}
+	for _, n := range nodes {
+		n.config.Peers = all
+		n.run(t)
+	}
+	for _, n := range nodes {
+		n.ready(t)
+	}
+	return nodes
+}
+
+func within(t *testing.T, d time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(d); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", d, what)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+func put(t *testing.T, n *node, key, value string) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	_, err := n.Client().Put(ctx, key, value)
+	return err
+}
+
+func get(t *testing.T, n *node, key string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	r, err := n.Client().Get(ctx, key)
+	if err != nil || len(r.Kvs) == 0 {
+		return fmt.Sprint("nothing, ", err)
+	}
+	return string(r.Kvs[0].Value)
+}
+
+func leader(nodes []*node) *node {
+	for _, n := range nodes {
+		if n.Status().Leader == n.config.Name {
+			return n
+		}
+	}
+	return nil
+}
+
+func TestStore(t *testing.T) {
+	t.Parallel()
+	nodes := newAuthority(t).form(t, "n1", "n2", "n3")
+	var count atomic.Int64
+	storetest.Run(t, func(t *testing.T) store.Store {
+		n := count.Add(1)
+		s := must[*etcd.Store](t)(etcd.Open(t.Context(), etcd.Config{Client: nodes[n%3].Client(), Prefix: fmt.Sprintf("run%d/", n)}))
+		t.Cleanup(func() { s.Close() })
+		return s
+	})
+}
+
+// A fourth node joins and gets a vote, one is removed and is out at once, the
+// leader dies and the rest goes on.
+func TestMembersComeAndGo(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	nodes := a.form(t, "n1", "n2", "n3")
+	if err := put(t, nodes[0], "k", "1"); err != nil {
+		t.Fatal(err)
+	}
+	fourth := a.prepare(t, "n4", nodes[0].refused)
+	if err := nodes[1].Add(t.Context(), fourth.peer()); err != nil {
+		t.Fatal(err)
+	}
+	fourth.config.Join = true
+	for _, i := range nodes[0].Members() {
+		fourth.config.Peers = append(fourth.config.Peers, i.Peer)
+	}
+	fourth.run(t)
+	fourth.ready(t)
+	within(t, 10*time.Second, "n4 has a vote", func() bool { return !fourth.Status().Learner })
+	if got := get(t, fourth, "k"); got != "1" {
+		t.Errorf("n4 reads %s", got)
+	}
+
+	gone := nodes[2]
+	within(t, 10*time.Second, "connections with n3", func() bool { return nodes[0].Connections("n3") > 0 })
+	if err := nodes[0].Remove(t.Context(), "n3"); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []*node{nodes[0], nodes[1], fourth} {
+		within(t, 2*time.Second, "n3 is cut off by "+n.config.Name, func() bool { return n.Connections("n3") == 0 })
+		if err := speak(n, gone.identity.Load().Certificate); err == nil {
+			t.Errorf("%s still listens to n3", n.config.Name)
+		}
+	}
+	if err := nodes[0].Remove(t.Context(), "n3"); !errors.Is(err, member.ErrNotFound) {
+		t.Errorf("removing it again: %v", err)
+	}
+
+	rest := []*node{nodes[0], nodes[1], fourth}
+	within(t, 10*time.Second, "a leader", func() bool { return leader(rest) != nil })
+	dead := leader(rest)
+	dead.Kill()
+	for _, n := range rest {
+		if n != dead {
+			within(t, 10*time.Second, n.config.Name+" writes without "+dead.config.Name, func() bool { return put(t, n, "k", "2") == nil })
+		}
+	}
+}
+
+// speak tries to ask n something as a member would.
+func speak(n *node, as tls.Certificate) error {
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: 5 * time.Second}, Config: &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{as}}}
+	if as.Certificate == nil {
+		d.Config.Certificates = nil
+	}
+	c, err := d.Dial("tcp", strings.TrimPrefix(n.config.URL, "https://"))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(c, "GET /members HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
+		return err
+	}
+	answer := make([]byte, 12)
+	_, err = c.Read(answer) // with TLS 1.3 a refusal comes here
+	return err
+}
+
+func TestWhoMaySpeak(t *testing.T) {
+	t.Parallel()
+	a, foreign := newAuthority(t), newAuthority(t)
+	n := a.form(t, "n1")[0]
+	if err := speak(n, a.node(t, "n1")); err != nil {
+		t.Fatalf("a certificate of a member: %v", err)
+	}
+	revoked := a.node(t, "n1")
+	n.refused.Store(revoked.Leaf.SerialNumber.String(), true)
+	for what, certificate := range map[string]tls.Certificate{
+		"no certificate":              {},
+		"a user's":                    a.certificate(t, "usr", "spiffe://east/usr/n1"),
+		"a user's, marked as node":    a.certificate(t, "usr", "spiffe://east/node/n1"),
+		"a listener's":                a.certificate(t, "listener", "spiffe://east/listener/n1"),
+		"one without a SPIFFE ID":     a.certificate(t, "node", ""),
+		"of another cluster":          a.certificate(t, "node", "spiffe://west/node/n1"),
+		"with a longer path":          a.certificate(t, "node", "spiffe://east/node/n1/x"),
+		"of a node that is no member": a.node(t, "n9"),
+		"of a foreign CA":             foreign.node(t, "n1"),
+		"revoked":                     revoked,
+	} {
+		if err := speak(n, certificate); err == nil {
+			t.Errorf("%s: may speak", what)
+		}
+	}
+}
+
+// Who dials holds the other end against the same rules: a member whose
+// certificate does not pass is not spoken to.
+func TestWhoIsSpokenTo(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	nodes := a.form(t, "n1", "n2", "n3")
+	if err := put(t, nodes[0], "k", "1"); err != nil {
+		t.Fatal(err)
+	}
+	// n3 begins to show n2's name: whoever dials it expected n3.
+	other := *nodes[2].identity.Load()
+	nodes[0].refused.Store(other.Certificate.Leaf.SerialNumber.String(), true)
+	for _, n := range nodes {
+		n.Check()
+	}
+	for _, n := range nodes[:2] {
+		within(t, 2*time.Second, "n3 is cut off", func() bool { return n.Connections("n3") == 0 })
+	}
+	if err := put(t, nodes[0], "k", "2"); err != nil {
+		t.Errorf("without n3: %v", err)
+	}
+	// With a new certificate it is back.
+	nodes[2].identity.Store(&member.Identity{Certificate: a.node(t, "n3"), Roots: other.Roots})
+	within(t, 10*time.Second, "n3 is back", func() bool { return nodes[0].Connections("n3") > 0 && get(t, nodes[2], "k") == "2" })
+}
+
+// All certificates and the CA change while writes go on: none fails.
+func TestSwapUnderLoad(t *testing.T) {
+	t.Parallel()
+	old, fresh := newAuthority(t), newAuthority(t)
+	nodes := old.form(t, "n1", "n2", "n3")
+	ctx, cancel := context.WithCancel(t.Context())
+	var writes sync.WaitGroup
+	var done atomic.Int64
+	for _, n := range nodes {
+		writes.Go(func() {
+			for ctx.Err() == nil {
+				if err := put(t, n, "load/"+n.config.Name, "x"); err != nil && ctx.Err() == nil {
+					t.Errorf("%s during the swap: %v", n.config.Name, err)
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	step := func(make func(n *node) member.Identity, check bool) {
+		for _, n := range nodes {
+			id := make(n)
+			n.identity.Store(&id)
+			if check {
+				n.Check()
+			}
+		}
+		so := done.Load()
+		within(t, 10*time.Second, "writes go on", func() bool { return done.Load() > so+20 })
+	}
+	step(func(n *node) member.Identity { // both are trusted
+		return member.Identity{Certificate: n.identity.Load().Certificate, Roots: old.roots(fresh)}
+	}, true)
+	step(func(n *node) member.Identity { // certificates of the new one
+		return member.Identity{Certificate: fresh.node(t, n.config.Name), Roots: old.roots(fresh)}
+	}, false)
+	cancel()
+	writes.Wait()
+	// The old one is trusted no more: its connections are closed and made anew.
+	for _, n := range nodes {
+		n.identity.Store(&member.Identity{Certificate: n.identity.Load().Certificate, Roots: fresh.roots()})
+		n.Check()
+	}
+	for _, n := range nodes {
+		within(t, 10*time.Second, "after the old CA", func() bool { return put(t, n, "k", "v") == nil })
+		if err := speak(n, old.node(t, "n1")); err == nil {
+			t.Errorf("%s still takes the old CA's certificates", n.config.Name)
+		}
+	}
+}
+
+// Without a majority changes are refused and what is there is read; nothing is
+// lost when it comes back.
+func TestMajorityLost(t *testing.T) {
+	t.Parallel()
+	nodes := newAuthority(t).form(t, "n1", "n2", "n3")
+	if err := put(t, nodes[0], "k", "1"); err != nil {
+		t.Fatal(err)
+	}
+	within(t, 5*time.Second, "n1 has it", func() bool { return get(t, nodes[0], "k") == "1" })
+	nodes[1].Kill()
+	nodes[2].Kill()
+	within(t, 10*time.Second, "n1 knows that there is no leader", func() bool { return nodes[0].Status().Leader == "" })
+	if w := nodes[0].Status().Warnings; len(w) == 0 || !strings.Contains(w[0], "no leader") {
+		t.Errorf("the status warns of %q", w)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := nodes[0].Client().Put(ctx, "k", "2"); err == nil {
+		t.Error("a change without a majority is taken")
+	}
+	if n := len(nodes[0].Members()); n != 3 {
+		t.Errorf("%d members are known, expected 3", n)
+	}
+	nodes[1].again(t)
+	nodes[1].ready(t)
+	within(t, 10*time.Second, "changes are taken again", func() bool { return put(t, nodes[0], "k", "3") == nil })
+	if got := get(t, nodes[1], "k"); got != "3" {
+		t.Errorf("n2 reads %s", got)
+	}
+}
+
+// A member that stops hands leadership over first: there is no election to wait for.
+func TestStopHandsOver(t *testing.T) {
+	t.Parallel()
+	nodes := newAuthority(t).form(t, "n1", "n2", "n3")
+	first := leader(nodes)
+	if first == nil {
+		t.Fatal("nobody leads")
+	}
+	first.Stop()
+	rest := []*node{}
+	for _, n := range nodes {
+		if n != first {
+			rest = append(rest, n)
+		}
+	}
+	if leader(rest) == nil {
+		t.Error("nobody leads after the leader has stopped")
+	}
+	first.again(t)
+	first.ready(t)
+	if err := put(t, first, "k", "back"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSpace(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	n := a.prepare(t, "n1", &sync.Map{})
+	said := &output{}
+	n.config.Log = slog.New(slog.NewTextHandler(said, nil))
+	n.config.Peers, n.config.Quota = []member.Peer{n.peer()}, 8<<20
+	n.config.Watch = time.Hour // the rounds are the test's
+	n.run(t)
+	n.ready(t)
+	warned := false
+	var err error
+	for i := range 30 {
+		if err = put(t, n, fmt.Sprintf("v/%d", i), strings.Repeat("x", 500_000)); err != nil {
+			break
+		}
+		n.Round(t.Context())
+		warned = warned || len(n.Status().Warnings) > 0
+	}
+	if err == nil || !warned {
+		t.Fatalf("full: %v, warned before: %v", err, warned)
+	}
+	if !strings.Contains(said.Text(), "nearly full") {
+		t.Error("the log does not tell that the store is nearly full")
+	}
+	if s := n.Status(); len(s.Alarms) == 0 || s.Alarms[0] != "NOSPACE" {
+		t.Errorf("alarms %q", s.Alarms)
+	}
+	// Whoever makes room gets it: the file becomes smaller, the alarm ends.
+	for i := range 30 {
+		if _, err := n.Client().Delete(t.Context(), fmt.Sprintf("v/%d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := n.Client().Get(t.Context(), "v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Client().Compact(t.Context(), r.Header.Revision); err != nil {
+		t.Fatal(err)
+	}
+	full := n.Status().Size
+	within(t, 10*time.Second, "there is room", func() bool {
+		n.Round(t.Context())
+		return put(t, n, "k", "again") == nil && n.Status().Size < full/2
+	})
+	if w := n.Status().Warnings; len(w) != 0 {
+		t.Errorf("it still warns: %q", w)
+	}
+}
+
+func TestInvalid(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	for what, edit := range map[string]func(*member.Config){
+		"no directory":          func(c *member.Config) { c.Dir = "" },
+		"a name with a slash":   func(c *member.Config) { c.Name = "a/b" },
+		"http":                  func(c *member.Config) { c.URL = strings.Replace(c.URL, "https", "http", 1) },
+		"not among the members": func(c *member.Config) { c.Peers = nil },
+		"nobody is trusted": func(c *member.Config) {
+			c.Identity = func() (member.Identity, error) { return member.Identity{Certificate: a.node(t, "n1")}, nil }
+		},
+		"somebody's certificate": func(c *member.Config) {
+			c.Identity = func() (member.Identity, error) {
+				return member.Identity{Certificate: a.node(t, "n2"), Roots: a.roots()}, nil
+			}
+		},
+	} {
+		n := a.prepare(t, "n1", &sync.Map{})
+		n.config.Peers = []member.Peer{n.peer()}
+		edit(&n.config)
+		if m, err := member.Start(n.config); !errors.Is(err, member.ErrInvalid) {
+			t.Errorf("%s: %v, expected ErrInvalid", what, err)
+			if err == nil {
+				m.Stop()
+			}
+		}
+	}
+}
