@@ -18,6 +18,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/api"
+	"omca/internal/console"
 	"omca/internal/feed"
 	"omca/internal/hint"
 	"omca/internal/object"
@@ -239,7 +240,12 @@ func (s *Server) compose(ctx context.Context) error {
 		Tokens: s.tokens, IdentifyRefresh: s.identifyRefresh, InspectToken: s.inspectToken,
 		Foreign: s.foreignTokens(), Trail: s.lastLines,
 	}
-	s.handler, s.public, err = api.Handlers(door)
+	calls, public, err := api.Handlers(door)
+	if err != nil {
+		return err
+	}
+	s.public = public
+	s.handler, err = console.New(console.Config{API: calls, Now: c.Now, Version: c.Version, Log: c.Log})
 	return err
 }
 

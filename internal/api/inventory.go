@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"omca/ca"
@@ -149,13 +150,58 @@ func (d *door) selection(c *call) (q ca.Query, limit int, err error) {
 	return q, limit, nil
 }
 
-// only says which states the parameter revoked selects: all unless given.
-func (c *call) only() (selects func(state string) bool, err error) {
-	if c.query.Get("revoked") == "" {
-		return func(string) bool { return true }, nil
+// only says which states the parameters revoked and state select: all unless
+// given. What the dates alone can tell it leaves to the query, which then does
+// not look at the rest.
+func (d *door) only(c *call, q *ca.Query) (selects func(state string) bool, err error) {
+	selects = func(string) bool { return true }
+	state := c.query.Get("state")
+	switch state {
+	case "":
+	case string(ca.StateValid), string(ca.StateNotYet):
+		if q.ExpiresAfter.IsZero() {
+			q.ExpiresAfter = d.Now()
+		}
+	case string(ca.StateExpired), stateRevoked:
+	default:
+		return nil, fmt.Errorf("%w: state is %.32q, not valid, not_yet_valid, expired or revoked", errBadRequest, state)
+	}
+	if c.query.Get("revoked") == "" && state == "" {
+		return selects, nil
 	}
 	revoked, err := c.flag("revoked")
-	return func(state string) bool { return revoked == (state == stateRevoked) }, err
+	given := c.query.Get("revoked") != ""
+	return func(s string) bool {
+		return (state == "" || s == state) && (!given || revoked == (s == stateRevoked))
+	}, err
+}
+
+// mostSearch is the length of what is searched for, in bytes.
+const mostSearch = 128
+
+// search says which records have the words of the parameter search in them: all
+// unless given. A record has a word in its serial number, its subject, one of its
+// names, its owner, or the name or the path of its issuer, in any case.
+func (c *call) search() (func(ca.Record) bool, error) {
+	text := c.query.Get("search")
+	if len(text) > mostSearch {
+		return nil, fmt.Errorf("%w: search has %d bytes, at most %d", errBadRequest, len(text), mostSearch)
+	}
+	words := strings.Fields(strings.ToLower(text))
+	if len(words) == 0 {
+		return func(ca.Record) bool { return true }, nil
+	}
+	return func(r ca.Record) bool {
+		cert := r.Certificate
+		all := strings.ToLower(strings.Join(append(pki.NamesOf(cert).Strings(),
+			string(r.Serial()), cert.Subject.String(), r.Owner, r.Issuer, cert.Issuer.CommonName), "\n"))
+		for _, word := range words {
+			if !strings.Contains(all, word) {
+				return false
+			}
+		}
+		return true
+	}, nil
 }
 
 // listCertificates gives a page of what the caller may see. A page may have
@@ -166,7 +212,11 @@ func (d *door) listCertificates(ctx context.Context, c *call) (response, error) 
 	if err != nil {
 		return response{}, err
 	}
-	selects, err := c.only()
+	selects, err := d.only(c, &q)
+	if err != nil {
+		return response{}, err
+	}
+	has, err := c.search()
 	if err != nil {
 		return response{}, err
 	}
@@ -181,7 +231,7 @@ func (d *door) listCertificates(ctx context.Context, c *call) (response, error) 
 			break
 		}
 		looked, cursor = looked+1, r.Cursor
-		if !mayReadOwner(c.who, r.Owner) {
+		if !mayReadOwner(c.who, r.Owner) || !has(r.Record) {
 			continue
 		}
 		record, err := d.recordOf(ctx, r.Record)

@@ -112,3 +112,38 @@ func TestRecordCannotBeProbed(t *testing.T) {
 		t.Errorf("%q is not %q", hidden.Detail, absent.Detail)
 	}
 }
+
+// What is searched for and the state select what is listed, and only of what
+// the caller may see.
+func TestInventorySearch(t *testing.T) {
+	w := newWorld(t)
+	got := into[Signed](w.sign("signer", asJSON(t, SignRequest{CSR: csr(t, "Find.clu.mycorp", "other.clu.mycorp"), Validity: "2d"})).want(http.StatusCreated))
+	old := into[Signed](w.sign("signer", asJSON(t, SignRequest{CSR: csr(t, "old.clu.mycorp"), Validity: "1d"})).want(http.StatusCreated))
+	w.do(request{method: http.MethodPost, target: "/api/certificate/" + old.Serial + "/revoke", by: "root"}).want(http.StatusOK)
+	for _, tt := range []struct {
+		by, query string
+		serial    string // the only one; "" for none
+	}{
+		{"root", "search=find", got.Serial},
+		{"root", "search=OTHER+usr/signer", got.Serial},
+		{"root", "search=find+old", ""},
+		{"root", "search=" + got.Serial, got.Serial},
+		{"guest1", "search=find", ""},
+		{"root", "state=revoked", old.Serial},
+		{"root", "state=revoked&revoked=false", ""},
+		{"root", "state=valid&search=old.clu", ""},
+		{"root", "state=expired", ""},
+		{"root", "state=not_yet_valid", ""},
+	} {
+		list := into[CertificateList](w.do(request{target: "/api/certificate?" + tt.query, by: tt.by}).want(http.StatusOK))
+		if want := map[bool]int{true: 1}[tt.serial != ""]; len(list.Items) != want || want == 1 && list.Items[0].Serial != tt.serial {
+			t.Errorf("%s %s: %+v, want %q", tt.by, tt.query, list.Items, tt.serial)
+		}
+	}
+	w.now = w.now.Add(36 * time.Hour)
+	if list := into[CertificateList](w.do(request{target: "/api/certificate?state=valid&search=clu.mycorp", by: "signer"}).want(http.StatusOK)); len(list.Items) != 1 {
+		t.Errorf("valid after a day and a half: %+v", list.Items)
+	}
+	w.do(request{target: "/api/certificate?state=odd", by: "root"}).refused(http.StatusBadRequest, "odd")
+	w.do(request{target: "/api/certificate?search=" + strings.Repeat("x", mostSearch+1), by: "root"}).refused(http.StatusBadRequest, "at most 128")
+}

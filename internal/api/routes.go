@@ -59,6 +59,8 @@ func (d *door) inventoryRoutes() []route {
 				{name: "issuer", about: "Only those that the CA with this path signed."},
 				{name: "profile", about: "Only those of this profile."},
 				{name: "revoked", about: "true: only those that are revoked; false: only the others."},
+				{name: "state", about: "Only those in this state: valid, not_yet_valid, expired or revoked."},
+				{name: "search", about: "Only those with each of these words in the serial number, the subject, a name, the owner or the issuer, in any case."},
 				{name: "limit", about: "At most so many, from 1 to 1000."},
 				{name: "after", about: "Only those behind this cursor, the next of another page."},
 			},

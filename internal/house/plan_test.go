@@ -62,7 +62,7 @@ func plan() map[string]room {
 		"internal/openid":  {own: []string{"usr", "internal/hint"}, never: []string{"os", "flag", cli, bolt, etcd}},
 		"internal/offline": {own: []string{"pki", "pki/flocker"}, never: []string{"net/http", "log", cli, bolt, etcd}},
 		"internal/api":     doors,
-		"internal/console": doors,
+		"internal/console": {own: []string{"internal/api", "crl", "pki", "usr"}, never: []string{bolt, etcd, cli, "os"}},
 		"internal/client":  {own: []string{"internal/hint"}, never: []string{cli, bolt, etcd}},
 		"internal/remote":  {own: []string{"internal/client", "internal/hint"}, never: []string{"net/http", cli, bolt, etcd}},
 		"cmd/omca":         {own: []string{"", "internal/client", "internal/openid/login", "internal/hint", "internal/offline", "internal/remote", "pki/flocker", "usr/clustercockpit"}, never: []string{bolt, etcd}, outer: true},

@@ -1,0 +1,175 @@
+package console
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"omca/internal/api"
+	"omca/usr"
+)
+
+// problem is what the API says when it does not do something.
+type problem = api.Problem
+
+// A refusal is a problem that the API answered with.
+type refusal struct {
+	Problem    problem
+	RetryAfter string // seconds; "" when it does not say
+}
+
+func (e *refusal) Error() string { return e.Problem.Detail }
+
+// who is who the visitor is taken for.
+type who struct {
+	api.Whoami
+	Root bool
+}
+
+// recorder is the answer of the API, read.
+type recorder struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+// Header is for [http.ResponseWriter].
+func (a *recorder) Header() http.Header { return a.header }
+
+// WriteHeader is for [http.ResponseWriter].
+func (a *recorder) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+}
+
+// Write is for [http.ResponseWriter].
+func (a *recorder) Write(b []byte) (int, error) {
+	a.WriteHeader(http.StatusOK)
+	return a.body.Write(b)
+}
+
+// send asks the API in the visitor's name: with the connection, the address and
+// the headers of the visit, so that the API finds the same proofs of a name, and
+// the same signs of a request of another origin, as if it had been asked
+// directly. An answer other than 2xx is a *refusal.
+func (v *visit) send(method, path string, query url.Values, media string, body []byte) (*recorder, error) {
+	r := v.r.Clone(v.r.Context())
+	r.Method, r.Pattern = method, ""
+	at, err := url.Parse(path)
+	if err != nil {
+		return nil, fmt.Errorf("address %q: %w", path, err)
+	}
+	at.RawQuery = query.Encode()
+	r.URL, r.RequestURI = at, at.RequestURI()
+	for _, name := range []string{"Content-Type", "Content-Length", "Accept", "Accept-Encoding", "Range", "If-None-Match", "If-Modified-Since"} {
+		r.Header.Del(name)
+	}
+	r.TransferEncoding, r.Form, r.PostForm, r.MultipartForm = nil, nil, nil, nil
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	if media != "" {
+		r.Header.Set("Content-Type", media)
+	}
+	a := &recorder{header: http.Header{}}
+	v.API.ServeHTTP(a, r)
+	if a.status >= 200 && a.status < 300 {
+		return a, nil
+	}
+	no := &refusal{RetryAfter: a.header.Get("Retry-After")}
+	if err := json.Unmarshal(a.body.Bytes(), &no.Problem); err != nil || no.Problem.Status != a.status {
+		return nil, fmt.Errorf("%s %s answered %d with what is no problem", method, path, a.status)
+	}
+	return nil, no
+}
+
+// get reads an answer of the API.
+func get[T any](v *visit, path string, query url.Values) (T, error) {
+	var into T
+	a, err := v.send(http.MethodGet, path, query, "", nil)
+	if err == nil {
+		err = json.Unmarshal(a.body.Bytes(), &into)
+	}
+	return into, err
+}
+
+// post has the API change something.
+func (v *visit) post(path string, query url.Values, body any) (*recorder, error) {
+	return v.change(http.MethodPost, path, query, body)
+}
+
+func (v *visit) change(method, path string, query url.Values, body any) (*recorder, error) {
+	if body == nil {
+		return v.send(method, path, query, "", nil)
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	return v.send(method, path, query, "application/json", text)
+}
+
+// identify finds out who the visitor is.
+func (v *visit) identify() error {
+	me, err := get[api.Whoami](v, "/whoami", nil)
+	if err != nil {
+		return err
+	}
+	_, root := me.Grant[string(usr.RoleRoot)]
+	v.who = &who{Whoami: me, Root: root}
+	return nil
+}
+
+// may asks whether the visitor may do something.
+func (v *visit) may(verb, path string, what ...string) (api.Verdict, error) {
+	query := url.Values{"verb": {verb}}
+	if path != "" {
+		query.Set("path", path)
+	}
+	if len(what) > 0 {
+		query["what"] = what
+	}
+	return get[api.Verdict](v, "/api/auth/can-i", query)
+}
+
+// allowed is may for what is left out of a page when it is not.
+func (v *visit) allowed(into *bool, verb, path string, what ...string) error {
+	verdict, err := v.may(verb, path, what...)
+	*into = verdict.Allowed
+	return err
+}
+
+// isRefused reports whether the API refused with one of these statuses.
+func isRefused(err error, statuses ...int) bool {
+	no, ok := err.(*refusal) //nolint:errorlint // send wraps none
+	if !ok {
+		return false
+	}
+	for _, status := range statuses {
+		if no.Problem.Status == status {
+			return true
+		}
+	}
+	return false
+}
+
+// objectURL is the address of an object in the API.
+func objectURL(namespace, kind, name string) string {
+	return "/api/object/path/" + url.PathEscape(namespace) + "/" + url.PathEscape(kind) + "/" + url.PathEscape(name)
+}
+
+// nextOf keeps, for after the login, which page was asked for.
+func nextOf(r *http.Request) string {
+	if r.URL.Path == "/" && r.URL.RawQuery == "" {
+		return ""
+	}
+	return "?" + url.Values{"next": {r.URL.RequestURI()}}.Encode()
+}
+
+// pageSize is how many rows a list has: pages stay far below 100 kB.
+const pageSize = 50
+
+func limit(n int) []string { return []string{strconv.Itoa(n)} }

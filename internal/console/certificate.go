@@ -1,0 +1,251 @@
+package console
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"omca/crl"
+	"omca/internal/api"
+	"omca/pki"
+)
+
+type listPage struct {
+	Search, State, Days string
+	States              []string
+	Within              []string // choices of Days
+	Items               []api.Record
+	Next                string // address of the next page; "" on the last one
+	First               bool   // nothing is left out in front
+	Filtered            bool
+}
+
+// listCertificates shows a page of the inventory: the valid ones unless another
+// state is asked for.
+func listCertificates(v *visit) error {
+	if err := v.identify(); err != nil {
+		return err
+	}
+	asked := v.r.URL.Query()
+	p := listPage{Search: strings.TrimSpace(asked.Get("search")), State: asked.Get("state"), Days: asked.Get("days"),
+		States: []string{"valid", "not_yet_valid", "expired", "revoked", "all"}, Within: []string{"7", "30", "90", "365"}}
+	if p.State == "" {
+		p.State = "valid"
+	}
+	query := url.Values{"limit": limit(pageSize)}
+	set := func(name, value string) {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	set("search", p.Search)
+	set("after", asked.Get("after"))
+	if p.State != "all" {
+		query.Set("state", p.State)
+	}
+	if p.Days != "" {
+		set("expiring", p.Days+"d")
+	}
+	list, err := get[api.CertificateList](v, "/api/certificate", query)
+	if err != nil {
+		return err
+	}
+	p.Items, p.First, p.Filtered = list.Items, asked.Get("after") == "", p.Search != "" || p.Days != "" || p.State != "all"
+	if list.Next != "" {
+		next := url.Values{"state": {p.State}, "after": {list.Next}}
+		if p.Search != "" {
+			next.Set("search", p.Search)
+		}
+		if p.Days != "" {
+			next.Set("days", p.Days)
+		}
+		p.Next = "/certificates?" + next.Encode()
+	}
+	return v.show(http.StatusOK, "certificates", "Certificates", "certificates", p)
+}
+
+type certificatePage struct {
+	api.FullRecord
+	Info      pki.CertificateInfo
+	Chain     []link // from this one to the root, as far as it is known
+	Held      bool   // the object holds this one, and not another one since
+	MayRevoke bool
+	MayRenew  bool
+	Reasons   []reason
+}
+
+// link is a certificate of a chain.
+type link struct{ Subject, SHA256 string }
+
+// reason is a reason of a revocation, with what it is for.
+type reason struct{ Name, About string }
+
+// reasons are those that a person would give, the most frequent first.
+func reasons() []reason {
+	return []reason{
+		{crl.Unspecified.String(), "none of these, or nobody needs to know"},
+		{crl.KeyCompromise.String(), "the private key is, or may be, in other hands"},
+		{crl.Superseded.String(), "another certificate took its place"},
+		{crl.CessationOfOperation.String(), "what it was for is no longer there"},
+		{crl.AffiliationChanged.String(), "its names are no longer right"},
+		{crl.PrivilegeWithdrawn.String(), "its holder may no longer do what it was for"},
+	}
+}
+
+func recordURL(serial string) string { return "/api/certificate/" + url.PathEscape(serial) }
+
+// certificate reads all that the page of a certificate says.
+func (v *visit) certificate() (certificatePage, error) {
+	var p certificatePage
+	if err := v.identify(); err != nil {
+		return p, err
+	}
+	var err error
+	if p.FullRecord, err = get[api.FullRecord](v, recordURL(v.r.PathValue("serial")), nil); err != nil {
+		return p, err
+	}
+	certs, err := pki.ParseCertificates([]byte(p.Certificate))
+	if err != nil {
+		return p, err
+	}
+	p.Info = pki.Info(certs[0])
+	p.Chain = append(p.Chain, link{certs[0].Subject.String(), p.SHA256})
+	own, err := get[api.Authority](v, "/api/ca", nil)
+	if err == nil && own.Path == p.IssuerPath && p.Owner != own.Path {
+		above, err := pki.ParseCertificates([]byte(own.CertificateChain))
+		if err != nil {
+			return p, err
+		}
+		for _, cert := range above {
+			p.Chain = append(p.Chain, link{cert.Subject.String(), pki.Fingerprint(cert)})
+		}
+	} else if err != nil && !isRefused(err, http.StatusForbidden, http.StatusNotFound) {
+		return p, err
+	}
+	p.Reasons = reasons()
+	return p, p.offers(v)
+}
+
+// offers finds out what the visitor may do with the certificate.
+func (p *certificatePage) offers(v *visit) error {
+	part := strings.SplitN(p.Owner, "/", 3)
+	if len(part) != 3 {
+		return nil
+	}
+	held, err := get[api.CertificateState](v, objectURL(part[0], part[1], part[2])+"/certificate", nil)
+	if err == nil {
+		p.Held = held.Serial == p.Serial
+	} else if !isRefused(err, http.StatusForbidden, http.StatusNotFound, http.StatusBadRequest) {
+		return err
+	}
+	if p.State != "revoked" {
+		if err := v.allowed(&p.MayRevoke, "revoke", p.Owner); err != nil {
+			return err
+		}
+	}
+	if p.Info.IsCA { // no list takes a root back, and a new one is a matter of the command line
+		p.MayRevoke = false
+		return nil
+	}
+	if !p.Held {
+		return nil
+	}
+	if err := v.allowed(&p.MayRenew, "change", p.Owner); err != nil || !p.MayRenew || p.Profile != "listener" {
+		return err
+	}
+	// Who may change an object may still not have every name signed. The SPIFFE ID
+	// is what the CA adds by itself.
+	names := []string{p.Info.Subject.CommonName}
+	for _, name := range p.Names {
+		if !strings.HasPrefix(name, "URI:spiffe://") {
+			names = append(names, name)
+		}
+	}
+	return v.allowed(&p.MayRenew, "sign", "", names...)
+}
+
+func showCertificate(v *visit) error {
+	p, err := v.certificate()
+	if err != nil {
+		return err
+	}
+	return v.show(http.StatusOK, "certificate", "Certificate "+short(p.Serial), "certificates", p)
+}
+
+// downloadCertificate gives the certificate alone, as the API has it.
+func downloadCertificate(v *visit) error {
+	r, err := get[api.FullRecord](v, recordURL(v.r.PathValue("serial")), nil)
+	if err != nil {
+		return err
+	}
+	h := v.w.Header()
+	h.Set("Content-Type", "application/x-pem-file")
+	h.Set("Content-Disposition", `attachment; filename="`+r.Serial+`.pem"`) // the serial is hexadecimal
+	_, _ = v.w.Write([]byte(r.Certificate))                                 // whoever asked is gone when this fails
+	return nil
+}
+
+// askRevoke asks once more: nothing brings a revoked certificate back.
+func askRevoke(v *visit) error {
+	p, err := v.certificate()
+	if err != nil {
+		return err
+	}
+	if p.State == "revoked" || p.Info.IsCA {
+		return v.to("/certificates/" + url.PathEscape(p.Serial))
+	}
+	if !p.MayRevoke {
+		verdict, err := v.may("revoke", p.Owner)
+		if err != nil {
+			return err
+		}
+		return &refusal{Problem: problem{Status: http.StatusForbidden, Title: "Forbidden", Detail: verdict.Reason, Hint: "revoking it is for: " + verdict.Rule}}
+	}
+	return v.show(http.StatusOK, "revoke", "Revoke "+short(p.Serial), "certificates", p)
+}
+
+func revoke(v *visit) error {
+	form, err := v.form()
+	if err != nil {
+		return err
+	}
+	if form.Get("confirm") != "yes" {
+		return bad(http.StatusBadRequest, "nothing was revoked: tick the box that says that it cannot be undone")
+	}
+	serial := v.r.PathValue("serial")
+	if _, err := v.post(recordURL(serial)+"/revoke", nil, api.RevokeRequest{Reason: form.Get("reason")}); err != nil {
+		return err
+	}
+	return v.to("/certificates/" + url.PathEscape(serial) + "?done=revoked")
+}
+
+// renew gives the object that holds the certificate a new one, and shows it.
+func renew(v *visit) error {
+	if _, err := v.form(); err != nil {
+		return err
+	}
+	r, err := get[api.FullRecord](v, recordURL(v.r.PathValue("serial")), nil)
+	if err != nil {
+		return err
+	}
+	part := strings.SplitN(r.Owner, "/", 3)
+	if len(part) != 3 {
+		return errors.New("owner of " + r.Serial + " is no path")
+	}
+	at := objectURL(part[0], part[1], part[2]) + "/certificate"
+	held, err := get[api.CertificateState](v, at, nil)
+	if err != nil {
+		return err
+	}
+	if held.Serial != r.Serial {
+		return bad(http.StatusConflict, r.Owner+" holds another certificate by now: "+held.Serial)
+	}
+	if _, err := v.post(at+"/renew", nil, api.Renewal{}); err != nil {
+		return err
+	}
+	if held, err = get[api.CertificateState](v, at, nil); err != nil {
+		return err
+	}
+	return v.to("/certificates/" + url.PathEscape(held.Serial) + "?done=renewed")
+}

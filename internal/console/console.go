@@ -1,0 +1,213 @@
+package console
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+)
+
+// Config says what the pages are made of. Every field is required.
+type Config struct {
+	API     http.Handler // what is no page is for it, too
+	Now     func() time.Time
+	Version string // of the program
+	Log     *slog.Logger
+}
+
+// policy lets pages have script, style and images of this server, and nothing
+// else: no inline script, no other host, no frame around them.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// limitForm is how much a form may send, in bytes.
+const limitForm = 64 << 10
+
+// console is what the pages share.
+type console struct {
+	Config
+	pages map[string]*template.Template
+	files map[string]*file
+}
+
+// A page answers one request, or fails; the error is shown as a page.
+type page func(*visit) error
+
+// New returns a handler that serves the pages, and everything else from the API.
+func New(c Config) (http.Handler, error) {
+	if c.API == nil || c.Now == nil || c.Log == nil {
+		return nil, errors.New("console: Config needs API, Now and Log")
+	}
+	s := &console{Config: c}
+	var err error
+	if s.files, err = readFiles(); err != nil {
+		return nil, fmt.Errorf("console: %w", err)
+	}
+	if s.pages, err = s.readPages(); err != nil {
+		return nil, fmt.Errorf("console: %w", err)
+	}
+	mux := http.NewServeMux()
+	for pattern, show := range map[string]page{
+		"GET /{$}":     overview,
+		"GET /login":   askLogin,
+		"POST /login":  login,
+		"POST /logout": logout,
+
+		"GET /certificates":                  listCertificates,
+		"GET /certificates/{serial}":         showCertificate,
+		"GET /certificates/{serial}/pem":     downloadCertificate,
+		"GET /certificates/{serial}/revoke":  askRevoke,
+		"POST /certificates/{serial}/revoke": revoke,
+		"POST /certificates/{serial}/renew":  renew,
+	} {
+		mux.Handle(pattern, s.serve(show))
+	}
+	mux.HandleFunc("GET /static/{hash}/{name}", s.serveFile)
+	mux.HandleFunc("/", s.other)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Before the router, which would redirect from what has two slashes:
+		// there may be some in the base64 of an OCSP request.
+		if apiPath(r.URL.Path) {
+			c.API.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}), nil
+}
+
+// serve answers with a page, and with the page of the error when there is none.
+func (s *console) serve(show page) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		headers(w.Header())
+		v := &visit{console: s, w: w, r: r}
+		defer func() {
+			if p := recover(); p != nil {
+				s.Log.ErrorContext(r.Context(), "panic", "page", r.Pattern, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				v.fail(errors.New("panic"))
+			}
+		}()
+		if r.Body != nil {
+			r.Body = http.MaxBytesReader(w, r.Body, limitForm)
+		}
+		if err := show(v); err != nil {
+			v.fail(err)
+		}
+	})
+}
+
+func headers(h http.Header) {
+	h.Set("Content-Security-Policy", policy)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY") // for browsers older than frame-ancestors
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+}
+
+// other is what is no page of ours: the API answers. To a person who follows a
+// link that leads nowhere, its answer is put on a page.
+func (s *console) other(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		s.API.ServeHTTP(w, r)
+		return
+	}
+	s.serve(noPage).ServeHTTP(w, r)
+}
+
+// apiPath reports whether an address is of the API, for whoever asks.
+func apiPath(path string) bool {
+	for _, at := range []string{"/api", "/crl", "/ocsp", "/debug", "/.well-known", "/ca.pem", "/healthz", "/readyz", "/metrics", "/whoami"} {
+		if path == at || strings.HasPrefix(path, at+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func noPage(*visit) error { return bad(http.StatusNotFound, "there is no page at this address") }
+
+// visit is one request for a page.
+type visit struct {
+	*console
+	w   http.ResponseWriter
+	r   *http.Request
+	who *who // once it was asked for
+}
+
+// view is what a template is given.
+type view struct {
+	Title   string
+	Section string // of the navigation
+	Who     *who   // nil: nobody proved a name
+	Now     time.Time
+	Version string
+	Notice  string // what was just done
+	Data    any
+}
+
+// show answers with the page of that name. It is written as a whole or not at all.
+func (v *visit) show(status int, name, title, section string, data any) error {
+	all := view{Title: title, Section: section, Who: v.who, Now: v.Now().UTC(), Version: v.Version, Notice: notices[v.r.URL.Query().Get("done")], Data: data}
+	entry := "page"
+	// htmx asks for what it replaces; the rest of the page is there already.
+	if v.r.Header.Get("HX-Request") == "true" && v.r.Header.Get("HX-Target") == "results" && v.pages[name].Lookup("results") != nil {
+		entry = "results"
+	}
+	var b bytes.Buffer
+	if err := v.pages[name].ExecuteTemplate(&b, entry, all); err != nil {
+		return fmt.Errorf("page %s: %w", name, err)
+	}
+	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	v.w.Header().Set("Vary", "HX-Request")
+	v.w.WriteHeader(status)
+	_, _ = v.w.Write(b.Bytes()) // whoever asked is gone when this fails
+	return nil
+}
+
+// notices are what a page says after a change: the address has the word, so that
+// nobody can make it say something else.
+var notices = map[string]string{
+	"revoked": "The certificate is revoked.",
+	"renewed": "The new certificate is in place.",
+}
+
+// to sends the visitor to another page, so that reloading does not repeat a change.
+func (v *visit) to(address string) error {
+	http.Redirect(v.w, v.r, address, http.StatusSeeOther)
+	return nil
+}
+
+// fail shows an error as a page. Who is not known is asked to sign in.
+func (v *visit) fail(err error) {
+	var no *refusal
+	if !errors.As(err, &no) {
+		no = &refusal{Problem: problem{Status: http.StatusInternalServerError, Title: "Internal Server Error", RequestID: rand.Text(),
+			Detail: "something went wrong inside; the log has it under this request id"}}
+		v.Log.ErrorContext(v.r.Context(), "page failed", "page", v.r.Pattern, "request_id", no.Problem.RequestID, "error", err.Error())
+	}
+	if no.Problem.Status == http.StatusUnauthorized && v.r.Header.Get("HX-Request") == "true" {
+		// A redirect would put the login into the middle of a page that is over.
+		v.w.Header().Set("HX-Redirect", "/login"+nextOf(v.r))
+		v.w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	if no.Problem.Status == http.StatusUnauthorized && v.r.Method == http.MethodGet {
+		_ = v.to("/login" + nextOf(v.r)) // never fails
+		return
+	}
+	if v.who == nil && no.Problem.Status != http.StatusUnauthorized {
+		_ = v.identify() // the navigation is left out for nobody
+	}
+	if no.RetryAfter != "" {
+		v.w.Header().Set("Retry-After", no.RetryAfter)
+	}
+	if err := v.show(no.Problem.Status, "error", no.Problem.Title, "", no.Problem); err != nil {
+		v.Log.ErrorContext(v.r.Context(), "page failed", "page", "error", "error", err.Error())
+		http.Error(v.w, "something went wrong inside", http.StatusInternalServerError)
+	}
+}

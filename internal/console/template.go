@@ -1,0 +1,79 @@
+package console
+
+import (
+	"fmt"
+	"html/template"
+	"strings"
+	"time"
+)
+
+// readPages parses each page together with what all have.
+func (s *console) readPages() (map[string]*template.Template, error) {
+	words := template.FuncMap{
+		"file": func(name string) (string, error) {
+			f := s.files[name]
+			if f == nil {
+				return "", fmt.Errorf("there is no file %q", name)
+			}
+			return f.url(), nil
+		},
+		"utc":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
+		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"left":  func(t time.Time) string { return left(t.Sub(s.Now())) },
+		"soon":  func(t time.Time) bool { return t.Sub(s.Now()) < 14*24*time.Hour },
+		"short": func(text string) string { return short(text) },
+		"words": func(list []string) string { return strings.Join(list, ", ") },
+		"state": stateWords,
+		"owner": func(path string) string {
+			if name, ok := strings.CutPrefix(path, "system/usr/"); ok {
+				return name
+			}
+			return ""
+		},
+	}
+	pages := make(map[string]*template.Template)
+	for _, name := range []string{"login", "error", "overview", "certificates", "certificate", "revoke"} {
+		t, err := template.New(name).Funcs(words).ParseFS(embedded, "templates/layout.html", "templates/"+name+".html")
+		if err != nil {
+			return nil, err
+		}
+		pages[name] = t
+	}
+	return pages, nil
+}
+
+// left says a time from now in the unit that a person would use.
+func left(d time.Duration) string {
+	const day = 24 * time.Hour
+	count := func(n int, unit string) string {
+		if n == 1 {
+			return "1 " + unit
+		}
+		return fmt.Sprintf("%d %ss", n, unit)
+	}
+	ago, d := d < 0, d.Abs()
+	var text string
+	switch {
+	case d >= 2*day:
+		text = count(int(d/day), "day")
+	case d >= time.Hour:
+		text = count(int(d/time.Hour), "hour")
+	default:
+		text = count(int(d/time.Minute), "minute")
+	}
+	if ago {
+		return text + " ago"
+	}
+	return "in " + text
+}
+
+// short is the beginning of a serial number or a fingerprint.
+func short(text string) string {
+	const most = 12
+	if len(text) <= most {
+		return text
+	}
+	return text[:most] + "…"
+}
+
+func stateWords(state string) string { return strings.ReplaceAll(state, "_", " ") }
