@@ -62,12 +62,17 @@ type records struct {
 	mu   sync.Mutex
 	all  map[string]join.Record
 	fail error
+	gate *sync.WaitGroup // when set, Token waits until it was called so often
 }
 
 func (s *records) Token(_ context.Context, id string) (join.Record, int64, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	r, ok := s.all[id]
+	s.mu.Unlock()
+	if s.gate != nil {
+		s.gate.Done()
+		s.gate.Wait()
+	}
 	if !ok {
 		return r, 0, join.ErrRefused
 	}
@@ -251,6 +256,8 @@ func TestOnce(t *testing.T) {
 	w := newWorld(t)
 	var taken sync.Map
 	var group sync.WaitGroup
+	w.store.gate = &sync.WaitGroup{} // all have found the token before one spends it
+	w.store.gate.Add(20)
 	for i := range 20 {
 		body := w.begin(t, fmt.Sprintf("n%d", i)).Body()
 		group.Go(func() {

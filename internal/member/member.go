@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -237,6 +236,3 @@ func (m *Member) closePeers() {
 	}
 	m.peers.close()
 }
-
-// idText says the id of a member as etcd does.
-func idText(id uint64) string { return strconv.FormatUint(id, 16) }

@@ -1,6 +1,7 @@
 package member_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto"
@@ -8,8 +9,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -127,7 +130,7 @@ func (a *authority) prepare(t *testing.T, name string, refused *sync.Map) *node 
 			}
 			return nil
 		},
-		Now: func() time.Time { return a.now }, Tick: 20 * time.Millisecond, Watch: 200 * time.Millisecond,
+		Now: func() time.Time { return a.now }, Tick: 20 * time.Millisecond, Watch: time.Hour, // the rounds are the test's
 	}
 	return n
 }
@@ -247,12 +250,23 @@ func TestMembersComeAndGo(t *testing.T) {
 	}
 	fourth.run(t)
 	fourth.ready(t)
-	within(t, 10*time.Second, "n4 has a vote", func() bool { return !fourth.Status().Learner })
+	within(t, 10*time.Second, "n4 has a vote", func() bool {
+		for _, n := range nodes {
+			n.Round(t.Context())
+		}
+		return !fourth.Status().Learner
+	})
 	if got := get(t, fourth, "k"); got != "1" {
 		t.Errorf("n4 reads %s", got)
 	}
 
 	gone := nodes[2]
+	// A connection that n3 holds on to: nobody but the listener can close it.
+	held := must[net.Conn](t)(dial(nodes[0], gone.identity.Load().Certificate))
+	defer held.Close()
+	if err := ask(held, "keep-alive"); err != nil {
+		t.Fatal(err)
+	}
 	within(t, 10*time.Second, "connections with n3", func() bool { return nodes[0].Connections("n3") > 0 })
 	if err := nodes[0].Remove(t.Context(), "n3"); err != nil {
 		t.Fatal(err)
@@ -262,6 +276,9 @@ func TestMembersComeAndGo(t *testing.T) {
 		if err := speak(n, gone.identity.Load().Certificate); err == nil {
 			t.Errorf("%s still listens to n3", n.config.Name)
 		}
+	}
+	if err := ask(held, "keep-alive"); err == nil {
+		t.Error("n3 is listened to on a connection that it had")
 	}
 	if err := nodes[0].Remove(t.Context(), "n3"); !errors.Is(err, member.ErrNotFound) {
 		t.Errorf("removing it again: %v", err)
@@ -278,26 +295,43 @@ func TestMembersComeAndGo(t *testing.T) {
 	}
 }
 
-// speak tries to ask n something as a member would.
-func speak(n *node, as tls.Certificate) error {
+// dial connects to n as a member would.
+func dial(n *node, as tls.Certificate) (net.Conn, error) {
 	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: 5 * time.Second}, Config: &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{as}}}
 	if as.Certificate == nil {
 		d.Config.Certificates = nil
 	}
-	c, err := d.Dial("tcp", strings.TrimPrefix(n.config.URL, "https://"))
+	return d.Dial("tcp", strings.TrimPrefix(n.config.URL, "https://"))
+}
+
+// ask asks something on a connection and reads all of a short answer.
+func ask(c net.Conn, connection string) error {
+	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(c, "GET /version HTTP/1.1\r\nHost: x\r\nConnection: %s\r\n\r\n", connection); err != nil {
+		return err
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(c), nil) // with TLS 1.3 a refusal comes here
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return errors.New(answer.Status)
+	}
+	_, err = io.Copy(io.Discard, answer.Body)
+	return err
+}
+
+// speak tries to ask n something as a member would.
+func speak(n *node, as tls.Certificate) error {
+	c, err := dial(n, as)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintf(c, "GET /members HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
-		return err
-	}
-	answer := make([]byte, 12)
-	_, err = c.Read(answer) // with TLS 1.3 a refusal comes here
-	return err
+	return ask(c, "close")
 }
 
 func TestWhoMaySpeak(t *testing.T) {
@@ -327,16 +361,14 @@ func TestWhoMaySpeak(t *testing.T) {
 	}
 }
 
-// Who dials holds the other end against the same rules: a member whose
-// certificate does not pass is not spoken to.
-func TestWhoIsSpokenTo(t *testing.T) {
+// A member that is revoked is cut off at once, and back with a new certificate.
+func TestRevokedMember(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
 	nodes := a.form(t, "n1", "n2", "n3")
 	if err := put(t, nodes[0], "k", "1"); err != nil {
 		t.Fatal(err)
 	}
-	// n3 begins to show n2's name: whoever dials it expected n3.
 	other := *nodes[2].identity.Load()
 	nodes[0].refused.Store(other.Certificate.Leaf.SerialNumber.String(), true)
 	for _, n := range nodes {
@@ -351,6 +383,53 @@ func TestWhoIsSpokenTo(t *testing.T) {
 	// With a new certificate it is back.
 	nodes[2].identity.Store(&member.Identity{Certificate: a.node(t, "n3"), Roots: other.Roots})
 	within(t, 10*time.Second, "n3 is back", func() bool { return nodes[0].Connections("n3") > 0 && get(t, nodes[2], "k") == "2" })
+}
+
+// Who dials holds the other end against the same rules: where n3 should be,
+// somebody else answers, and is told nothing.
+func TestWhoIsSpokenTo(t *testing.T) {
+	t.Parallel()
+	a, foreign := newAuthority(t), newAuthority(t)
+	nodes := a.form(t, "n1", "n2", "n3")
+	revoked := a.node(t, "n3")
+	nodes[0].refused.Store(revoked.Leaf.SerialNumber.String(), true)
+	nodes[2].Kill()
+	// hear reports whether a member goes through with a handshake and says something.
+	hear := func(as tls.Certificate) bool {
+		raw := must[net.Listener](t)(net.Listen("tcp", strings.TrimPrefix(nodes[2].config.URL, "https://")))
+		l := tls.NewListener(raw, &tls.Config{Certificates: []tls.Certificate{as}, ClientAuth: tls.RequireAnyClientCert})
+		defer l.Close()
+		for range 4 {
+			c, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			n, _ := c.Read(make([]byte, 1)) // the error is the member's refusal
+			c.Close()
+			if n > 0 {
+				return true
+			}
+		}
+		return false
+	}
+	for what, certificate := range map[string]tls.Certificate{
+		"another member":   a.node(t, "n2"),
+		"no member":        a.node(t, "n9"),
+		"a user":           a.certificate(t, "usr", "spiffe://east/node/n3"),
+		"a listener":       a.certificate(t, "listener", "spiffe://east/listener/n3"),
+		"of a foreign CA":  foreign.node(t, "n3"),
+		"a revoked member": revoked,
+	} {
+		if hear(certificate) {
+			t.Errorf("%s is spoken to", what)
+		}
+	}
+	if !hear(a.node(t, "n3")) {
+		t.Error("n3 is not spoken to")
+	}
 }
 
 // All certificates and the CA change while writes go on: none fails.
@@ -467,7 +546,6 @@ func TestSpace(t *testing.T) {
 	said := &output{}
 	n.config.Log = slog.New(slog.NewTextHandler(said, nil))
 	n.config.Peers, n.config.Quota = []member.Peer{n.peer()}, 8<<20
-	n.config.Watch = time.Hour // the rounds are the test's
 	n.run(t)
 	n.ready(t)
 	warned := false

@@ -92,7 +92,7 @@ func (p *peers) nodeName(leaf *x509.Certificate) (string, error) {
 	}
 	id := leaf.URIs[0].String()
 	name, ok := strings.CutPrefix(id, "spiffe://"+p.config.Cluster+"/node/")
-	if !ok || name == "" || strings.Contains(name, "/") {
+	if !ok || name == "" {
 		return "", fmt.Errorf("%w: the certificate is for %q, expected a node of %q", ErrInvalid, id, p.config.Cluster)
 	}
 	return name, nil
