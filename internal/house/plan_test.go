@@ -52,7 +52,6 @@ func plan() map[string]room {
 		"internal/store/mem":           driver,
 		"internal/store/bolt":          driver,
 		"internal/store/etcd":          driver,
-		"internal/member":              {own: []string{"internal/hint"}, never: []string{"flag", cli}},
 		"internal/join":                {never: []string{"os", "net/http", "log", "flag", cli, bolt, etcd}},
 		"internal/object": {
 			own:   []string{"internal/store", "ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/hint"},
