@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +19,8 @@ import (
 // house is what a stapler works for: an answer holds for an hour.
 type house struct {
 	*stapler
+
+	mu      sync.Mutex // held by the test, but while it waits
 	served  []string
 	fail    error
 	asked   int
@@ -27,17 +30,43 @@ type house struct {
 func newHouse() *house {
 	h := &house{served: []string{"web"}}
 	h.stapler = &stapler{
-		paths: func(context.Context) ([]string, error) { return h.served, nil },
+		paths: func(context.Context) ([]string, error) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.served, nil
+		},
 		ask: func(_ context.Context, path string) (*staple, error) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
 			if h.asked++; h.fail != nil {
 				return nil, h.fail
 			}
 			return &staple{leaf: []byte(path), answer: fmt.Appendf(nil, "answer %d", h.asked), next: time.Now().Add(time.Hour)}, nil
 		},
-		changed: func(_ context.Context, path string) { h.changes = append(h.changes, path) },
-		now:     time.Now, log: slog.New(slog.DiscardHandler), wake: make(chan struct{}, 1),
+		changed: func(_ context.Context, path string) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.changes = append(h.changes, path)
+		},
+		now: time.Now, log: slog.New(slog.DiscardHandler), wake: make(chan struct{}, 1),
 	}
+	h.mu.Lock()
 	return h
+}
+
+// wait lets the stapler work until it waits too.
+func (h *house) wait() {
+	h.mu.Unlock()
+	defer h.mu.Lock()
+	synctest.Wait()
+}
+
+// pass lets time pass, and the stapler work.
+func (h *house) pass(d time.Duration) {
+	h.mu.Unlock()
+	defer h.mu.Lock()
+	time.Sleep(d) // of the bubble
+	synctest.Wait()
 }
 
 // has returns what is stapled now to the certificate of a path.
@@ -50,13 +79,8 @@ func (h *house) work(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { h.run(ctx); close(ended) }()
-	t.Cleanup(func() { cancel(); <-ended })
-	synctest.Wait()
-}
-
-func pass(d time.Duration) {
-	time.Sleep(d) // of the bubble
-	synctest.Wait()
+	t.Cleanup(func() { h.mu.Unlock(); cancel(); <-ended })
+	h.wait()
 }
 
 // A staple is replaced at half of its life, kept while there is no other, and taken away when it is over.
@@ -67,31 +91,31 @@ func TestStapleLife(t *testing.T) {
 		if got := h.has("web", "web"); got != "answer 1" {
 			t.Fatalf("stapled %q", got)
 		}
-		pass(29 * time.Minute)
+		h.pass(29 * time.Minute)
 		if got := h.has("web", "web"); got != "answer 1" || h.asked != 1 {
 			t.Errorf("before its half: %q after %d questions", got, h.asked)
 		}
-		pass(2 * time.Minute)
+		h.pass(2 * time.Minute)
 		if got := h.has("web", "web"); got != "answer 2" || len(h.changes) != 2 {
 			t.Errorf("after its half: %q, changes %q", got, h.changes)
 		}
 
 		h.fail = errors.New("the store is away")
-		pass(58 * time.Minute)
+		h.pass(58 * time.Minute)
 		if got := h.has("web", "web"); got != "answer 2" {
 			t.Errorf("the responder fails, and the staple holds: %q", got)
 		}
-		pass(time.Minute)
+		h.pass(time.Minute)
 		if got := h.has("web", "web"); got != "" || len(h.changes) != 3 {
 			t.Errorf("the staple is over: %q, changes %q", got, h.changes)
 		}
 		before := h.asked
-		pass(10 * time.Minute)
+		h.pass(10 * time.Minute)
 		if got := h.asked - before; got < 9 || got > 11 || len(h.changes) != 3 {
 			t.Errorf("asked %d times in ten minutes of failure, changes %q", got, h.changes)
 		}
 		h.fail = nil
-		pass(time.Minute)
+		h.pass(time.Minute)
 		if got := h.has("web", "web"); got == "" || len(h.changes) != 4 {
 			t.Errorf("the responder is back: %q, changes %q", got, h.changes)
 		}
@@ -103,17 +127,19 @@ func TestStapleLife(t *testing.T) {
 func TestStapleNeverWrong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse()
+		h.mu.Unlock()
 		h.look(t.Context())
+		h.mu.Lock()
 		for path, leaf := range map[string]string{"web": "web before", "other": "web"} {
 			if got := h.has(path, leaf); got != "" {
 				t.Errorf("%s of %s has the staple %q", leaf, path, got)
 			}
 		}
-		pass(time.Hour - time.Second)
+		h.pass(time.Hour - time.Second)
 		if h.has("web", "web") == "" {
 			t.Error("a second before its end the staple is gone")
 		}
-		pass(time.Second)
+		h.pass(time.Second)
 		if got := h.has("web", "web"); got != "" {
 			t.Errorf("at its end the staple is %q", got)
 		}
@@ -132,18 +158,18 @@ func TestStapleOfOthers(t *testing.T) {
 		}
 		h.served, h.asked = []string{"mail"}, 0
 		h.soon()
-		synctest.Wait()
+		h.wait()
 		if h.has("web", "web") != "" || h.asked != 1 {
 			t.Errorf("web is served no longer, %d questions", h.asked)
 		}
 		h.fail = fmt.Errorf("mail: %w", crl.ErrNotOurs)
 		h.soon()
-		synctest.Wait()
+		h.wait()
 		if got := h.has("mail", "mail"); got != "" || !slices.Contains(h.changes, "mail") {
 			t.Errorf("another CA's certificate has the staple %q", got)
 		}
 		before := h.asked
-		pass(12 * time.Hour)
+		h.pass(12 * time.Hour)
 		if h.asked != before {
 			t.Errorf("asked %d times more about another CA's", h.asked-before)
 		}
