@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -43,13 +44,33 @@ func New(c Config) (http.Handler, error) {
 	if c.API == nil || c.Now == nil || c.Log == nil {
 		return nil, errors.New("console: Config needs API, Now and Log")
 	}
-	s := &console{Config: c}
+	// Three megabytes that live cost every certificate some of the collector's time: they wait for the first visitor.
+	pages := sync.OnceValues((&console{Config: c}).build)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Before the router, which would redirect from what has two slashes:
+		// there may be some in the base64 of an OCSP request.
+		if apiPath(r.URL.Path) {
+			c.API.ServeHTTP(w, r)
+			return
+		}
+		mux, err := pages()
+		if err != nil {
+			c.Log.ErrorContext(r.Context(), "no console", "error", err)
+			http.Error(w, "the console cannot be shown; the log says why", http.StatusInternalServerError)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}), nil
+}
+
+// build reads the files and makes the pages.
+func (s *console) build() (*http.ServeMux, error) {
 	var err error
 	if s.files, err = readFiles(); err != nil {
-		return nil, fmt.Errorf("console: %w", err)
+		return nil, err
 	}
 	if s.pages, err = s.readPages(); err != nil {
-		return nil, fmt.Errorf("console: %w", err)
+		return nil, err
 	}
 	mux := http.NewServeMux()
 	for pattern, show := range map[string]page{
@@ -69,15 +90,7 @@ func New(c Config) (http.Handler, error) {
 	}
 	mux.HandleFunc("GET /static/{hash}/{name}", s.serveFile)
 	mux.HandleFunc("/", s.other)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Before the router, which would redirect from what has two slashes:
-		// there may be some in the base64 of an OCSP request.
-		if apiPath(r.URL.Path) {
-			c.API.ServeHTTP(w, r)
-			return
-		}
-		mux.ServeHTTP(w, r)
-	}), nil
+	return mux, nil
 }
 
 // serve answers with a page, and with the page of the error when there is none.
