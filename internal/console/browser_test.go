@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
@@ -117,6 +118,31 @@ func (b *browser) sees(text string) {
 	b.t.Fatalf("%q is not on the page: %s", text, body)
 }
 
+// until waits until an expression of JavaScript is true.
+func (b *browser) until(expression string) {
+	b.t.Helper()
+	if err := chromedp.Run(b.Context, chromedp.Poll(expression, nil, chromedp.WithPollingTimeout(20*time.Second))); err != nil {
+		var at string
+		_ = chromedp.Run(b.Context, chromedp.Location(&at)) // for the message
+		b.t.Fatalf("%s is never so at %s: %v", expression, at, err)
+	}
+}
+
+// listed waits until the list is the one of the address, which has that text in
+// it, with so many rows, and nothing is on its way that would replace it again.
+func (b *browser) listed(address string, rows int) {
+	b.t.Helper()
+	b.until(`location.href.includes(` + strconv.Quote(address) + `) && !document.querySelector(".htmx-request, .htmx-swapping, .htmx-settling, .htmx-added") && ` +
+		`document.querySelectorAll("#results tbody tr").length === ` + strconv.Itoa(rows))
+}
+
+// follow clicks a link or a button, wherever it is by now.
+func (b *browser) follow(selector string) {
+	b.t.Helper()
+	b.until("document.querySelector(" + strconv.Quote(selector) + ") !== null")
+	b.do(chromedp.Evaluate("document.querySelector("+strconv.Quote(selector)+").click()", nil))
+}
+
 // signIn fills in the form and sends it by the key Enter.
 func (b *browser) signIn(name, password string) {
 	b.t.Helper()
@@ -160,13 +186,9 @@ func TestBrowser(t *testing.T) {
 	b.signIn("admin", password)
 	b.sees("CN=web2.clu")
 	b.shots("certificates")
-	b.do(chromedp.SendKeys("#search", "web2"), chromedp.Poll(`document.querySelectorAll("#results tbody tr").length === 1`, nil, chromedp.WithPollingTimeout(15*time.Second)))
-	var at string
-	b.do(chromedp.Location(&at))
-	if !strings.Contains(at, "search=web2") {
-		t.Errorf("the address after a search is %s", at)
-	}
-	b.do(chromedp.Click("#results tbody a"))
+	b.do(chromedp.SendKeys("#search", "web2"))
+	b.listed("search=web2", 1)
+	b.follow("#results tbody a")
 	b.sees("Its fingerprint")
 	b.shots("certificate")
 	b.do(chromedp.Click("a.danger"))
@@ -192,4 +214,24 @@ func TestBrowser(t *testing.T) {
 	b.signIn("boss", password)
 	b.sees("Nodes")
 	b.shots("overview")
+}
+
+// A list that is replaced while a button of the mouse is down does not swallow
+// the click.
+func TestClickWhileListIsReplaced(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	b.open("/login")
+	b.signIn("boss", password)
+	b.sees("What expires when")
+	b.open("/certificates?search=web1")
+	b.listed("search=web1", 1)
+	var where []float64
+	b.do(chromedp.Evaluate(`(r => [r.x + 5, r.y + r.height / 2])(document.querySelector("#results tbody a").getClientRects()[0])`, &where))
+	b.do(chromedp.Evaluate(`window.answers = 0; document.addEventListener("htmx:afterRequest", () => { window.answers++ }); true`, nil),
+		chromedp.MouseEvent(input.MousePressed, where[0], where[1], chromedp.ButtonLeft, chromedp.ClickCount(1)),
+		chromedp.Evaluate(`htmx.trigger("form.filter", "submit")`, nil))
+	b.until("window.answers > 0")
+	b.do(chromedp.MouseEvent(input.MouseReleased, where[0], where[1], chromedp.ButtonLeft, chromedp.ClickCount(1)))
+	b.sees("Its fingerprint")
 }

@@ -1,4 +1,5 @@
-// Adds the local time to the times in UTC. Without it they are only in UTC.
+// Adds the local time to the times in UTC, and keeps a list still while one clicks
+// into it. Without it times are only in UTC.
 "use strict";
 (function () {
   const format = new Intl.DateTimeFormat(undefined, {dateStyle: "medium", timeStyle: "short"});
@@ -13,4 +14,27 @@
   }
   localize(document);
   document.addEventListener("htmx:afterSwap", function () { localize(document); });
+
+  // A link that is replaced between the press of a button and its release is not
+  // followed: what arrives meanwhile waits, and is asked for anew if nothing was.
+  let held = false, missed = null;
+  document.addEventListener("pointerdown", function (e) { held = e.target.closest("#results a") !== null; });
+  document.addEventListener("htmx:beforeSwap", function (e) {
+    if (!held) return;
+    e.detail.shouldSwap = false;
+    missed = e.detail.requestConfig.elt;
+  });
+  function release() {
+    held = false;
+    setTimeout(function () { // behind the click
+      if (missed === null) return;
+      htmx.trigger(missed, "submit");
+      missed = null;
+    });
+  }
+  document.addEventListener("click", function (e) {
+    if (e.target.closest("#results a") && !e.ctrlKey && !e.metaKey && !e.shiftKey) missed = null; // the page is left
+  });
+  document.addEventListener("pointerup", release);
+  document.addEventListener("pointercancel", release);
 })();
