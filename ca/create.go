@@ -30,31 +30,45 @@ type CreateOptions struct {
 // Errors: ErrNotFound, ErrInvalid, usr.ErrDenied, ErrConflict (no CA can sign,
 // or the present certificate is another PKI's and still valid).
 func (a *Authority) Create(ctx context.Context, who usr.Caller, path string, opt CreateOptions) (Issued, error) {
-	h, err := a.store.Holder(ctx, path)
+	w, err := a.wanted(ctx, who, path, opt)
 	if err != nil {
 		return Issued{}, err
+	}
+	return a.issueTo(ctx, w.holder, w.order, w.key, w.made || w.holder.KeyMade)
+}
+
+// wanted is what an object is to get.
+type wanted struct {
+	holder Holder
+	order  order
+	key    crypto.Signer
+	made   bool // the key, just now
+}
+
+// wanted reads what the object at path asks for.
+func (a *Authority) wanted(ctx context.Context, who usr.Caller, path string, opt CreateOptions) (wanted, error) {
+	h, err := a.store.Holder(ctx, path)
+	if err != nil {
+		return wanted{}, err
 	}
 	have, err := live(h)
 	if err != nil {
-		return Issued{}, err
+		return wanted{}, err
 	}
 	if !opt.ReplaceExternal {
 		if err := a.keepExternal(ctx, h, have); err != nil {
-			return Issued{}, err
+			return wanted{}, err
 		}
 	}
-	key, made := have.key, h.KeyMade
-	if key == nil || opt.Rekey {
-		if key, err = pki.GenerateKey(h.KeyType); err != nil {
-			return Issued{}, err
+	w := wanted{holder: h, key: have.key}
+	if w.key == nil || opt.Rekey {
+		if w.key, err = pki.GenerateKey(h.KeyType); err != nil {
+			return wanted{}, err
 		}
-		made = true
+		w.made = true
 	}
-	o, err := a.orderFor(ctx, who, h, key)
-	if err != nil {
-		return Issued{}, err
-	}
-	return a.issueTo(ctx, h, o, key, made)
+	w.order, err = a.orderFor(ctx, who, h, w.key)
+	return w, err
 }
 
 // issueTo issues o and installs the certificate, its chain and its key in h,

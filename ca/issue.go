@@ -187,27 +187,9 @@ func (a *Authority) selfOf(ctx context.Context, who usr.Caller) (Holder, error) 
 // change that install returns (the keys of the object that will hold the
 // certificate) is committed together with the record; nil means that none does.
 func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certificate) Change) (*x509.Certificate, error) {
-	// 3. Every name and every use is granted to the caller.
-	if err := granted(o); err != nil {
-		return nil, err
-	}
-	// 4. The draft is linted.
-	serial, err := pki.NewSerial()
+	draft, now, err := a.draft(ctx, o)
 	if err != nil {
 		return nil, err
-	}
-	now := a.now()
-	terms := pki.Terms{Profile: o.profile, Serial: serial, NotBefore: now.Add(-backdate), ID: o.id, Constraints: o.constraints}
-	terms.NotAfter = now.Add(o.profile.Lifetime)
-	if o.validity > 0 {
-		terms.NotAfter = now.Add(o.validity)
-	}
-	if err := a.pointers(ctx, o, &terms); err != nil {
-		return nil, err
-	}
-	draft, err := o.issuer.Draft(o.request, terms)
-	if err != nil {
-		return nil, fmt.Errorf("%w: draft: %w", ErrInvalid, err)
 	}
 	// 6. The real key signs, once, the bytes of the draft.
 	cert, err := o.issuer.Sign(draft)
@@ -223,11 +205,38 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 		Certificate: cert, Issuer: o.issuer.path, Owner: o.owner, Profile: o.profile.Name, By: o.who.Name, IssuedAt: now.UTC(),
 	}}
 	if err := a.store.Commit(ctx, change); err != nil {
-		return nil, fmt.Errorf("recording serial %s: %w", serial, err)
+		return nil, fmt.Errorf("recording serial %s: %w", draft.Serial(), err)
 	}
 	// 8. One audit line.
 	a.audit(ctx, o, cert)
 	return cert, nil
+}
+
+// draft is the walk up to the point where the real key would sign. Nothing
+// remains of it unless that happens.
+func (a *Authority) draft(ctx context.Context, o order) (draft pki.Draft, now time.Time, err error) {
+	// 3. Every name and every use is granted to the caller.
+	if err := granted(o); err != nil {
+		return draft, now, err
+	}
+	// 4. The draft is linted.
+	serial, err := pki.NewSerial()
+	if err != nil {
+		return draft, now, err
+	}
+	now = a.now()
+	terms := pki.Terms{Profile: o.profile, Serial: serial, NotBefore: now.Add(-backdate), ID: o.id, Constraints: o.constraints}
+	terms.NotAfter = now.Add(o.profile.Lifetime)
+	if o.validity > 0 {
+		terms.NotAfter = now.Add(o.validity)
+	}
+	if err := a.pointers(ctx, o, &terms); err != nil {
+		return draft, now, err
+	}
+	if draft, err = o.issuer.Draft(o.request, terms); err != nil {
+		return draft, now, fmt.Errorf("%w: draft: %w", ErrInvalid, err)
+	}
+	return draft, now, nil
 }
 
 // pointers says in the certificate where its revocation is published, if

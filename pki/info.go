@@ -29,16 +29,22 @@ func Info(cert *x509.Certificate) CertificateInfo {
 		Fingerprint: Fingerprint(cert),
 		Key:         DescribeKey(cert.PublicKey),
 		IsCA:        cert.BasicConstraintsValid && cert.IsCA,
-		KeyUsage:    describeKeyUsage(cert.KeyUsage),
-		ExtKeyUsage: []string{},
 	}
-	for _, usage := range cert.ExtKeyUsage {
-		info.ExtKeyUsage = append(info.ExtKeyUsage, usage.String())
-	}
+	info.KeyUsage, info.ExtKeyUsage = Uses(cert)
 	// certinfo lists DNS names and addresses only.
 	names := NamesOf(cert)
 	info.SANs = slices.Concat(info.SANs, names.Email, names.URI)
 	return info
+}
+
+// Uses returns what the key of a certificate may be used for, as RFC 5280 names
+// it: the key usage, comma separated, and the extended ones.
+func Uses(cert *x509.Certificate) (usage string, extended []string) {
+	extended = []string{}
+	for _, use := range cert.ExtKeyUsage {
+		extended = append(extended, use.String())
+	}
+	return describeKeyUsage(cert.KeyUsage), extended
 }
 
 // Fingerprint returns the SHA-256 hash of a certificate's DER, in lower-case

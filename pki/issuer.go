@@ -179,7 +179,20 @@ type Draft struct {
 	issuer *Issuer
 	tbs    []byte            // TBSCertificate, DER
 	linted *x509.Certificate // tbs under the throwaway signature
+	passed []Finding         // what the lints have against it: no error
 	signed *atomic.Bool
+}
+
+// Findings returns what the lints have against the draft. None is an error: of
+// those there would be no draft.
+func (d Draft) Findings() []Finding { return slices.Clone(d.passed) }
+
+// Unsigned returns what the certificate will say. It has no signature, not even
+// the throwaway one: that is for linters.
+func (d Draft) Unsigned() *x509.Certificate {
+	cert := *d.linted
+	cert.Raw, cert.Signature = nil, nil
+	return &cert
 }
 
 // Serial returns the serial number that the certificate will have.
@@ -234,6 +247,7 @@ func (i *Issuer) Draft(r Request, t Terms) (Draft, error) {
 	if err := refusal(findings); err != nil {
 		return Draft{}, err
 	}
+	d.passed = findings
 	return d, nil
 }
 

@@ -55,8 +55,9 @@ func certificateVerb(which, name string) verb {
 		flags: []cli.Flag{
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "replace a valid certificate of a CA outside without asking"},
 			&cli.BoolFlag{Name: "revoke", Usage: "revoke the certificate that is replaced, once the new one is there"},
+			dryRunFlag(),
 		},
-		example: "omca system/usr/alice certificate " + which, run: createCertificate,
+		example: "omca system/usr/alice certificate " + which + "\nomca system/usr/alice certificate " + which + " --dry-run", run: createCertificate,
 	}
 	if name == "cert" {
 		v.example = "omca system/sec/cert gen cert"
@@ -77,8 +78,9 @@ func inventoryVerbs() []verb {
 				&cli.StringFlag{Name: "profile", Usage: "what the certificate is for, `PROFILE`: usr, node or listener"},
 				&cli.StringFlag{Name: "validity", Usage: "`DURATION`: 24h, 30d, 1y"},
 				&cli.StringFlag{Name: "owner", Usage: "`PATH` of the object that it is for"},
+				dryRunFlag(),
 			},
-			example: "omca certificate sign node9.csr --profile node --validity 90d > node9.crt", run: signCertificate,
+			example: "omca certificate sign node9.csr --profile node --validity 90d --dry-run\nomca certificate sign node9.csr --profile node --validity 90d > node9.crt", run: signCertificate,
 		},
 		{
 			name: "ls", aliases: []string{"list"}, usage: "every certificate ever issued, first to expire first",
@@ -156,10 +158,16 @@ func recordColumns() []column[client.Record] {
 }
 
 func createCertificate(ctx context.Context, c *call) error {
+	if c.flags.Bool("dry-run") {
+		return c.preview(ctx, client.Renewal{})
+	}
 	return c.issue(ctx, (*client.Client).CreateCertificate, client.Renewal{ReplaceExternal: c.flags.Bool("yes"), Revoke: c.flags.Bool("revoke")})
 }
 
 func renewCertificate(ctx context.Context, c *call) error {
+	if c.flags.Bool("dry-run") {
+		return c.preview(ctx, client.Renewal{Rekey: c.flags.Bool("rekey")})
+	}
 	return c.issue(ctx, (*client.Client).RenewCertificate, client.Renewal{ReplaceExternal: c.flags.Bool("yes"), Rekey: c.flags.Bool("rekey"), Revoke: c.flags.Bool("revoke")})
 }
 
@@ -274,12 +282,20 @@ func signCertificate(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	signed, err := api.Sign(ctx, client.SignRequest{
+	want := client.SignRequest{
 		CSR:      string(request),
 		Profile:  c.flags.String("profile"),
 		Validity: c.flags.String("validity"),
 		Owner:    c.flags.String("owner"),
-	})
+	}
+	if c.flags.Bool("dry-run") {
+		shown, err := api.PreviewSign(ctx, want)
+		if err != nil {
+			return err
+		}
+		return c.showPreview(shown)
+	}
+	signed, err := api.Sign(ctx, want)
 	if err != nil {
 		return err
 	}

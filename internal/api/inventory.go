@@ -74,26 +74,35 @@ type Signed struct {
 	NotAfter         time.Time `json:"not_after"`
 }
 
-func (d *door) signCertificate(ctx context.Context, c *call) (response, error) {
+// signRequest reads what is to be signed.
+func (c *call) signRequest() (ca.SignRequest, error) {
 	want, err := decode[SignRequest](c)
 	if err != nil {
-		return response{}, err
+		return ca.SignRequest{}, err
 	}
 	r := ca.SignRequest{CSR: []byte(want.CSR), Profile: want.Profile}
 	if want.Validity != "" {
 		if r.Validity, err = object.ParseDuration(want.Validity); err != nil {
-			return response{}, fmt.Errorf("%w: validity: %w", errBadRequest, err)
+			return r, fmt.Errorf("%w: validity: %w", errBadRequest, err)
 		}
 		if r.Validity <= 0 {
-			return response{}, fmt.Errorf("%w: validity %.32q is not positive", errBadRequest, want.Validity)
+			return r, fmt.Errorf("%w: validity %.32q is not positive", errBadRequest, want.Validity)
 		}
 	}
 	if want.Owner != "" {
 		owner, err := object.ParsePath(want.Owner)
 		if err != nil {
-			return response{}, fmt.Errorf("owner: %w", err)
+			return r, fmt.Errorf("owner: %w", err)
 		}
 		r.Owner = owner.String()
+	}
+	return r, nil
+}
+
+func (d *door) signCertificate(ctx context.Context, c *call) (response, error) {
+	r, err := c.signRequest()
+	if err != nil {
+		return response{}, err
 	}
 	issued, err := d.Authority.Sign(ctx, c.who, r)
 	if err != nil {

@@ -28,6 +28,8 @@ func TestEveryRoute(t *testing.T) {
 		{"authWhoami", request{target: "/api/auth/whoami"}},
 		{"verifyRequest", request{target: "/api/auth/verify", by: "basic"}},
 		{"signCertificate", request{method: "POST", target: "/api/certificate", body: asJSON(t, SignRequest{CSR: csr(t, "a.clu.mycorp", "a.clu.mycorp")})}},
+		{"previewSigning", request{method: "POST", target: "/api/certificate/preview", body: asJSON(t, SignRequest{CSR: csr(t, "a.clu.mycorp", "a.clu.mycorp")})}},
+		{"previewCertificate", request{method: "POST", target: web + "/certificate/preview", body: `{}`}},
 		{"listCertificates", request{target: "/api/certificate?expiring=1y"}},
 		{"getCertificateRecord", request{target: "/api/certificate/" + serial}},
 		{"getCA", request{target: "/api/ca"}},

@@ -22,6 +22,7 @@ func (d *door) routes() []route {
 	rows = append(rows, d.keyRoutes()...)
 	rows = append(rows, d.nodeRoutes()...)
 	rows = append(rows, d.certificateRoutes()...)
+	rows = append(rows, d.previewRoutes()...)
 	rows = append(rows, d.adoptionRoutes()...)
 	rows = append(rows, d.listRoutes()...)
 	rows = append(rows, d.sessionRoutes()...)

@@ -88,6 +88,7 @@ func TestWhoMay(t *testing.T) {
 	const changers = "admin1 adminall root"
 	may := map[string]string{
 		"whoami": users, "authWhoami": users,
+		"previewSigning": users, "previewCertificate": changers,
 		"signCertificate": users, "listCertificates": users, "getCertificateRecord": users, "getCA": users, "revokeSerial": users, // and of those whoever may change the owner
 		"healthz": everyone, "readyz": everyone, "caPEM": everyone, "getCRL": everyone, "getCRLPEM": everyone, "postOCSP": everyone, "getOCSP": everyone, "authInfo": everyone, "openapi": everyone, "docs": everyone,
 		"metrics":   "guest guest1 operator1 admin1 adminall adminsys root",

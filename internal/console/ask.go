@@ -7,7 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 
 	"omca/internal/api"
 	"omca/usr"
@@ -27,8 +29,12 @@ func (e *refusal) Error() string { return e.Problem.Detail }
 // who is who the visitor is taken for.
 type who struct {
 	api.Whoami
-	Root bool
+	Root     bool
+	InPerson bool // by what is the user's alone: there is an object of that user, and it is theirs
 }
+
+// Path is the object of the visitor, who is there in person.
+func (w *who) Path() string { return "system/usr/" + w.Name }
 
 // recorder is the answer of the API, read.
 type recorder struct {
@@ -88,11 +94,17 @@ func (v *visit) send(method, path string, query url.Values, media string, body [
 
 // get reads an answer of the API.
 func get[T any](v *visit, path string, query url.Values) (T, error) {
-	var into T
 	a, err := v.send(http.MethodGet, path, query, "", nil)
-	if err == nil {
-		err = json.Unmarshal(a.body.Bytes(), &into)
+	if err != nil {
+		var none T
+		return none, err
 	}
+	return read[T](a)
+}
+
+// read reads an answer that is JSON.
+func read[T any](a *recorder) (into T, err error) {
+	err = json.Unmarshal(a.body.Bytes(), &into)
 	return into, err
 }
 
@@ -119,7 +131,8 @@ func (v *visit) identify() error {
 		return err
 	}
 	_, root := me.Grant[string(usr.RoleRoot)]
-	v.who = &who{Whoami: me, Root: root}
+	person := slices.Contains([]usr.Method{usr.MethodSession, usr.MethodX509, usr.MethodPassword}, usr.Method(me.Auth))
+	v.who = &who{Whoami: me, Root: root, InPerson: person}
 	return nil
 }
 
@@ -154,6 +167,33 @@ func isRefused(err error, statuses ...int) bool {
 		}
 	}
 	return false
+}
+
+// cut is a path in its parts; ok is false for what has not three.
+func cut(path string) (namespace, kind, name string, ok bool) {
+	part := strings.Split(path, "/")
+	if len(part) != 3 || slices.Contains(part, "") {
+		return "", "", "", false
+	}
+	return part[0], part[1], part[2], true
+}
+
+// urlOf is the address of the object at a path in the API.
+func urlOf(path string) (string, error) {
+	namespace, kind, name, ok := cut(path)
+	if !ok {
+		return "", bad(http.StatusBadRequest, "the path of an object is NAMESPACE/KIND/NAME")
+	}
+	return objectURL(namespace, kind, name), nil
+}
+
+// problemOf is what the API refused with; ok is false for any other error.
+func problemOf(err error) (p problem, ok bool) {
+	no, ok := err.(*refusal) //nolint:errorlint // send wraps none
+	if !ok {
+		return p, false
+	}
+	return no.Problem, true
 }
 
 // objectURL is the address of an object in the API.

@@ -13,6 +13,7 @@ import (
 
 type listPage struct {
 	Search, State, Days string
+	Owner, Issuer       string // paths
 	States              []string
 	Within              []string // choices of Days
 	Items               []api.Record
@@ -29,6 +30,7 @@ func listCertificates(v *visit) error {
 	}
 	asked := v.r.URL.Query()
 	p := listPage{Search: strings.TrimSpace(asked.Get("search")), State: asked.Get("state"), Days: asked.Get("days"),
+		Owner: strings.TrimSpace(asked.Get("owner")), Issuer: strings.TrimSpace(asked.Get("issuer")),
 		States: []string{"valid", "not_yet_valid", "expired", "revoked", "all"}, Within: []string{"7", "30", "90", "365"}}
 	if p.State == "" {
 		p.State = "valid"
@@ -40,6 +42,8 @@ func listCertificates(v *visit) error {
 		}
 	}
 	set("search", p.Search)
+	set("owner", p.Owner)
+	set("issuer", p.Issuer)
 	set("after", asked.Get("after"))
 	if p.State != "all" {
 		query.Set("state", p.State)
@@ -51,19 +55,27 @@ func listCertificates(v *visit) error {
 	if err != nil {
 		return err
 	}
-	p.Items, p.First, p.Filtered = list.Items, asked.Get("after") == "", p.Search != "" || p.Days != "" || p.State != "all"
+	p.Items, p.First = list.Items, asked.Get("after") == ""
+	p.Filtered = p.Search != "" || p.Owner != "" || p.Issuer != "" || p.Days != "" || p.State != "all"
 	if list.Next != "" {
-		next := url.Values{"state": {p.State}, "after": {list.Next}}
-		if p.Search != "" {
-			next.Set("search", p.Search)
-		}
-		if p.Days != "" {
-			next.Set("days", p.Days)
-		}
-		p.Next = "/certificates?" + next.Encode()
+		p.Next = p.address(list.Next)
 	}
 	return v.show(http.StatusOK, "certificates", "Certificates", "certificates", p)
 }
+
+// address is that of the page behind a cursor, of the first one for "".
+func (p listPage) address(after string) string {
+	query := url.Values{"state": {p.State}}
+	for name, value := range map[string]string{"search": p.Search, "owner": p.Owner, "issuer": p.Issuer, "days": p.Days, "after": after} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	return "/certificates?" + query.Encode()
+}
+
+// FirstPage is the address of the beginning of the list.
+func (p listPage) FirstPage() string { return p.address("") }
 
 type certificatePage struct {
 	api.FullRecord
@@ -72,7 +84,9 @@ type certificatePage struct {
 	Held      bool   // the object holds this one, and not another one since
 	MayRevoke bool
 	MayRenew  bool
+	MayPack   bool // as PKCS #12
 	Reasons   []reason
+	Wrong     string // on the form for PKCS #12
 }
 
 // link is a certificate of a chain.
@@ -151,6 +165,9 @@ func (p *certificatePage) offers(v *visit) error {
 	if !p.Held {
 		return nil
 	}
+	if err := v.allowed(&p.MayPack, "read-key", p.Owner, "private_key"); err != nil {
+		return err
+	}
 	if err := v.allowed(&p.MayRenew, "change", p.Owner); err != nil || !p.MayRenew || p.Profile != "listener" {
 		return err
 	}
@@ -179,11 +196,90 @@ func downloadCertificate(v *visit) error {
 	if err != nil {
 		return err
 	}
-	h := v.w.Header()
-	h.Set("Content-Type", "application/x-pem-file")
-	h.Set("Content-Disposition", `attachment; filename="`+r.Serial+`.pem"`) // the serial is hexadecimal
-	_, _ = v.w.Write([]byte(r.Certificate))                                 // whoever asked is gone when this fails
+	v.download(r.Serial+".pem", "application/x-pem-file", []byte(r.Certificate)) // the serial is hexadecimal
 	return nil
+}
+
+// downloadChain gives the certificate and those above it.
+func downloadChain(v *visit) error {
+	r, err := get[api.FullRecord](v, recordURL(v.r.PathValue("serial")), nil)
+	if err != nil {
+		return err
+	}
+	own, err := get[api.Authority](v, "/api/ca", nil)
+	if err != nil {
+		return err
+	}
+	if own.Path != r.IssuerPath {
+		return bad(http.StatusNotFound, "the chain of "+r.IssuerPath+" is not shown here")
+	}
+	v.download(r.Serial+"-chain.pem", "application/x-pem-file", []byte(r.Certificate+own.CertificateChain))
+	return nil
+}
+
+// download answers with a file. Its name is ours.
+func (v *visit) download(name, media string, body []byte) {
+	h := v.w.Header()
+	h.Set("Content-Type", media)
+	h.Set("Content-Disposition", `attachment; filename="`+name+`"`)
+	_, _ = v.w.Write(body) // whoever asked is gone when this fails
+}
+
+// askPKCS12 asks for the password that the file is to have.
+func askPKCS12(v *visit) error {
+	p, err := v.certificate()
+	if err != nil {
+		return err
+	}
+	if !p.Held {
+		return bad(http.StatusConflict, p.Owner+" does not hold this certificate: there is no key to pack with it")
+	}
+	if !p.MayPack {
+		return v.denied("read-key", p.Owner, "private_key")
+	}
+	return v.show(http.StatusOK, "pkcs12", "PKCS #12 of "+short(p.Serial), "certificates", p)
+}
+
+func downloadPKCS12(v *visit) error {
+	form, err := v.form()
+	if err != nil {
+		return err
+	}
+	p, err := v.certificate()
+	if err != nil {
+		return err
+	}
+	at, err := urlOf(p.Owner)
+	if err != nil {
+		return err
+	}
+	switch {
+	case !p.Held:
+		return bad(http.StatusConflict, p.Owner+" does not hold this certificate: there is no key to pack with it")
+	case form.Get("password") == "":
+		p.Wrong = "Enter a password: the file holds a private key."
+	case form.Get("password") != form.Get("again"):
+		p.Wrong = "The two passwords differ."
+	}
+	if p.Wrong != "" {
+		return v.show(http.StatusBadRequest, "pkcs12", "PKCS #12 of "+short(p.Serial), "certificates", p)
+	}
+	a, err := v.post(at+"/certificate/pkcs12", nil, api.PKCS12Request{Password: form.Get("password"), Format: form.Get("format")})
+	if err != nil {
+		return err
+	}
+	_, _, name, _ := cut(p.Owner)
+	v.download(name+".p12", "application/x-pkcs12", a.body.Bytes())
+	return nil
+}
+
+// denied is the refusal of what a page would lead to, by the rule of it.
+func (v *visit) denied(verb, path string, what ...string) error {
+	verdict, err := v.may(verb, path, what...)
+	if err != nil {
+		return err
+	}
+	return &refusal{Problem: problem{Status: http.StatusForbidden, Title: "Forbidden", Detail: verdict.Reason, Hint: "this is for: " + verdict.Rule}}
 }
 
 // askRevoke asks once more: nothing brings a revoked certificate back.
@@ -196,11 +292,7 @@ func askRevoke(v *visit) error {
 		return v.to("/certificates/" + url.PathEscape(p.Serial))
 	}
 	if !p.MayRevoke {
-		verdict, err := v.may("revoke", p.Owner)
-		if err != nil {
-			return err
-		}
-		return &refusal{Problem: problem{Status: http.StatusForbidden, Title: "Forbidden", Detail: verdict.Reason, Hint: "revoking it is for: " + verdict.Rule}}
+		return v.denied("revoke", p.Owner)
 	}
 	return v.show(http.StatusOK, "revoke", "Revoke "+short(p.Serial), "certificates", p)
 }

@@ -73,8 +73,21 @@ func (s *console) build() (*http.ServeMux, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	for pattern, show := range map[string]page{
+	for pattern, show := range pages() {
+		mux.Handle(pattern, s.serve(show))
+	}
+	mux.HandleFunc("GET /static/{hash}/{name}", s.serveFile)
+	mux.HandleFunc("/", s.other)
+	return mux, nil
+}
+
+// pages are all there are, by what the mux calls them.
+func pages() map[string]page {
+	return map[string]page{
 		"GET /{$}":     overview,
+		"GET /hands":   showHands,
+		"POST /lists":  refreshLists,
+		"GET /audit":   showAudit,
 		"GET /login":   askLogin,
 		"POST /login":  login,
 		"POST /logout": logout,
@@ -82,15 +95,46 @@ func (s *console) build() (*http.ServeMux, error) {
 		"GET /certificates":                  listCertificates,
 		"GET /certificates/{serial}":         showCertificate,
 		"GET /certificates/{serial}/pem":     downloadCertificate,
+		"GET /certificates/{serial}/chain":   downloadChain,
+		"GET /certificates/{serial}/pkcs12":  askPKCS12,
+		"POST /certificates/{serial}/pkcs12": downloadPKCS12,
 		"GET /certificates/{serial}/revoke":  askRevoke,
 		"POST /certificates/{serial}/revoke": revoke,
 		"POST /certificates/{serial}/renew":  renew,
-	} {
-		mux.Handle(pattern, s.serve(show))
+
+		"GET /issue":          askIssue,
+		"POST /issue/preview": previewIssue,
+		"POST /issue":         issue,
+
+		"GET /users":                  listUsers,
+		"GET /users/new":              askUser,
+		"POST /users/new":             addUser,
+		"GET /users/{user}":           showUser,
+		"GET /users/{user}/grants":    askGrants,
+		"POST /users/{user}/grants":   setGrants,
+		"POST /users/{user}/state":    setState,
+		"POST /users/{user}/unlock":   unlockUser,
+		"GET /users/{user}/password":  askPassword,
+		"POST /users/{user}/password": setPassword,
+		"POST /users/{user}/sessions": endSessions,
+
+		"GET /tokens":         listTokens,
+		"GET /tokens/new":     askToken,
+		"POST /tokens/new":    issueToken,
+		"POST /tokens/revoke": revokeToken,
+
+		"GET /objects":                           listObjects,
+		"GET /objects/new":                       askObject,
+		"POST /objects/new":                      addObject,
+		"GET /objects/{namespace}/{kind}/{name}": showObject,
+		"GET /edit/{namespace}/{kind}/{name}":    askKeywords,
+		"POST /edit/{namespace}/{kind}/{name}":   setKeywords,
+		"GET /delete/{namespace}/{kind}/{name}":  askDelete,
+		"POST /delete/{namespace}/{kind}/{name}": deleteObject,
+		"GET /cluster":                           showCluster,
+		"GET /cluster/edit":                      askKeywords,
+		"POST /cluster/edit":                     setKeywords,
 	}
-	mux.HandleFunc("GET /static/{hash}/{name}", s.serveFile)
-	mux.HandleFunc("/", s.other)
-	return mux, nil
 }
 
 // serve answers with a page, and with the page of the error when there is none.
@@ -156,7 +200,8 @@ type visit struct {
 type view struct {
 	Title   string
 	Section string // of the navigation
-	Who     *who   // nil: nobody proved a name
+	Places  []place
+	Who     *who // nil: nobody proved a name
 	Now     time.Time
 	Version string
 	Notice  string // what was just done
@@ -165,7 +210,7 @@ type view struct {
 
 // show answers with the page of that name. It is written as a whole or not at all.
 func (v *visit) show(status int, name, title, section string, data any) error {
-	all := view{Title: title, Section: section, Who: v.who, Now: v.Now().UTC(), Version: v.Version, Notice: notices[v.r.URL.Query().Get("done")], Data: data}
+	all := view{Title: title, Section: section, Places: v.places(), Who: v.who, Now: v.Now().UTC(), Version: v.Version, Notice: notices[v.r.URL.Query().Get("done")], Data: data}
 	entry := "page"
 	// htmx asks for what it replaces; the rest of the page is there already.
 	if v.r.Header.Get("HX-Request") == "true" && v.r.Header.Get("HX-Target") == "results" && v.pages[name].Lookup("results") != nil {
@@ -185,8 +230,21 @@ func (v *visit) show(status int, name, title, section string, data any) error {
 // notices are what a page says after a change: the address has the word, so that
 // nobody can make it say something else.
 var notices = map[string]string{
-	"revoked": "The certificate is revoked.",
-	"renewed": "The new certificate is in place.",
+	"revoked":  "The certificate is revoked.",
+	"renewed":  "The new certificate is in place.",
+	"issued":   "The certificate is signed and in place.",
+	"added":    "The user is there.",
+	"made":     "The object is there.",
+	"deleted":  "It is deleted.",
+	"saved":    "The change is saved.",
+	"same":     "Nothing differs from what was there.",
+	"disabled": "The user is disabled: sessions and tokens are over.",
+	"enabled":  "The user is enabled.",
+	"unlocked": "The attempts to guess the password are forgotten.",
+	"password": "The password is changed.",
+	"ended":    "The session is over.",
+	"token":    "The token is revoked.",
+	"fetched":  "The revocation lists were fetched.",
 }
 
 // to sends the visitor to another page, so that reloading does not repeat a change.

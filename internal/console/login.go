@@ -3,7 +3,9 @@ package console
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	"omca/internal/api"
 )
@@ -12,11 +14,36 @@ const mediaForm = "application/x-www-form-urlencoded"
 
 type loginPage struct {
 	Name, Next, Wrong, Hint string
+	Until                   time.Time // when the next attempt is looked at; zero for now
+	Certificate             string    // common name of what the browser sent; "" for none
+	OpenID                  string    // host of the issuer; "" for none
+}
+
+// ways fills in how else one may sign in.
+func (p loginPage) ways(v *visit) (loginPage, error) {
+	if v.r.TLS != nil && len(v.r.TLS.VerifiedChains) > 0 {
+		p.Certificate = v.r.TLS.PeerCertificates[0].Subject.CommonName
+	}
+	info, err := get[api.AuthInfo](v, "/api/auth/info", nil)
+	if err != nil || info.OpenID == nil {
+		return p, err
+	}
+	issuer, err := url.Parse(info.OpenID.Issuer)
+	p.OpenID = issuer.Host
+	return p, err
+}
+
+func (p loginPage) show(v *visit, status int) error {
+	p, err := p.ways(v)
+	if err != nil {
+		return err
+	}
+	return v.show(status, "login", "Sign in", "", p)
 }
 
 // askLogin is for who is somebody already, too: they may want to be somebody else.
 func askLogin(v *visit) error {
-	return v.show(http.StatusOK, "login", "Sign in", "", loginPage{Next: local(v.r.URL.Query().Get("next"))})
+	return loginPage{Next: local(v.r.URL.Query().Get("next"))}.show(v, http.StatusOK)
 }
 
 // login begins a session. The form is one of two: name and password, or the
@@ -32,7 +59,7 @@ func login(v *visit) error {
 		a, err = v.post("/api/auth/login", nil, nil)
 	} else if again.Name == "" {
 		again.Wrong = "Enter a name and a password."
-		return v.show(http.StatusBadRequest, "login", "Sign in", "", again)
+		return again.show(v, http.StatusBadRequest)
 	} else {
 		a, err = v.post("/api/auth/login", nil, api.LoginRequest{Name: again.Name, Password: form.Get("password")})
 	}
@@ -47,9 +74,12 @@ func login(v *visit) error {
 		case no.Problem.Status == http.StatusTooManyRequests:
 			again.Wrong = "Too many attempts."
 			again.Hint = "The next one is looked at in " + no.RetryAfter + " seconds. An administrator can unlock a user at once."
+			if seconds, err := strconv.Atoi(no.RetryAfter); err == nil {
+				again.Until = v.Now().Add(time.Duration(seconds) * time.Second)
+			}
 			v.w.Header().Set("Retry-After", no.RetryAfter)
 		}
-		return v.show(no.Problem.Status, "login", "Sign in", "", again)
+		return again.show(v, no.Problem.Status)
 	}
 	if err != nil {
 		return err

@@ -4,41 +4,35 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"time"
+	"strings"
 
 	"omca/internal/api"
 )
-
-// A hand is something that somebody should do, and the command that does it.
-type hand struct{ What, Command string }
 
 type overviewPage struct {
 	Status *api.Status // nil for who may not look around, like the next
 	CA     *api.Authority
 	Lists  []api.CRL
-	Nodes  []api.NodeItem // root's
-	Hands  []hand
+	Nodes  []api.NodeItem  // root's
+	Audit  []api.AuditLine // root's, the last first
 	Chart  chart
+	Hands  handsPage // empty until it is asked for
 }
 
-const (
-	soonCA       = 90 * 24 * time.Hour
-	soonListener = 7 * 24 * time.Hour
-)
+// fewAudit is how many lines of the audit trail the overview has.
+const fewAudit = 8
 
 // overview shows what the visitor may see of the whole, and leaves out the rest.
+// What needs a hand is asked for once it is there: that looks at every object.
 func overview(v *visit) error {
 	if err := v.identify(); err != nil {
 		return err
 	}
 	var p overviewPage
 	authority, err := get[api.Authority](v, "/api/ca", nil)
-	switch {
-	case err == nil:
+	if err == nil {
 		p.CA = &authority
-	case isRefused(err, http.StatusNotFound):
-		p.Hands = append(p.Hands, hand{"The cluster has no CA: nothing can be signed.", "omca system/sec/ca certificate create"})
-	case !isRefused(err, http.StatusForbidden):
+	} else if !isRefused(err, http.StatusNotFound, http.StatusForbidden) {
 		return err
 	}
 	status, err := get[api.Status](v, "/api/daemon/status", nil)
@@ -58,51 +52,98 @@ func overview(v *visit) error {
 			return err
 		}
 		p.Nodes = nodes.Items
+		if p.Audit, err = v.audit(fewAudit); err != nil {
+			return err
+		}
 	}
 	list, err := get[api.CertificateList](v, "/api/certificate", url.Values{"expiring": {fmt.Sprintf("%dd", 7*chartWeeks)}, "revoked": {"false"}, "limit": limit(chartMost)})
 	if err != nil {
 		return err
 	}
 	p.Chart = newChart(v.Now(), list)
-	p.Hands = append(p.Hands, p.hands(v.Now())...)
 	return v.show(http.StatusOK, "overview", "Overview", "overview", p)
 }
 
-// hands is what needs one.
-func (p overviewPage) hands(now time.Time) []hand {
-	var all []hand
-	add := func(command, format string, args ...any) {
-		all = append(all, hand{fmt.Sprintf(format, args...), command})
+// audit is the end of the audit trail, the last line first.
+func (v *visit) audit(most int) ([]api.AuditLine, error) {
+	lines, err := get[api.AuditLines](v, "/api/audit", url.Values{"limit": limit(most)})
+	for i, j := 0, len(lines.Items)-1; i < j; i, j = i+1, j-1 {
+		lines.Items[i], lines.Items[j] = lines.Items[j], lines.Items[i]
 	}
-	if p.CA != nil && p.CA.NotAfter.Sub(now) < soonCA {
-		add("omca "+p.CA.Path+" certificate renew", "The certificate of the CA expires %s, and nothing that it signed is accepted after that.", left(p.CA.NotAfter.Sub(now)))
-	}
-	if s := p.Status; s != nil {
-		if !s.ListenerNotAfter.IsZero() && s.ListenerNotAfter.Sub(now) < soonListener {
-			add("omca system/sec/cert certificate renew", "The certificate of the listener expires %s.", left(s.ListenerNotAfter.Sub(now)))
-		}
-		if s.RestartError != "" {
-			add("omca daemon restart", "The last restart failed, and the former process serves on: %s.", s.RestartError)
-		}
-		if s.OpenID != nil && !s.OpenID.Usable {
-			add("omca daemon status", "The tokens of the OpenID issuer %s cannot be verified: %s.", s.OpenID.Issuer, s.OpenID.LastError)
-		}
-	}
-	for _, l := range p.Lists {
-		of := l.CA
-		if of == "" {
-			of = l.Source
-		}
-		if l.State != "fresh" {
-			add("omca crl refresh", "The revocation list of %s is %s%s.", of, l.State, because(l.LastError))
-		}
-	}
-	return all
+	return lines.Items, err
 }
 
-func because(reason string) string {
-	if reason == "" {
-		return ""
+func showAudit(v *visit) error {
+	if err := v.identify(); err != nil {
+		return err
 	}
-	return ": " + reason
+	const most = 200
+	lines, err := v.audit(most)
+	if err != nil {
+		return err
+	}
+	return v.show(http.StatusOK, "audit", "Audit trail", "audit", lines)
+}
+
+// A hand is what something needs, and the page that gives it, if there is one.
+type hand struct {
+	api.Trouble
+	Page, Button string
+	Fetch        bool // the button that fetches revocation lists
+}
+
+type handsPage struct {
+	Asked bool
+	Hands []hand
+}
+
+// showHands shows what the doctor finds, as a page or for the overview.
+func showHands(v *visit) error {
+	if err := v.identify(); err != nil {
+		return err
+	}
+	found, err := get[api.Diagnosis](v, "/api/doctor", nil)
+	if err != nil {
+		return err
+	}
+	p := handsPage{Asked: true}
+	for _, t := range found.Items {
+		p.Hands = append(p.Hands, v.hand(t))
+	}
+	return v.show(http.StatusOK, "hands", "What needs a hand", "overview", p)
+}
+
+// hand finds the page that does what the command of a trouble does.
+func (v *visit) hand(t api.Trouble) hand {
+	h := hand{Trouble: t}
+	of := url.Values{"path": {t.Object}}.Encode()
+	switch {
+	case strings.HasPrefix(t.Mend, "omca crl refresh") && v.who.Root:
+		h.Fetch = true
+	case strings.HasSuffix(t.Mend, "certificate renew"), t.Object != "" && strings.HasSuffix(t.Mend, "certificate create"):
+		h.Page, h.Button = "/issue?"+of, "Renew…"
+	case strings.HasSuffix(t.Mend, "certificate renew --rekey"):
+		h.Page, h.Button = "/issue?rekey=yes&"+of, "Renew with a new key…"
+	case strings.HasPrefix(t.Mend, "omca cluster config update"):
+		h.Page, h.Button = "/cluster/edit", "Edit the cluster…"
+	case strings.HasSuffix(t.Mend, " show") && t.Object != "":
+		h.Page, h.Button = "/objects/"+t.Object, "Show"
+	}
+	if t.Object != "" && h.Page != "" {
+		if verdict, err := v.may("change", t.Object); err != nil || !verdict.Allowed && h.Button != "Show" {
+			h.Page = ""
+		}
+	}
+	return h
+}
+
+// refreshLists has the revocation lists of other CAs fetched.
+func refreshLists(v *visit) error {
+	if _, err := v.form(); err != nil {
+		return err
+	}
+	if _, err := v.post("/api/crl/refresh", nil, api.RefreshRequest{}); err != nil {
+		return err
+	}
+	return v.to("/?done=fetched")
 }

@@ -3,8 +3,11 @@ package console
 import (
 	"fmt"
 	"html/template"
+	"slices"
 	"strings"
 	"time"
+
+	"omca/pki"
 )
 
 // readPages parses each page together with what all have.
@@ -17,13 +20,17 @@ func (s *console) readPages() (map[string]*template.Template, error) {
 			}
 			return f.url(), nil
 		},
-		"utc":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
-		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"left":  func(t time.Time) string { return left(t.Sub(s.Now())) },
-		"soon":  func(t time.Time) bool { return t.Sub(s.Now()) < 14*24*time.Hour },
-		"short": func(text string) string { return short(text) },
-		"words": func(list []string) string { return strings.Join(list, ", ") },
-		"state": stateWords,
+		"utc":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
+		"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"left":    func(t time.Time) string { return left(t.Sub(s.Now())) },
+		"soon":    func(t time.Time) bool { return t.Sub(s.Now()) < 14*24*time.Hour },
+		"short":   func(text string) string { return short(text) },
+		"words":   func(list []string) string { return strings.Join(list, ", ") },
+		"state":   stateWords,
+		"profile": profileWords,
+		"has":     slices.Contains[[]string],
+		"facts":   facts,
+		"chain":   chainSubjects,
 		"owner": func(path string) string {
 			if name, ok := strings.CutPrefix(path, "system/usr/"); ok {
 				return name
@@ -32,14 +39,22 @@ func (s *console) readPages() (map[string]*template.Template, error) {
 		},
 	}
 	pages := make(map[string]*template.Template)
-	for _, name := range []string{"login", "error", "overview", "certificates", "certificate", "revoke"} {
-		t, err := template.New(name).Funcs(words).ParseFS(embedded, "templates/layout.html", "templates/"+name+".html")
+	for _, name := range pageNames() {
+		t, err := template.New(name).Funcs(words).ParseFS(embedded, "templates/layout.html", "templates/parts.html", "templates/"+name+".html")
 		if err != nil {
 			return nil, err
 		}
 		pages[name] = t
 	}
 	return pages, nil
+}
+
+// pageNames are the templates of pages.
+func pageNames() []string {
+	return []string{
+		"login", "error", "overview", "hands", "audit", "certificates", "certificate", "revoke", "pkcs12", "issue", "preview",
+		"users", "usernew", "user", "grants", "password", "tokens", "tokennew", "token", "objects", "objectnew", "object", "keywords", "delete",
+	}
 }
 
 // left says a time from now in the unit that a person would use.
@@ -74,6 +89,45 @@ func short(text string) string {
 		return text
 	}
 	return text[:most] + "…"
+}
+
+// profileWords says what a profile is for.
+func profileWords(profile string) string {
+	switch profile {
+	case "usr":
+		return "usr: to call services, as a user"
+	case "node":
+		return "node: a machine, to be called and to call"
+	case "listener":
+		return "listener: a server, to be called and to call"
+	}
+	return profile
+}
+
+// facts is what a line of the audit trail says, the usual first, without what has
+// a column of its own.
+func facts(fields map[string]string) string {
+	var all []string
+	for _, name := range []string{"action", "path", "object", "subject", "serial", "owner", "keywords", "key", "reason", "address", "error"} {
+		if value := fields[name]; value != "" {
+			all = append(all, name+" "+value)
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// chainSubjects are the subjects of a chain that is PEM. What cannot be read is
+// left out: beside them stands the link to all of it.
+func chainSubjects(text string) []string {
+	certs, err := pki.ParseCertificates([]byte(text))
+	if err != nil {
+		return nil
+	}
+	var all []string
+	for _, cert := range certs {
+		all = append(all, cert.Subject.String())
+	}
+	return all
 }
 
 func stateWords(state string) string { return strings.ReplaceAll(state, "_", " ") }
