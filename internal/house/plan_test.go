@@ -53,6 +53,7 @@ func plan() map[string]room {
 		"internal/store/bolt":          driver,
 		"internal/store/etcd":          driver,
 		"internal/join":                {never: []string{"os", "net/http", "log", "flag", cli, bolt, etcd}},
+		"internal/member":              {own: []string{"internal/hint"}, never: []string{"flag", cli, bolt}},
 		"internal/object": {
 			own:   []string{"internal/store", "ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/hint"},
 			never: []string{"net/http", cli, bolt, etcd},

@@ -1,0 +1,50 @@
+package member
+
+import (
+	"context"
+	"log/slog"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// zapTo returns etcd's logger, which writes to log what is a warning or worse.
+func zapTo(log *slog.Logger) *zap.Logger { return zap.New(&core{log: log}) }
+
+// core is a zapcore.Core.
+type core struct{ log *slog.Logger }
+
+func (c *core) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
+func (c *core) Sync() error                  { return nil }
+
+func (c *core) With(fields []zapcore.Field) zapcore.Core {
+	return &core{log: slog.New(c.log.Handler().WithAttrs(attributes(fields)))}
+}
+
+func (c *core) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(e.Level) {
+		return checked.AddCore(e, c)
+	}
+	return checked
+}
+
+func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	level := slog.LevelWarn
+	if e.Level >= zapcore.ErrorLevel {
+		level = slog.LevelError
+	}
+	c.log.LogAttrs(context.Background(), level, "etcd", append(attributes(fields), slog.String("event", e.Message))...)
+	return nil
+}
+
+func attributes(fields []zapcore.Field) []slog.Attr {
+	m := zapcore.NewMapObjectEncoder()
+	for _, f := range fields {
+		f.AddTo(m)
+	}
+	list := make([]slog.Attr, 0, len(m.Fields))
+	for k, v := range m.Fields {
+		list = append(list, slog.Any(k, v))
+	}
+	return list
+}
