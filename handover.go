@@ -191,13 +191,10 @@ func Check(c Config) error {
 	if err := makeHome(c.Home); err != nil {
 		return err
 	}
-	db, err := os.OpenFile(filepath.Join(c.Home, storeFile), os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("home: %w", err)
-	}
-	if err := db.Close(); err != nil {
+	if err := checkStore(c); err != nil {
 		return err
 	}
+	var err error
 	if c.PassphraseFile != "" {
 		_, err = readPassphrase(c.PassphraseFile)
 	} else {

@@ -11,10 +11,7 @@ func (s *Server) measures() []prometheus.Collector {
 	counter := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "omca", Name: name, Help: help}, value)
 	}
-	return []prometheus.Collector{
-		counter("store_commits_total", "Transactions that the store made durable.", func() float64 { return float64(s.db.Stats().Commits) }),
-		counter("store_syncs_total", "Times that the store waited for the disk: commits at the same time share them.", func() float64 { return float64(s.db.Stats().Syncs) }),
-		counter("store_written_bytes_total", "Bytes that the store wrote to its file.", func() float64 { return float64(s.db.Stats().Bytes) }),
+	return append([]prometheus.Collector{
 		counter("listener_refused_total", "Connections refused because too many were open.", func() float64 {
 			if l := s.listener.Load(); l != nil {
 				return float64(l.Counts().Refused)
@@ -31,7 +28,7 @@ func (s *Server) measures() []prometheus.Collector {
 			}
 			return 0
 		}),
-	}
+	}, s.db.measures...)
 }
 
 // ocspAnswers tells what the OCSP responders answered.

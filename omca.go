@@ -24,7 +24,6 @@ import (
 	"omca/internal/object"
 	"omca/internal/openid"
 	"omca/internal/store"
-	"omca/internal/store/bolt"
 	"omca/internal/trail"
 	"omca/listener"
 	"omca/usr"
@@ -69,7 +68,7 @@ type Config struct {
 type Server struct {
 	config    Config
 	started   time.Time
-	db        *bolt.Store
+	db        opened
 	objects   *object.Store
 	authority *ca.Authority
 	tries     []way // to prove a name
@@ -132,28 +131,6 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	}
 	return s, nil
 }
-
-// openStore opens the store, and makes one where there never was any.
-func openStore(ctx context.Context, c Config) (*bolt.Store, error) {
-	file, key := filepath.Join(c.Home, storeFile), filepath.Join(c.Home, sealKey)
-	_, missing := os.Stat(file)
-	if _, err := os.Stat(key); errors.Is(missing, fs.ErrNotExist) && err == nil {
-		// The store is made before the key: it was there, and is gone.
-		return nil, hint.With(fmt.Errorf("%s is gone, and %s is still there", file, key),
-			"bring the store back from the backup; to begin anew, with another CA, remove %s", key)
-	}
-	db, err := bolt.Open(ctx, bolt.Config{Path: file})
-	if err != nil && !errors.Is(err, store.ErrLocked) && hint.Of(err) == "" {
-		err = hint.With(err, "if the file is damaged, bring %s back from the backup (docs/backup.md)", file)
-	}
-	return db, err
-}
-
-// Files in the home: of the store, and of the master key.
-const (
-	storeFile = "omca.db"
-	sealKey   = "seal.key"
-)
 
 // complete fills in what has an honest default.
 func (c *Config) complete() error {
@@ -269,7 +246,7 @@ func (s *Server) openMaster(ctx context.Context) (object.Master, error) {
 		return nil, scanErr
 	}
 	if len(page.Entries) > 0 {
-		return nil, hint.With(err, "the store is sealed with this key: bring it back from the backup, or name the passphrase file if it was sealed by one")
+		return nil, hint.With(err, "%s", s.db.keyHint)
 	}
 	return object.CreateFileMaster(file)
 }
