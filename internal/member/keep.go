@@ -101,7 +101,7 @@ func (m *Member) round(ctx context.Context) {
 			m.config.Log.Info("the store has room again", "quota", m.config.Quota)
 		}
 	}
-	for name, step := range map[string]func(context.Context) error{"promote": m.promote, "defragment": m.defragment, "room": m.disarm} {
+	for name, step := range map[string]func(context.Context) error{"defragment": m.defragment, "room": m.disarm} {
 		if err := step(ctx); err != nil && ctx.Err() == nil {
 			m.config.Log.Warn("housekeeping", "step", name, "error", err)
 		}

@@ -8,17 +8,26 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// zapTo returns etcd's logger, which writes to log what is a warning or worse.
-func zapTo(log *slog.Logger) *zap.Logger { return zap.New(&core{log: log}) }
+// zapTo returns etcd's logger, which writes to log what is a warning or worse, and
+// tells why etcd ends.
+func zapTo(log *slog.Logger, ended func(error)) *zap.Logger {
+	return zap.New(&core{log: log, ended: ended})
+}
 
 // core is a zapcore.Core.
-type core struct{ log *slog.Logger }
+type core struct {
+	log   *slog.Logger
+	ended func(error)
+}
+
+// serverError is the event in which etcd says why it ends. It says so nowhere else.
+const serverError = "server error"
 
 func (c *core) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
 func (c *core) Sync() error                  { return nil }
 
 func (c *core) With(fields []zapcore.Field) zapcore.Core {
-	return &core{log: slog.New(c.log.Handler().WithAttrs(attributes(fields)))}
+	return &core{log: slog.New(c.log.Handler().WithAttrs(attributes(fields))), ended: c.ended}
 }
 
 func (c *core) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -29,6 +38,11 @@ func (c *core) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.Ch
 }
 
 func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	for _, f := range fields {
+		if err, ok := f.Interface.(error); ok && e.Message == serverError {
+			c.ended(err)
+		}
+	}
 	level := slog.LevelWarn
 	if e.Level >= zapcore.ErrorLevel {
 		level = slog.LevelError

@@ -165,6 +165,7 @@ type Member struct {
 	stop   sync.Once
 	atWork sync.Mutex // one change of the membership at a time, from here
 	space  atomic.Bool
+	why    atomic.Pointer[error] // etcd has ended
 }
 
 // Start starts the member and returns before it has found the others: wait for
@@ -239,7 +240,7 @@ func (m *Member) etcdConfig() *embed.Config {
 	e.AutoCompactionMode, e.AutoCompactionRetention = embed.CompactorModePeriodic, c.Keep.String()
 	e.StrictReconfigCheck, e.PreVote = true, true
 	e.WatchProgressNotifyInterval = time.Minute
-	e.LogLevel, e.ZapLoggerBuilder = "warn", embed.NewZapLoggerBuilder(zapTo(c.Log))
+	e.LogLevel, e.ZapLoggerBuilder = "warn", embed.NewZapLoggerBuilder(zapTo(c.Log, func(err error) { m.why.CompareAndSwap(nil, &err) }))
 	return e
 }
 
@@ -250,6 +251,28 @@ func (m *Member) Ready() <-chan struct{} { return m.ready }
 // Done is closed when etcd has stopped: after Stop, or because this member was
 // removed from the cluster or its disk failed.
 func (m *Member) Done() <-chan struct{} { return m.etcd.Server.StopNotify() }
+
+// Err says why etcd has stopped by itself; nil when it has not, or did not say.
+func (m *Member) Err() error {
+	if m.Removed() {
+		return fmt.Errorf("node %q: %w: it was removed", m.config.Name, ErrNotFound)
+	}
+	if err := m.why.Load(); err != nil {
+		return fmt.Errorf("etcd has stopped: %w", *err)
+	}
+	return nil
+}
+
+// Removed reports whether etcd has stopped because this is no member any more.
+func (m *Member) Removed() bool {
+	select {
+	case <-m.Done():
+	default:
+		return false
+	}
+	err := m.why.Load()
+	return m.etcd.Server.Cluster().Member(m.etcd.Server.MemberID()) == nil || err != nil && strings.Contains((*err).Error(), "permanently removed")
+}
 
 // Client returns a client of this very member. It needs no network and lives as
 // long as the member. Do not close it.

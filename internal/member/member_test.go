@@ -273,12 +273,7 @@ func TestMembersComeAndGo(t *testing.T) {
 	}
 	fourth.run(t)
 	fourth.ready(t)
-	within(t, 10*time.Second, "n4 has a vote", func() bool {
-		for _, n := range nodes {
-			n.Round(t.Context())
-		}
-		return !fourth.Status().Learner
-	})
+	within(t, 20*time.Second, "n4 has a vote", func() bool { return !fourth.Status().Learner })
 	if got := get(t, fourth, "k"); got != "1" {
 		t.Errorf("n4 reads %s", got)
 	}
@@ -302,6 +297,14 @@ func TestMembersComeAndGo(t *testing.T) {
 	}
 	if err := ask(held, "keep-alive"); err == nil {
 		t.Error("n3 is listened to on a connection that it had")
+	}
+	select {
+	case <-gone.Done():
+		if err := gone.Err(); !errors.Is(err, member.ErrNotFound) || !gone.Removed() {
+			t.Errorf("n3 has stopped, and says %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("n3 goes on after it was removed")
 	}
 	if err := nodes[0].Remove(t.Context(), "n3"); !errors.Is(err, member.ErrNotFound) {
 		t.Errorf("removing it again: %v", err)

@@ -136,9 +136,10 @@ func (m *Member) Remove(ctx context.Context, name string) error {
 }
 
 // whenWell makes a change of the membership. etcd refuses one while members have
-// not been in touch for five seconds, as after a start: so long it is tried again.
+// not been in touch for five seconds, as after a start, or while another node
+// catches up: so long it is tried again.
 func (m *Member) whenWell(ctx context.Context, change func() error) error {
-	const patience, pause = 8 * time.Second, 100 * time.Millisecond
+	const patience, pause = 12 * time.Second, 100 * time.Millisecond
 	err := change()
 	for waited := time.Duration(0); waited < patience && unwell(err); waited += pause {
 		select {
@@ -151,10 +152,11 @@ func (m *Member) whenWell(ctx context.Context, change func() error) error {
 	return err
 }
 
-// unwell reports whether etcd found too few members in touch. In process its
+// unwell reports whether etcd found too few members in touch, or one that has not
+// caught up. In process its
 // errors are not always of the client's kind.
 func unwell(err error) bool {
-	return err != nil && rpctypes.ErrorDesc(err) == rpctypes.ErrorDesc(rpctypes.ErrUnhealthy)
+	return err != nil && slices.Contains([]string{rpctypes.ErrorDesc(rpctypes.ErrUnhealthy), rpctypes.ErrorDesc(rpctypes.ErrTooManyLearners)}, rpctypes.ErrorDesc(err))
 }
 
 // follow keeps what the peers know of the members as etcd has it: a change is
@@ -183,6 +185,9 @@ func (m *Member) follow() {
 				watch = m.client.Watch(m.ended, Keys, clientv3.WithPrefix())
 			}
 		case <-every.C:
+			if err := m.promote(m.ended); err != nil && m.ended.Err() == nil {
+				m.config.Log.Warn("housekeeping", "step", "promote", "error", err)
+			}
 		case <-m.ended.Done():
 			return
 		case <-m.Done():

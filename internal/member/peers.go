@@ -1,6 +1,7 @@
 package member
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -49,6 +50,7 @@ type conn struct {
 	of    *peers
 	name  string // "" while it is not known
 	given Chain  // what the peer sent: verified again by check
+	gone  bool   // of a node that is no member: all that it hears is that
 }
 
 func newPeers(c Config) *peers {
@@ -120,14 +122,14 @@ func (p *peers) verify(given Chain, roots *x509.CertPool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := p.config.Refused(verified); err != nil {
-		return "", fmt.Errorf("node %q: %w", name, err)
-	}
 	p.mu.Lock()
 	_, member := p.members[name]
 	p.mu.Unlock()
 	if !member {
-		return "", fmt.Errorf("node %q: %w", name, ErrNotFound)
+		return name, fmt.Errorf("node %q: %w", name, ErrNotFound)
+	}
+	if err := p.config.Refused(verified); err != nil {
+		return "", fmt.Errorf("node %q: %w", name, err)
 	}
 	return name, nil
 }
@@ -151,11 +153,14 @@ func (p *peers) tlsConfig(c *conn) (*tls.Config, error) {
 		NextProtos:             []string{"http/1.1"},
 		VerifyConnection: func(s tls.ConnectionState) error {
 			name, err := p.verify(s.PeerCertificates, id.Roots)
+			gone := errors.Is(err, ErrNotFound)
 			if err != nil {
 				p.config.Log.Warn("peer refused", "address", c.RemoteAddr().String(), "error", err)
+			}
+			if err != nil && !gone {
 				return err
 			}
-			return p.known(c, name, s.PeerCertificates, checks)
+			return p.known(c, name, s.PeerCertificates, checks, gone)
 		},
 	}, nil
 }
@@ -163,7 +168,7 @@ func (p *peers) tlsConfig(c *conn) (*tls.Config, error) {
 // known notes who is on a connection. When something has changed since the
 // handshake looked at it, as checks tells, the connection is refused: check has
 // not seen it. The peer tries again.
-func (p *peers) known(c *conn, name string, given Chain, checks int) error {
+func (p *peers) known(c *conn, name string, given Chain, checks int, gone bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if checks != p.checks || !p.open[c] {
@@ -172,7 +177,7 @@ func (p *peers) known(c *conn, name string, given Chain, checks int) error {
 	if c.name == "" {
 		p.pending--
 	}
-	c.name, c.given = name, given
+	c.name, c.given, c.gone = name, given, gone
 	return nil
 }
 
@@ -226,9 +231,9 @@ func (p *peers) check() {
 	p.mu.Unlock()
 	for _, c := range open {
 		p.mu.Lock()
-		name, given := c.name, c.given
+		name, given, gone := c.name, c.given, c.gone
 		p.mu.Unlock()
-		if name == "" {
+		if name == "" || gone {
 			continue // known refuses it, unless its handshake begins after this
 		}
 		reason := err
@@ -260,10 +265,37 @@ func (p *peers) close() {
 	}
 }
 
+// asks is the key of a connection in the context of its requests.
+type asks struct{}
+
+// onlyMembers passes requests of members on. Who is none any more, and still has a
+// certificate that a member could have, is told so and nothing else: etcd stops at
+// that, as at the same answer of its own.
+func (p *peers) onlyMembers(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, ok := r.Context().Value(asks{}).(*conn)
+		p.mu.Lock()
+		member := ok && c.name != "" && !c.gone
+		p.mu.Unlock()
+		if !member {
+			w.Header().Set("Connection", "close")
+			http.Error(w, "the member has been removed from the cluster", http.StatusGone)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
 // server serves what other members ask, over TLS.
 func (p *peers) server(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           h,
+		Handler: p.onlyMembers(h),
+		ConnContext: func(ctx context.Context, raw net.Conn) context.Context {
+			if over, ok := raw.(*tls.Conn); ok {
+				return context.WithValue(ctx, asks{}, over.NetConn())
+			}
+			return ctx
+		},
 		ReadHeaderTimeout: handshake,
 		ReadTimeout:       5 * time.Minute, // a snapshot in one request
 		MaxHeaderBytes:    16 << 10,
