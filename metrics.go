@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"omca/ca"
+	"omca/internal/member"
 )
 
 // measures are the numbers of the store and of the listener, read when asked for.
@@ -46,5 +47,30 @@ func (o ocspAnswers) Collect(out chan<- prometheus.Metric) {
 	c := o.counts()
 	for status, count := range map[string]uint64{"good": c.Good, "revoked": c.Revoked, "unknown": c.Unknown, "refused": c.Refused} {
 		out <- prometheus.MustNewConstMetric(o.desc(), prometheus.CounterValue, float64(count), status)
+	}
+}
+
+// memberMeasures are the numbers of the member of a cluster that this node is, read
+// when asked for.
+func memberMeasures(n *node) []prometheus.Collector {
+	gauge := func(name, help string, value func(member.Status) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "omca", Subsystem: "member", Name: name, Help: help},
+			func() float64 { return value(n.Status()) })
+	}
+	truth := func(is bool) float64 {
+		if is {
+			return 1
+		}
+		return 0
+	}
+	return []prometheus.Collector{
+		gauge("members", "Members of the cluster, as this node knows it.", func(s member.Status) float64 { return float64(s.Members) }),
+		gauge("has_leader", "1 while there is a leader: changes are taken.", func(s member.Status) float64 { return truth(s.Leader != "") }),
+		gauge("leads", "1 while this node leads.", func(s member.Status) float64 { return truth(s.Leader == s.Name) }),
+		gauge("behind", "Changes that this node knows of and has not made yet.", func(s member.Status) float64 { return float64(s.Behind) }),
+		gauge("size_bytes", "Bytes of the file of the store.", func(s member.Status) float64 { return float64(s.Size) }),
+		gauge("in_use_bytes", "Bytes of it that hold something.", func(s member.Status) float64 { return float64(s.InUse) }),
+		gauge("quota_bytes", "Bytes that it may have: then no more changes are taken.", func(s member.Status) float64 { return float64(s.Quota) }),
+		gauge("alarms", "Alarms of etcd, of all members.", func(s member.Status) float64 { return float64(len(s.Alarms)) }),
 	}
 }

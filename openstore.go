@@ -27,17 +27,33 @@ type opened struct {
 	store.Store
 	keyHint  string                 // what to do when the store is sealed and the seal key is not in the home
 	measures []prometheus.Collector // of this kind of store
+	node     *node                  // the member that keeps it; nil for any other store
 }
 
 // openStore opens the store that the configuration names. It is the one place
 // that knows which kinds there are.
 func openStore(ctx context.Context, c Config) (opened, error) {
+	m, err := enterCluster(ctx, c)
+	if err != nil {
+		return opened{}, err
+	}
+	if m != nil {
+		return openMember(ctx, c, *m)
+	}
 	return openBolt(ctx, c)
 }
 
 // checkStore tells whether openStore has what it needs, as far as that can be
 // told while another process has the store open.
 func checkStore(c Config) error {
+	m, err := readMembership(c.Home)
+	if err != nil {
+		return err
+	}
+	if m != nil {
+		_, err := readIdentity(c.Home)
+		return err
+	}
 	db, err := os.OpenFile(filepath.Join(c.Home, storeFile), os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("home: %w", err)
