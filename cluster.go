@@ -2,13 +2,13 @@ package omca
 
 import (
 	"context"
+	"crypto"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"time"
 
 	"omca/ca"
@@ -159,10 +159,10 @@ func (m *members) makeRoom(ctx context.Context, peer member.Peer) error {
 }
 
 // List implements [api.Members].
-func (m *members) List(ctx context.Context) ([]api.Member, error) {
-	var list []api.Member
+func (m *members) List(ctx context.Context) ([]api.ClusterMember, error) {
+	var list []api.ClusterMember
 	for _, i := range m.n.Members() {
-		one := api.Member{Node: i.Name, URL: i.URL, State: "member"}
+		one := api.ClusterMember{Node: i.Name, URL: i.URL, State: "member"}
 		switch {
 		case i.ID == 0:
 			one.State = "admitted"
@@ -250,7 +250,7 @@ func fromMember(err error) error {
 	switch {
 	case errors.Is(err, member.ErrNotFound):
 		return errors.Join(ca.ErrNotFound, err)
-	case errors.Is(err, member.ErrInvalid):
+	case errors.Is(err, member.ErrInvalid), errors.Is(err, member.ErrUnwell):
 		return errors.Join(ca.ErrConflict, err)
 	}
 	return err
@@ -291,13 +291,9 @@ func (s *Server) presentNode(ctx context.Context) error {
 		return err
 	}
 	if h.PrivateKey == nil {
-		text, err := os.ReadFile(peerFiles(n.home).Key)
-		if err != nil {
-			return err
-		}
-		key, err := pki.ParsePrivateKey(text, nil)
-		if err != nil {
-			return err
+		key, ok := n.identity.Load().Certificate.PrivateKey.(crypto.Signer)
+		if !ok {
+			return fmt.Errorf("%s: no private key", peerFiles(n.home).Key)
 		}
 		pem, err := pki.EncodePrivateKey(key)
 		if err != nil {

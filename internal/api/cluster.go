@@ -26,7 +26,7 @@ type Members interface {
 	// is not proven, whatever is wrong with it.
 	Join(ctx context.Context, caller string, request []byte) ([]byte, error)
 	// List lists the members by name, as far as is known here.
-	List(ctx context.Context) ([]Member, error)
+	List(ctx context.Context) ([]ClusterMember, error)
 	// Status is how the member of this node is doing.
 	Status(ctx context.Context) (ClusterStatus, error)
 	// Remove takes a node out of the cluster and its certificates back.
@@ -48,12 +48,12 @@ type JoinToken struct {
 
 // MemberList is the members of the cluster, by name.
 type MemberList struct {
-	Kind  string   `json:"kind"` // "MemberList"
-	Items []Member `json:"items"`
+	Kind  string          `json:"kind"` // "MemberList"
+	Items []ClusterMember `json:"items"`
 }
 
-// Member is one member of the cluster.
-type Member struct {
+// ClusterMember is one member of the cluster.
+type ClusterMember struct {
 	Node   string `json:"node"`
 	URL    string `json:"url"`    // where the other members reach it
 	State  string `json:"state"`  // "leader", "member", "learning", "awaited", or "admitted" when it is not in the cluster and may connect
@@ -76,6 +76,12 @@ type ClusterStatus struct {
 	Warnings   []string `json:"warnings"` // for people; none when all is well
 }
 
+// What a machine says that joins, and what it is told.
+type (
+	JoinRequest join.Request
+	JoinAnswer  join.Answer
+)
+
 // The life of a token.
 const (
 	tokenLife     = 30 * time.Minute
@@ -89,7 +95,7 @@ func (d *door) clusterRoutes() []route {
 			body:  jsonOption[TokenRequest](), answer: jsonAnswer[JoinToken](http.StatusCreated), audit: auditCalls, handle: d.clusterToken},
 		{method: http.MethodPost, path: "/api/cluster/join", rule: public(), id: "clusterJoin",
 			about: "Become a member of the cluster: the request proves that it knows a token. 403 says the same whatever is wrong with it.",
-			body:  jsonBody[join.Request](join.MaxRequest), answer: jsonAnswer[join.Answer](http.StatusOK), audit: auditCalls, handle: d.clusterJoin},
+			body:  jsonBody[JoinRequest](join.MaxRequest), answer: jsonAnswer[JoinAnswer](http.StatusOK), audit: auditCalls, handle: d.clusterJoin},
 		{method: http.MethodGet, path: "/api/cluster/member", rule: looksAround(), id: "listMembers", about: "The members of the cluster that keeps the store.",
 			answer: jsonAnswer[MemberList](http.StatusOK), handle: d.listMembers},
 		{method: http.MethodDelete, path: "/api/cluster/member/{node}", rule: root(), id: "removeMember",
@@ -164,7 +170,7 @@ func (d *door) listMembers(ctx context.Context, _ *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	return reply(http.StatusOK, MemberList{Kind: "MemberList", Items: append([]Member{}, list...)})
+	return reply(http.StatusOK, MemberList{Kind: "MemberList", Items: append([]ClusterMember{}, list...)})
 }
 
 func (d *door) clusterStatus(ctx context.Context, _ *call) (response, error) {

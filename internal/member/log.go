@@ -3,6 +3,7 @@ package member
 import (
 	"context"
 	"log/slog"
+	"strings"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -37,7 +38,16 @@ func (c *core) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.Ch
 	return checked
 }
 
+// besides reports an event that is about what etcd is not asked to do here: it has
+// no port, and no users.
+func besides(event string) bool {
+	return strings.HasPrefix(event, "Running http and grpc server on single port") || event == "simple token is not cryptographically signed"
+}
+
 func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	if besides(e.Message) {
+		return nil
+	}
 	for _, f := range fields {
 		if err, ok := f.Interface.(error); ok && e.Message == serverError {
 			c.ended(err)

@@ -31,6 +31,10 @@ var ErrInvalid = errors.New("invalid")
 // ErrNotFound is a name that is no member's.
 var ErrNotFound = errors.New("no such member")
 
+// ErrUnwell is a change of the membership that is refused while members are not in
+// touch or one catches up: it can be made later.
+var ErrUnwell = errors.New("not all members are well")
+
 // A Peer is a member as the others reach it.
 type Peer struct {
 	Name string // of the node, as in its SPIFFE ID

@@ -149,6 +149,9 @@ func (m *Member) whenWell(ctx context.Context, change func() error) error {
 		}
 		err = change()
 	}
+	if unwell(err) {
+		err = fmt.Errorf("%w: %w", ErrUnwell, err)
+	}
 	return err
 }
 
