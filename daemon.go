@@ -83,6 +83,7 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 	case <-ctx.Done():
 		err = nil
 	case err = <-failed:
+	case err = <-s.failure:
 	}
 	drain, done := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer done()

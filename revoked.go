@@ -129,6 +129,7 @@ func (s *Server) revoked(r ca.Revocation) {
 			s.config.Log.InfoContext(s.background, "connections closed", "serial", r.Serial, "count", n)
 		}
 	}
+	s.memberRevoked(r)
 	s.publisher.Add(r)
 	s.answersRevoked(r)
 }

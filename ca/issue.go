@@ -262,6 +262,9 @@ func (a *Authority) audit(ctx context.Context, o order, cert *x509.Certificate) 
 // the issuer for everyone, and against the names granted to the caller unless
 // that is root.
 func granted(o order) error {
+	if err := bySelfOrPeers(o); err != nil {
+		return err
+	}
 	subject, names := o.request.Subject(), o.request.Names()
 	if err := o.issuer.policy.Check(subject, names); err != nil {
 		return hint.With(fmt.Errorf("%w: %s may not sign this: %w", usr.ErrDenied, o.issuer.path, err),

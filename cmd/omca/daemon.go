@@ -41,6 +41,7 @@ func (c daemonConfig) authority() omca.Config {
 	config := omca.Config{
 		Home: c.home, PassphraseFile: c.passphraseFile, Version: version(), Now: time.Now,
 		Listen: c.listen, ClusterName: c.clusterName, NodeName: c.nodeName, Log: c.log,
+		Cluster: c.cluster, Join: c.join, Peer: c.peer,
 		Restart: c.restart, RestartError: c.restartError, Memory: c.memory,
 	}
 	for _, k := range c.sockets {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"omca"
 	"omca/internal/client"
 	"omca/internal/hint"
 )
@@ -21,14 +22,14 @@ func (p *program) daemonGroup() *cli.Command {
 	return group("daemon", "the daemon", p.commands("", []verb{
 		{
 			name: "run", usage: "run the daemon in the foreground; the first start makes the CA and the listener's certificate", run: runDaemon,
-			flags: []cli.Flag{
+			flags: append([]cli.Flag{
 				&cli.StringFlag{Name: "listen", Usage: "`ADDR` to listen on: :1215, 127.0.0.1:8443 (default: keywords listener.addr and listener.port)"},
 				&cli.StringFlag{Name: "cluster-name", Usage: "`NAME` of the cluster, on the first start (default: drawn)"},
 				&cli.StringFlag{Name: "node-name", Usage: "`NAME` of this node (default: the host name)"},
 				&cli.StringFlag{Name: "log-level", Value: "info", Usage: "`LEVEL`: debug, info, warn or error"},
 				&cli.StringFlag{Name: "log-format", Value: "auto", Usage: "`FORMAT`: text, json, or auto (text on a terminal)"},
-			},
-			example: "omca daemon run\nomca --home /srv/omca daemon run --listen 127.0.0.1:8443 --cluster-name prod",
+			}, joinFlags()...),
+			example: "omca daemon run\nomca --home /srv/omca daemon run --listen 127.0.0.1:8443 --cluster-name prod\nomca daemon run --cluster --peer node1:1217\nomca daemon run --join https://node1:1215 --token-file token --node-name node2",
 		},
 		daemonAuthVerb(),
 		{name: "status", usage: "how the daemon is doing", example: "omca daemon status", run: daemonStatus},
@@ -45,8 +46,12 @@ func (p *program) daemonGroup() *cli.Command {
 type daemonConfig struct {
 	place
 	listen, clusterName, nodeName string
-	log                           *slog.Logger
-	memory                        func(bytes int64) // is told what is taken for a moment
+
+	cluster bool       // become the first member
+	join    *omca.Join // nil: do not
+	peer    string     // address for the other members
+	log     *slog.Logger
+	memory  func(bytes int64) // is told what is taken for a moment
 
 	sockets      []socket     // left by another daemon, or by this one
 	restart      func() error // starts a successor
@@ -69,12 +74,19 @@ func runDaemon(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	joins, err := c.joining(ctx)
+	if err != nil {
+		return err
+	}
 	pace := c.paceCollector(ctx)
 	config := daemonConfig{
 		place:       place{home, c.passphraseFile()},
 		listen:      c.flags.String("listen"),
 		clusterName: c.flags.String("cluster-name"),
 		nodeName:    c.flags.String("node-name"),
+		cluster:     c.flags.Bool("cluster"),
+		join:        joins,
+		peer:        c.flags.String("peer"),
 		log:         log,
 		memory:      pace,
 	}

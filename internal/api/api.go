@@ -92,6 +92,10 @@ type Config struct {
 	// Trail is the last lines of the audit trail, the oldest first. Nil: none are kept.
 	Trail func(most int) []AuditLine
 
+	// Members are the members of the cluster that keeps the store in the daemons.
+	// Nil: the store is this node's own, or kept elsewhere.
+	Members Members
+
 	// Collectors are more metrics to serve. May be nil.
 	Collectors []prometheus.Collector
 

@@ -279,3 +279,7 @@ func readHead(r io.ReaderAt, off int64, id journalID) (frameInfo, bool, error) {
 	f, ok := parseHead(id, b[:n])
 	return f, ok, nil
 }
+
+// Suffixes are what follows the path of a store in the names of all of its files.
+// Renamed together, while nobody has it open, they are the same store.
+func Suffixes() []string { return []string{"", journalPath("", 0), journalPath("", 1)} }

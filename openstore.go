@@ -1,0 +1,98 @@
+package omca
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"omca/internal/hint"
+	"omca/internal/store"
+	"omca/internal/store/bolt"
+)
+
+// Files in the home: of the store, and of the master key.
+const (
+	storeFile = "omca.db"
+	sealKey   = "seal.key"
+)
+
+// opened is the store of this authority, whichever that is, with what the
+// composition has to know of it beyond the contract.
+type opened struct {
+	store.Store
+	keyHint  string                 // what to do when the store is sealed and the seal key is not in the home
+	measures []prometheus.Collector // of this kind of store
+	node     *node                  // the member that keeps it; nil for any other store
+}
+
+// openStore opens the store that the configuration names. It is the one place
+// that knows which kinds there are.
+func openStore(ctx context.Context, c Config) (opened, error) {
+	m, err := enterCluster(ctx, c)
+	if err != nil {
+		return opened{}, err
+	}
+	if m != nil {
+		return openMember(ctx, c, *m)
+	}
+	return openBolt(ctx, c)
+}
+
+// checkStore tells whether openStore has what it needs, as far as that can be
+// told while another process has the store open.
+func checkStore(c Config) error {
+	m, err := readMembership(c.Home)
+	if err != nil {
+		return err
+	}
+	if m != nil {
+		_, err := readIdentity(c.Home)
+		return err
+	}
+	db, err := os.OpenFile(filepath.Join(c.Home, storeFile), os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("home: %w", err)
+	}
+	return db.Close()
+}
+
+// openBolt opens the store in the home, and makes one where there never was any.
+func openBolt(ctx context.Context, c Config) (opened, error) {
+	file, key := filepath.Join(c.Home, storeFile), filepath.Join(c.Home, sealKey)
+	_, missing := os.Stat(file)
+	if _, err := os.Stat(key); errors.Is(missing, fs.ErrNotExist) && err == nil {
+		// The store is made before the key: it was there, and is gone.
+		return opened{}, hint.With(fmt.Errorf("%s is gone, and %s is still there", file, key),
+			"bring the store back from the backup; to begin anew, with another CA, remove %s", key)
+	}
+	db, err := bolt.Open(ctx, bolt.Config{Path: file})
+	if err != nil && !errors.Is(err, store.ErrLocked) && hint.Of(err) == "" {
+		err = hint.With(err, "if the file is damaged, bring %s back from the backup (docs/backup.md)", file)
+	}
+	if err != nil {
+		return opened{}, err
+	}
+	return opened{
+		Store:    db,
+		keyHint:  "the store is sealed with this key: bring it back from the backup, or name the passphrase file if it was sealed by one",
+		measures: boltMeasures(db),
+	}, nil
+}
+
+// boltMeasures are the numbers of a store on the disk of this machine, read when asked for.
+func boltMeasures(db *bolt.Store) []prometheus.Collector {
+	counter := func(name, help string, value func(bolt.Stats) int64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "omca", Name: name, Help: help},
+			func() float64 { return float64(value(db.Stats())) })
+	}
+	return []prometheus.Collector{
+		counter("store_commits_total", "Transactions that the store made durable.", func(s bolt.Stats) int64 { return s.Commits }),
+		counter("store_syncs_total", "Times that the store waited for the disk: commits at the same time share them.", func(s bolt.Stats) int64 { return s.Syncs }),
+		counter("store_written_bytes_total", "Bytes that the store wrote to its file.", func(s bolt.Stats) int64 { return s.Bytes }),
+	}
+}
