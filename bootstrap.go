@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"omca/ca"
@@ -95,10 +97,24 @@ func (s *Server) create(ctx context.Context, p object.Path, keywords []string) e
 	return s.objects.Create(ctx, p, c)
 }
 
+// hostOf is the host that an address names: "" when it is for all of the machine's.
+func hostOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if ip, bad := netip.ParseAddr(host); err != nil || bad == nil && ip.IsUnspecified() {
+		return ""
+	}
+	return host
+}
+
 // listenerNames are the names by which clients on this node, or of the
-// cluster's address, find the listener.
+// cluster's address, find the listener: what it was told to listen on is one.
 func (s *Server) listenerNames(ctx context.Context) ([]string, error) {
 	names := []string{s.config.NodeName, "localhost", "127.0.0.1", "::1"}
+	for _, address := range []string{s.config.Listen, s.config.Peer} {
+		if host := hostOf(address); host != "" && !slices.Contains(names, host) {
+			names = append(names, host)
+		}
+	}
 	cluster, err := s.objects.Get(ctx, object.ClusterPath())
 	if err != nil {
 		return nil, err

@@ -146,69 +146,15 @@ func whoBehind(config *tls.Config, address string) string {
 	return "x509 alice"
 }
 
-// network is a machine of the test: a network namespace on a bridge of its own.
-type network struct{ name, address string }
-
-// ip runs the command of that name and wants it to work.
-func ip(t *testing.T, args ...string) {
-	t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
-	}
-}
-
-// networks makes machines with the addresses of the documentation, 192.0.2.0/24,
-// that reach each other and nobody else.
-func networks(t *testing.T, hosts ...string) []network {
-	t.Helper()
-	lab.Require(t, "ip")
-	mark := "omca" + strconv.Itoa(os.Getpid()%10000)
-	if out, err := exec.Command("ip", "netns", "add", mark).CombinedOutput(); err != nil {
-		lab.Missing(t, "netns", errors.New(string(out)))
-	}
-	t.Cleanup(func() { ip(t, "netns", "del", mark) })
-	ip(t, "-n", mark, "link", "add", "bridge", "type", "bridge")
-	ip(t, "-n", mark, "link", "set", "bridge", "up")
-	var all []network
-	for i, host := range hosts {
-		n := network{mark + "-" + strconv.Itoa(i), host}
-		ip(t, "netns", "add", n.name)
-		t.Cleanup(func() { ip(t, "netns", "del", n.name) })
-		port := "port" + strconv.Itoa(i)
-		ip(t, "-n", mark, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", n.name)
-		ip(t, "-n", mark, "link", "set", port, "master", "bridge")
-		ip(t, "-n", mark, "link", "set", port, "up")
-		ip(t, "-n", n.name, "link", "set", "lo", "up")
-		ip(t, "-n", n.name, "addr", "add", host+"/24", "dev", "eth0")
-		ip(t, "-n", n.name, "link", "set", "eth0", "up")
-		all = append(all, n)
-	}
-	return all
-}
-
-// command is a command that runs on that machine.
-func (n network) command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", n.name, name}, args...)...)
-}
-
-// has reports whether the machine has an address now.
-func (n network) has(t *testing.T, address string) bool {
-	out, err := exec.Command("ip", "-n", n.name, "-o", "addr").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.Contains(string(out), " "+address+"/")
-}
-
 // TestFloatingAddress moves addresses between two nodes by the configurations of
 // keepalived that docs/reaching.md shows.
 func TestFloatingAddress(t *testing.T) {
 	t.Parallel()
 	lab.Require(t, "keepalived", "curl")
-	machines := networks(t, "192.0.2.11", "192.0.2.12")
+	machines := lab.Machines(t, "192.0.2.11", "192.0.2.12")
 	unused := machines
 	first, _ := twins(t, func(h lab.Home, _ string) *lab.Daemon {
-		h.Namespace, unused = unused[0].name, unused[1:]
+		h.Namespace, unused = unused[0].Namespace, unused[1:]
 		return h.Start(t, "--listen", ":1215")
 	})
 	authority := first.File(t, "omca-ca.pem", first.CA(t))
@@ -222,46 +168,46 @@ func TestFloatingAddress(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := replaced(t, c.shown, "/etc/omca/omca-ca.pem", authority)
-			machines[0].keepalived(t, text)
-			machines[1].keepalived(t, strings.NewReplacer("192.0.2.11", "192.0.2.12", "192.0.2.12", "192.0.2.11",
+			keepalived(t, machines[0], text)
+			keepalived(t, machines[1], strings.NewReplacer("192.0.2.11", "192.0.2.12", "192.0.2.12", "192.0.2.11",
 				"priority 150", "priority 100", "priority 100", "priority 150").Replace(text))
 			home := func() bool {
-				return machines[0].has(t, "192.0.2.10") && !machines[1].has(t, "192.0.2.10") && (c.away == "" || machines[1].has(t, c.away) && !machines[0].has(t, c.away))
+				return machines[0].Has(t, "192.0.2.10") && !machines[1].Has(t, "192.0.2.10") && (c.away == "" || machines[1].Has(t, c.away) && !machines[0].Has(t, c.away))
 			}
 			until(t, "every address is at home", home)
 			first.Pause(t) // a node that does not answer
 			until(t, "every address is on the other machine", func() bool {
-				return machines[1].has(t, "192.0.2.10") && !machines[0].has(t, "192.0.2.10") && (c.away == "" || machines[1].has(t, c.away))
+				return machines[1].Has(t, "192.0.2.10") && !machines[0].Has(t, "192.0.2.10") && (c.away == "" || machines[1].Has(t, c.away))
 			})
 			first.Resume(t)
 			until(t, "every address is at home again", home)
 		})
 	}
 	for _, text := range all {
-		machines[0].checkKeepalived(t, text)
+		checkKeepalived(t, machines[0], text)
 	}
 }
 
 // keepalived runs one on the machine.
-func (n network) keepalived(t *testing.T, text string) {
+func keepalived(t *testing.T, on lab.Machine, text string) {
 	t.Helper()
 	dir := t.TempDir()
 	config := filepath.Join(dir, "keepalived.conf")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	spawn(t, n.command(context.WithoutCancel(t.Context()), "keepalived",
+	spawn(t, on.Command(context.WithoutCancel(t.Context()), "keepalived",
 		"-n", "-l", "-D", "-f", config, "-p", dir+"/pid", "-r", dir+"/vrrp.pid", "-c", dir+"/checkers.pid"))
 }
 
 // checkKeepalived has one read a configuration, and find nothing wrong with it.
-func (n network) checkKeepalived(t *testing.T, text string) {
+func checkKeepalived(t *testing.T, on lab.Machine, text string) {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "keepalived.conf")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := n.command(t.Context(), "keepalived", "-t", "-f", config).CombinedOutput(); err != nil {
+	if out, err := on.Command(t.Context(), "keepalived", "-t", "-f", config).CombinedOutput(); err != nil {
 		t.Errorf("keepalived -t: %v: %s", err, out)
 	}
 }
