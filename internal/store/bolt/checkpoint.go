@@ -159,7 +159,7 @@ func (s *Store) finish() error {
 	j := s.journal
 	s.journal = nil
 	var err error
-	if s.failed() == nil && s.stats.groups.Load() > 0 {
+	if s.failed() == nil && s.stats.groups.Load()+s.stats.syncs.Load() > 0 {
 		all := append([]*table{new(table)}, *s.tables.Load()...)
 		s.tables.Store(&all)
 		s.db.NoFreelistSync = false
