@@ -163,16 +163,16 @@ func (s *Store) identify(ctx context.Context, origin string, rev int64, asked er
 		s.away = asked
 		s.log.WarnContext(ctx, "store away", "since", noted.Word, "error", asked)
 		return nil
-	case noted.Origin == "" && have > 0:
+	case have == 0 && noted.Origin != origin:
+		// Nothing was ever in it, so nothing is lost.
+		s.origin, s.word, s.saved = origin, time.Time{}, time.Time{}
+		return writeNote(s.path, note{Origin: origin})
+	case noted.Origin == "":
 		return &OriginError{Path: s.path, Have: "of a store that is not noted", Found: origin}
-	case noted.Origin != "" && noted.Origin != origin:
+	case noted.Origin != origin:
 		return &OriginError{Path: s.path, Have: "of " + noted.Origin, Found: origin}
 	case have > rev:
 		return &OriginError{Path: s.path, Have: fmt.Sprintf("at revision %d", have), Found: fmt.Sprintf("%s at revision %d", origin, rev)}
-	}
-	s.origin = origin
-	if noted.Origin == "" {
-		return writeNote(s.path, note{Origin: origin})
 	}
 	return nil
 }
