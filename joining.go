@@ -25,7 +25,6 @@ import (
 	"omca/internal/join"
 	"omca/internal/member"
 	"omca/internal/object"
-	"omca/internal/store/bolt"
 	"omca/pki"
 )
 
@@ -116,11 +115,11 @@ func freshHome(home string) error {
 
 // removeCopy removes what a home has of a store that is elsewhere.
 func removeCopy(home string) error {
-	var errs []error
-	for _, suffix := range bolt.Suffixes() {
-		errs = append(errs, removeIfThere(filepath.Join(home, copyFile+suffix)))
+	files, err := filepath.Glob(filepath.Join(home, copyFile+"*"))
+	for _, name := range files {
+		err = errors.Join(err, removeIfThere(name))
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 func removeIfThere(name string) error {

@@ -112,6 +112,7 @@ type Server struct {
 	publicAddress string       // as the keyword has it
 	stop          atomic.Pointer[context.CancelFunc]
 	failure       chan error    // why the daemon has to end
+	draining      atomic.Bool   // it says that it is not ready
 	wake          chan struct{} // a certificate changed: look again at what is due
 
 	background context.Context // ends with Close

@@ -41,10 +41,18 @@ func (p *program) daemonGroup() *cli.Command {
 		{name: "status", usage: "how the daemon is doing", example: "omca daemon status", run: daemonStatus},
 		{
 			name: "restart", usage: "have a new process take the daemon's place; no connection is refused", run: restartDaemon,
-			flags:   []cli.Flag{&cli.StringFlag{Name: "node", Usage: "only when the daemon's node is one of `SELECTOR`: node1, or \"*\" (default: whichever it is)"}},
+			flags:   []cli.Flag{nodeFlag()},
 			example: "omca daemon restart\nomca daemon restart --node=\"*\"",
 		},
-		{name: "stop", usage: "stop the daemon, once what it is doing is done", example: "omca daemon stop", run: stopDaemon},
+		{
+			name: "drain", usage: "have load balancers leave the daemon: it serves on, and says that it is not ready", run: drainDaemon,
+			flags:   []cli.Flag{nodeFlag(), &cli.BoolFlag{Name: "off", Usage: "be ready again"}},
+			example: "omca daemon drain\nomca daemon drain --node node2\nomca daemon drain --off",
+		},
+		{
+			name: "stop", usage: "stop the daemon, once what it is doing is done", run: stopDaemon,
+			flags: []cli.Flag{nodeFlag()}, example: "omca daemon stop\nomca daemon stop --node node2",
+		},
 	})...)
 }
 
@@ -193,6 +201,9 @@ func stopDaemon(ctx context.Context, c *call) error {
 	api, err := c.onlyDaemon(ctx)
 	if err != nil {
 		return err
+	}
+	if c.flags.IsSet("node") {
+		return c.askNodes(ctx, api, "stop")
 	}
 	if err := api.Stop(ctx); err != nil {
 		return err
