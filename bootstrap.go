@@ -24,8 +24,20 @@ func rootCaller(method usr.Method, address string) usr.Caller {
 }
 
 // bootstrap makes what the first start must make. Each step looks first, so a
-// start that was interrupted goes on where it stopped.
+// start that was interrupted goes on where it stopped, and one that met that of
+// another node looks again.
 func (s *Server) bootstrap(ctx context.Context) error {
+	err := s.makeAll(ctx)
+	for range 5 {
+		if !errors.Is(err, ca.ErrConflict) {
+			break
+		}
+		err = s.makeAll(ctx)
+	}
+	return err
+}
+
+func (s *Server) makeAll(ctx context.Context) error {
 	if err := s.makeCluster(ctx); err != nil {
 		return err
 	}
@@ -44,6 +56,13 @@ func (s *Server) bootstrap(ctx context.Context) error {
 
 func (s *Server) makeCluster(ctx context.Context) error {
 	name := s.config.ClusterName
+	if name == "" && s.db.follows != nil {
+		c, err := s.objects.Cluster(ctx)
+		if err == nil && c.Name != "" {
+			return nil
+		}
+		return hint.With(fmt.Errorf("%s: there is no cluster yet, or it was not finished: %w", s.db.name, errors.Join(err, ca.ErrNotFound)), "to begin it, give it a name with --cluster-name")
+	}
 	if name == "" {
 		var err error
 		if name, err = randomName(); err != nil {

@@ -78,6 +78,7 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 	}
 	s.ownSocketFile()
 	ready(r)
+	s.followTasks()
 
 	select {
 	case <-ctx.Done():

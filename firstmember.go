@@ -168,14 +168,14 @@ func convert(ctx context.Context, c Config, m *membership) error {
 }
 
 func copyIntoMember(ctx context.Context, c Config, m membership, from store.Store) error {
-	if err := os.RemoveAll(filepath.Join(c.Home, etcdDir)); err != nil { // of an attempt that was cut short
+	if err := errors.Join(os.RemoveAll(filepath.Join(c.Home, etcdDir)), removeCopy(c.Home)); err != nil { // of an attempt that was cut short
 		return err
 	}
 	n, err := startNode(ctx, c, m)
 	if err != nil {
 		return err
 	}
-	if err := n.await(ctx); err != nil {
+	if err := n.await(ctx, memberPatience); err != nil {
 		return errors.Join(err, n.close())
 	}
 	to, err := etcd.Open(ctx, etcd.Config{Client: n.Client(), Prefix: etcdPrefix})
@@ -186,7 +186,7 @@ func copyIntoMember(ctx context.Context, c Config, m membership, from store.Stor
 	if err == nil {
 		c.Log.InfoContext(ctx, "store moved into the cluster", "node", m.Node, "keys", copied)
 	}
-	return errors.Join(err, memberStore{to, n}.Close())
+	return errors.Join(err, to.Close(), n.close())
 }
 
 // copyStore copies every key, and reads back that all are there.

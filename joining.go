@@ -89,13 +89,13 @@ func joinCluster(ctx context.Context, c Config) (*membership, error) {
 
 // freshHome refuses a home that has anything of another authority in it.
 func freshHome(home string) error {
-	names := []string{storeFile, keptStore}
+	names := []string{storeFile, keptStore, storeSettings}
 	m, err := readMembership(home)
 	if err != nil {
 		return err
 	}
 	if m == nil {
-		names = append(names, sealKey, etcdDir)
+		names = append(names, sealKey, etcdDir, copyFile)
 	}
 	for _, name := range names {
 		if _, err := os.Lstat(filepath.Join(home, name)); !errors.Is(err, fs.ErrNotExist) {
@@ -107,7 +107,19 @@ func freshHome(home string) error {
 		return nil
 	}
 	// What an attempt left that failed on its way.
+	if err := removeCopy(home); err != nil {
+		return err
+	}
 	return errors.Join(os.RemoveAll(filepath.Join(home, etcdDir)), os.RemoveAll(filepath.Join(home, peerDir)), removeIfThere(filepath.Join(home, sealKey)))
+}
+
+// removeCopy removes what a home has of a store that is elsewhere.
+func removeCopy(home string) error {
+	files, err := filepath.Glob(filepath.Join(home, copyFile+"*"))
+	for _, name := range files {
+		err = errors.Join(err, removeIfThere(name))
+	}
+	return err
 }
 
 func removeIfThere(name string) error {

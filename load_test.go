@@ -32,7 +32,10 @@ func runServer(t testing.TB, c omca.Config) *running {
 	if c.Home == "" {
 		c.Home = t.TempDir() + "/home"
 	}
-	c.Listen, c.NodeName = "127.0.0.1:0", "localhost"
+	c.Listen = "127.0.0.1:0"
+	if c.NodeName == "" {
+		c.NodeName = "localhost"
+	}
 	s, err := omca.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)

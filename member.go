@@ -12,12 +12,17 @@ import (
 
 	"omca/internal/hint"
 	"omca/internal/member"
-	"omca/internal/store"
-	"omca/internal/store/etcd"
 )
 
-// memberPatience bounds how long a start waits for the other members.
-const memberPatience = 45 * time.Second
+// memberPatience bounds how long a start waits for a majority of the members, and
+// copyPatience how long one that can do without.
+const (
+	memberPatience = 45 * time.Second
+	copyPatience   = 10 * time.Second
+)
+
+// errNoMajority means that too few members are up.
+var errNoMajority = errors.New("no majority of the members of the cluster")
 
 // node is the member of the cluster that this process runs.
 type node struct {
@@ -30,15 +35,6 @@ type node struct {
 	refused  atomic.Pointer[func(member.Chain) error] // nil until the revocations are read
 }
 
-// memberStore is the store of a member: it ends with the member.
-type memberStore struct {
-	store.Store
-	node *node
-}
-
-// Close implements store.Store.
-func (s memberStore) Close() error { return errors.Join(s.Store.Close(), s.node.close()) }
-
 func (n *node) close() error {
 	n.Stop()
 	return n.lock.Close()
@@ -50,19 +46,21 @@ func openMember(ctx context.Context, c Config, m membership) (opened, error) {
 	if err != nil {
 		return opened{}, err
 	}
-	if err := n.await(ctx); err != nil {
+	// A node that has a copy of the store serves from it while there is no majority.
+	patience := memberPatience
+	if _, err := os.Stat(filepath.Join(c.Home, copyFile)); err == nil {
+		patience = copyPatience
+	}
+	if err := n.await(ctx, patience); err != nil && (patience == memberPatience || !errors.Is(err, errNoMajority)) {
 		return opened{}, errors.Join(err, n.close())
 	}
-	db, err := etcd.Open(ctx, etcd.Config{Client: n.Client(), Prefix: etcdPrefix})
+	db, err := openShared(ctx, c, n.Client(), n.close, etcdPrefix, "the cluster of "+m.Node)
 	if err != nil {
 		return opened{}, errors.Join(err, n.close())
 	}
-	return opened{
-		Store:    memberStore{db, n},
-		keyHint:  "the store is sealed with this key: every other node of the cluster has it in its home",
-		measures: memberMeasures(n),
-		node:     n,
-	}, nil
+	db.node = n
+	db.measures = append(db.measures, memberMeasures(n)...)
+	return db, nil
 }
 
 // startNode starts the member, which then looks for the others.
@@ -131,8 +129,8 @@ func (c Config) peerSocket(ctx context.Context, address string) (net.Listener, e
 }
 
 // await waits until the member has found the others.
-func (n *node) await(ctx context.Context) error {
-	late := time.NewTimer(memberPatience)
+func (n *node) await(ctx context.Context, patience time.Duration) error {
+	late := time.NewTimer(patience)
 	defer late.Stop()
 	select {
 	case <-n.Ready():
@@ -142,7 +140,7 @@ func (n *node) await(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-late.C:
-		return hint.With(fmt.Errorf("node %s: no majority of the members of the cluster within %s", n.as.Node, memberPatience),
+		return hint.With(fmt.Errorf("node %s: %w within %s", n.as.Node, errNoMajority, patience),
 			"start the other nodes: a majority of them must be up, and reach each other")
 	}
 }

@@ -37,12 +37,13 @@ var ErrLocked = store.ErrLocked
 
 // Config says where an authority lives. Home is required.
 type Config struct {
-	Home           string // directory of everything, 0700; made when missing
-	PassphraseFile string // file with the passphrase of the master key; "" uses the file seal.key in Home
-	Listen         string // address of the TLS listener; "" takes the keywords listener.addr and listener.port
-	ClusterName    string // for the first start; "" draws one
-	NodeName       string // "" is the name of the host
-	Version        string // of the program, for its status
+	Home           string      // directory of everything, 0700; made when missing
+	Store          StoreConfig // of a cluster of nodes; its zero value is what Home remembers, and else a store in Home
+	PassphraseFile string      // file with the passphrase of the master key; "" uses the file seal.key in Home
+	Listen         string      // address of the TLS listener; "" takes the keywords listener.addr and listener.port
+	ClusterName    string      // for the first start; "" draws one, or, where Store is shared, begins none
+	NodeName       string      // "" is the name of the host
+	Version        string      // of the program, for its status
 
 	// Cluster has the home become the first member of a cluster, with the store that
 	// it has or a fresh one. A home that is a member is one, whatever this says.
@@ -111,6 +112,7 @@ type Server struct {
 	publicAddress string       // as the keyword has it
 	stop          atomic.Pointer[context.CancelFunc]
 	failure       chan error    // why the daemon has to end
+	draining      atomic.Bool   // it says that it is not ready
 	wake          chan struct{} // a certificate changed: look again at what is due
 
 	background context.Context // ends with Close

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -25,9 +26,17 @@ const (
 // composition has to know of it beyond the contract.
 type opened struct {
 	store.Store
+	name     string                 // of a store that is shared with other nodes; "" for one of this node alone
+	follows  follows                // how this node stands to a store that is shared; nil for one of its own
 	keyHint  string                 // what to do when the store is sealed and the seal key is not in the home
 	measures []prometheus.Collector // of this kind of store
 	node     *node                  // the member that keeps it; nil for any other store
+}
+
+// follows is what a node knows of the store that it has a copy of.
+type follows interface {
+	Word() time.Time // when the copy was current last; zero: never
+	Away() error     // why nothing can be changed now; nil when it can
 }
 
 // openStore opens the store that the configuration names. It is the one place
@@ -39,6 +48,13 @@ func openStore(ctx context.Context, c Config) (opened, error) {
 	}
 	if m != nil {
 		return openMember(ctx, c, *m)
+	}
+	which, err := c.settings()
+	switch {
+	case err != nil:
+		return opened{}, err
+	case which.URL != "":
+		return openExternal(ctx, c, which)
 	}
 	return openBolt(ctx, c)
 }
@@ -53,6 +69,13 @@ func checkStore(c Config) error {
 	if m != nil {
 		_, err := readIdentity(c.Home)
 		return err
+	}
+	which, err := c.settings()
+	switch {
+	case err != nil:
+		return err
+	case which.URL != "":
+		return checkShared(c, which)
 	}
 	db, err := os.OpenFile(filepath.Join(c.Home, storeFile), os.O_RDWR, 0)
 	if err != nil {
@@ -85,7 +108,7 @@ func openBolt(ctx context.Context, c Config) (opened, error) {
 }
 
 // boltMeasures are the numbers of a store on the disk of this machine, read when asked for.
-func boltMeasures(db *bolt.Store) []prometheus.Collector {
+func boltMeasures(db interface{ Stats() bolt.Stats }) []prometheus.Collector {
 	counter := func(name, help string, value func(bolt.Stats) int64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "omca", Name: name, Help: help},
 			func() float64 { return float64(value(db.Stats())) })

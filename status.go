@@ -22,7 +22,7 @@ func (s *Server) status(ctx context.Context) (api.Status, error) {
 	}
 	st := api.Status{
 		Node: s.config.NodeName, Version: s.config.Version, PID: os.Getpid(), StartedAt: s.started.UTC(),
-		Addresses: []string{}, InProcess: s.listener.Load() == nil, RestartError: s.config.RestartError,
+		Addresses: []string{}, InProcess: s.listener.Load() == nil, RestartError: s.config.RestartError, Draining: s.draining.Load(),
 	}
 	st.Cluster, _ = cluster.Config.Get("cluster.name")
 	st.ClusterID, _ = cluster.Config.Get("cluster.id")
@@ -68,6 +68,9 @@ func (s *Server) leaf(ctx context.Context, where func(context.Context) (string, 
 
 // ready answers /readyz: the store answers, and there is a CA to sign with.
 func (s *Server) ready(ctx context.Context) error {
+	if s.draining.Load() {
+		return errDraining
+	}
 	if _, err := s.db.Rev(ctx); err != nil {
 		return err
 	}

@@ -118,6 +118,7 @@ type Status struct {
 	ListenerSerial   string    `json:"listener_serial"`
 	ListenerNotAfter time.Time `json:"listener_not_after"`
 	Certificates     int       `json:"certificates"`            // in the inventory
+	Draining         bool      `json:"draining,omitempty"`      // it says that it is not ready
 	RestartError     string    `json:"restart_error,omitempty"` // why the daemon serves on after a restart
 
 	OpenID *OpenIDStatus `json:"openid,omitempty"` // when an issuer is configured

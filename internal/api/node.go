@@ -81,7 +81,65 @@ func (d *door) nodeRoutes() []route {
 			answer: answer{status: http.StatusNoContent}, handle: d.pingNode},
 		{method: http.MethodPost, path: pathNode + "/daemon/action/restart", rule: root(), id: "restartNode", about: "Restart the daemon of a node, without a refused connection.",
 			answer: jsonAnswer[Called](http.StatusOK), audit: auditCalls, handle: d.restartNode},
+		{method: http.MethodPost, path: pathNode + "/daemon/action/{action}", rule: root(), id: "askNode",
+			about:  "Have the daemon of a node stop; drain, which is to answer /readyz with 503, so that load balancers leave it; or resume after that.",
+			answer: jsonAnswer[Called](http.StatusOK), audit: auditCalls, handle: d.askNode},
+		{method: http.MethodGet, path: pathNode + "/daemon/action", rule: root(), id: "nodeTask", about: "What the daemon of a node was asked to do last, by any node, and how that goes.",
+			answer: jsonAnswer[NodeTask](http.StatusOK), handle: d.nodeTask},
 	}
+}
+
+// NodeTask is what a node was asked to do last.
+type NodeTask struct {
+	Node    string    `json:"node"`
+	Do      string    `json:"do"`    // restart, stop, drain or resume
+	State   string    `json:"state"` // asked, taken, done or failed
+	Error   string    `json:"error"` // why it failed
+	By      string    `json:"by"`
+	AskedAt time.Time `json:"asked_at"`
+}
+
+// askNode leaves word for a node in the store, which the node follows.
+func (d *door) askNode(ctx context.Context, c *call) (response, error) {
+	do := c.vars["action"]
+	if !slices.Contains([]string{object.DoStop, object.DoDrain, object.DoResume}, do) {
+		return response{}, fmt.Errorf("%w: a node does restart, stop, drain or resume, not %.32q", errBadRequest, do)
+	}
+	name, _, err := d.node(ctx, c.vars["node"])
+	if errors.Is(err, errNoNode) {
+		return response{}, fmt.Errorf("%w: %w", errBadRequest, err)
+	}
+	if err != nil {
+		return response{}, err
+	}
+	return d.ask(ctx, c, name, do)
+}
+
+func (d *door) ask(ctx context.Context, c *call, node, do string) (response, error) {
+	if d.Stop == nil {
+		return response{}, fmt.Errorf("%w: no daemon is running here", ca.ErrConflict)
+	}
+	c.note(slog.String("node", node))
+	c.note(slog.String("do", do))
+	if err := d.Objects.Ask(ctx, object.Task{Node: node, Do: do, By: c.who.Name}); err != nil {
+		return response{}, err
+	}
+	return reply(http.StatusOK, Called{Title: "background daemon " + do + " has been called", Status: http.StatusOK, Detail: "the daemon of " + node + " was asked to " + do})
+}
+
+func (d *door) nodeTask(ctx context.Context, c *call) (response, error) {
+	name, _, err := d.node(ctx, c.vars["node"])
+	if errors.Is(err, errNoNode) {
+		return response{}, fmt.Errorf("%w: %w", ca.ErrNotFound, err)
+	}
+	if err != nil {
+		return response{}, err
+	}
+	t, err := d.Objects.Task(ctx, name)
+	if err != nil {
+		return response{}, err
+	}
+	return reply(http.StatusOK, NodeTask{Node: t.Node, Do: t.Do, State: t.State, Error: t.Error, By: t.By, AskedAt: t.AskedAt})
 }
 
 // anyRole is for what whoever holds any role may know.
@@ -226,7 +284,7 @@ func (d *door) restartNode(ctx context.Context, c *call) (response, error) {
 	case err != nil:
 		return response{}, err
 	case name != self.Node:
-		return response{}, otherNode(name, self.Node)
+		return d.ask(ctx, c, name, object.DoRestart)
 	}
 	c.note(slog.String("node", name))
 	if _, err := d.restart(ctx, c); err != nil {

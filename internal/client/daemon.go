@@ -20,7 +20,8 @@ type Status struct {
 	CANotAfter       time.Time `json:"ca_not_after,omitzero"`
 	ListenerSerial   string    `json:"listener_serial"`
 	ListenerNotAfter time.Time `json:"listener_not_after,omitzero"`
-	Certificates     int       `json:"certificates"` // in the inventory
+	Certificates     int       `json:"certificates"`       // in the inventory
+	Draining         bool      `json:"draining,omitempty"` // it says that it is not ready
 	RestartError     string    `json:"restart_error,omitempty"`
 
 	OpenID *OpenIDStatus `json:"openid,omitempty"` // nil: no issuer is configured

@@ -52,6 +52,8 @@ func plan() map[string]room {
 		"internal/store/mem":           driver,
 		"internal/store/bolt":          driver,
 		"internal/store/etcd":          driver,
+		"internal/store/etcd/etcdtest": {probe: true},
+		"internal/store/replica":       {own: []string{"internal/store", "internal/store/bolt"}, never: []string{"net/http", cli, bolt, etcd}},
 		"internal/join":                {never: []string{"os", "net/http", "log", "flag", cli, bolt, etcd}},
 		"internal/member":              {own: []string{"internal/hint"}, never: []string{"flag", cli, bolt}},
 		"internal/object": {

@@ -38,10 +38,11 @@ func (c *core) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.Ch
 	return checked
 }
 
-// besides reports an event that is about what etcd is not asked to do here: it has
-// no port, and no users.
+// besides reports an event that is about what etcd is not asked to do here, since it
+// has no port and no users, or that every member that joins has at first.
 func besides(event string) bool {
-	return strings.HasPrefix(event, "Running http and grpc server on single port") || event == "simple token is not cryptographically signed"
+	return strings.HasPrefix(event, "Running http and grpc server on single port") || event == "simple token is not cryptographically signed" ||
+		event == "Failed to detect schema version" || event == "failed to update storage version"
 }
 
 func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {

@@ -124,6 +124,15 @@ func OpenStore(ctx context.Context, c StoreConfig) (*Store, error) {
 	return s, s.loadTokenRevocations(ctx)
 }
 
+// Sealed reports whether a store has the keyring that OpenStore makes.
+func Sealed(ctx context.Context, db store.Store) (bool, error) {
+	_, err := db.Get(ctx, keyKeyring)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // openKeyring reads the wrapped data keys. Two processes that open an empty
 // store at once agree on the keyring of the one that was first.
 func openKeyring(ctx context.Context, db store.Store, master Master) (*Keyring, error) {

@@ -23,6 +23,14 @@ const (
 	TaskFailed = "failed" // it is not, and Error says why
 )
 
+// What a node is asked to do.
+const (
+	DoRestart = "restart"
+	DoStop    = "stop"
+	DoDrain   = "drain"  // it says that it is not ready, and serves
+	DoResume  = "resume" // it says that it is ready again
+)
+
 // A Task is what one node is to do, or did last. Whoever asks writes it into the
 // store, and the node follows the store: a node needs no other way to another.
 type Task struct {
@@ -37,7 +45,10 @@ type Task struct {
 }
 
 // Pending reports whether the node has not done it, and not failed to.
-func (a Task) Pending() bool { return a.State == TaskAsked || a.State == TaskTaken }
+func (t Task) Pending() bool { return t.State == TaskAsked || t.State == TaskTaken }
+
+// Same reports whether t is o as it was written then.
+func (t Task) Same(o Task) bool { return t.Node == o.Node && t.rev == o.rev }
 
 // Task returns what a node is to do, or did last. Errors: ca.ErrNotFound.
 func (s *Store) Task(ctx context.Context, node string) (Task, error) {
@@ -67,7 +78,8 @@ func (s *Store) Ask(ctx context.Context, a Task) error {
 	if err != nil && !errors.Is(err, ca.ErrNotFound) {
 		return err
 	}
-	if last.State == TaskTaken && s.now().Sub(last.AskedAt) < time.Minute {
+	// The clock of who asked may be another: what lies ahead is no reason to wait for it.
+	if since := s.now().Sub(last.AskedAt); last.State == TaskTaken && since >= 0 && since < time.Minute {
 		return fmt.Errorf("%w: node %q is at something: %s", ca.ErrConflict, a.Node, last.Do)
 	}
 	a.State, a.AskedAt, a.rev = TaskAsked, s.now().UTC(), last.rev
