@@ -13,6 +13,7 @@ const (
 	chartNext  = 10   // that are named under it
 	barWidth   = 14
 	barHeight  = 120
+	barTop     = 12 // for the count above a bar
 )
 
 // chart says how many certificates expire in each of the coming weeks.
@@ -21,12 +22,14 @@ type chart struct {
 	Next          []api.Record
 	Total, Width  int
 	Height, Label int
+	Axis          int
 	Until         time.Time // set when there is more behind it than the chart looked at
 }
 
 // bar is one week: where it is drawn, and what it says.
 type bar struct {
 	X, Y, Width, Height int
+	Middle, Above       int // of its count
 	From                time.Time
 	Count               int
 	Title               string
@@ -37,7 +40,7 @@ type bar struct {
 // newChart draws a page of the inventory, soonest expiry first.
 func newChart(now time.Time, list api.CertificateList) chart {
 	const week = 7 * 24 * time.Hour
-	c := chart{Total: len(list.Items), Width: chartWeeks * barWidth, Height: barHeight + 30, Label: barHeight + 20}
+	c := chart{Total: len(list.Items), Width: chartWeeks * barWidth, Height: barTop + barHeight + 30, Label: barTop + barHeight + 20, Axis: barTop + barHeight}
 	counts := make([]int, chartWeeks)
 	for i, r := range list.Items {
 		if i < chartNext {
@@ -60,7 +63,8 @@ func newChart(now time.Time, list api.CertificateList) chart {
 		if n > 0 {
 			b.Height = max(b.Height, 3)
 		}
-		b.Y = barHeight - b.Height
+		b.Y = barTop + barHeight - b.Height
+		b.Middle, b.Above = b.X+b.Width/2, b.Y-3
 		b.Title = fmt.Sprintf("week from %s: %d", from.Format("2 January 2006"), n)
 		if i%8 == 0 && i < chartWeeks-6 { // what is written there would not fit
 			b.Tick = from.Format("2 Jan")

@@ -21,8 +21,8 @@ const (
 	forRequest  = "request"
 )
 
-// An order is what the form of an issue asks for. Each field is that of the form.
-type order struct {
+// Order is what the form of an issue asks for. Each field is that of the form.
+type Order struct {
 	For      string // one of the four
 	Path     string // object that is to hold it; for a request, its owner
 	Name     string // common name, of an object that is not there yet
@@ -47,7 +47,7 @@ func kindsOf() []kindOf {
 }
 
 type issuePage struct {
-	order
+	Order
 	Kinds       []kindOf
 	About       kindOf
 	Known       []string // paths to choose from
@@ -63,18 +63,22 @@ func askIssue(v *visit) error {
 		return err
 	}
 	asked := v.r.URL.Query()
-	o := order{For: asked.Get("for"), Path: asked.Get("path"), Rekey: asked.Get("rekey") == "yes", Profile: "listener"}
+	o := Order{For: asked.Get("for"), Path: asked.Get("path"), Rekey: asked.Get("rekey") == "yes", Profile: "listener"}
 	if o.For == "" && strings.HasPrefix(o.Path, usersPrefix) {
 		o.For = forUser
 	} else if o.For == "" {
 		o.For = forListener
 	}
-	return v.showIssue(http.StatusOK, issuePage{order: o})
+	return v.showIssue(http.StatusOK, issuePage{Order: o})
 }
 
 // showIssue shows the form for what the order is for.
 func (v *visit) showIssue(status int, p issuePage) error {
 	p.Kinds, p.Profiles = kindsOf(), []string{"listener", "usr", "node"}
+	if !v.who.Root { // certificates of nodes are root's to give
+		p.Kinds = slices.DeleteFunc(p.Kinds, func(k kindOf) bool { return k.Word == forNode })
+		p.Profiles = p.Profiles[:2]
+	}
 	at := slices.IndexFunc(p.Kinds, func(k kindOf) bool { return k.Word == p.For })
 	if at < 0 {
 		return bad(http.StatusBadRequest, "a certificate is for a user, a listener, a node, or made from a request")
@@ -96,12 +100,12 @@ func (v *visit) showIssue(status int, p issuePage) error {
 }
 
 // orderOf reads the form.
-func (v *visit) orderOf() (order, error) {
+func (v *visit) orderOf() (Order, error) {
 	form, err := v.form()
 	if err != nil {
-		return order{}, err
+		return Order{}, err
 	}
-	o := order{
+	o := Order{
 		For: form.Get("for"), Path: strings.TrimSpace(form.Get("path")), Name: strings.TrimSpace(form.Get("name")), Names: words(form.Get("names")),
 		Validity: strings.TrimSpace(form.Get("validity")), Rekey: form.Get("rekey") == "yes", CSR: strings.TrimSpace(form.Get("csr")), Profile: form.Get("profile"),
 		Confirms: form.Get("confirms"),
@@ -112,18 +116,19 @@ func (v *visit) orderOf() (order, error) {
 	return o, nil
 }
 
-// keywords are those of an object that the order makes.
-func (o order) keywords() []string {
-	set := map[string]string{"cn": o.Name, "alt_names": o.Names, "validity": o.Validity, "profile": o.For}
-	if o.For == forUser {
-		set = map[string]string{"validity": o.Validity}
+// keywords are those of an object that the order makes. The common name and the
+// profile are root's to set: for anybody else the first name is one of the others,
+// where programs look anyway, and the profile is the usual one.
+func (o Order) keywords(root bool) []string {
+	if root {
+		return expressions(map[string]string{"cn": o.Name, "alt_names": o.Names, "validity": o.Validity, "profile": o.For})
 	}
-	return expressions(set)
+	return expressions(map[string]string{"alt_names": words(o.Name + " " + o.Names), "validity": o.Validity})
 }
 
 // preview asks what the order would give, and whether its object has to be made
 // for it.
-func (v *visit) preview(o order) (p api.Preview, makes bool, err error) {
+func (v *visit) preview(o Order) (p api.Preview, makes bool, err error) {
 	if o.For == forRequest {
 		if o.CSR == "" {
 			return p, false, bad(http.StatusBadRequest, "paste the signing request: it begins with -----BEGIN CERTIFICATE REQUEST-----")
@@ -141,7 +146,7 @@ func (v *visit) preview(o order) (p api.Preview, makes bool, err error) {
 	}
 	want := api.PreviewRequest{Rekey: o.Rekey, ReplaceExternal: true}
 	if _, err = get[api.ObjectItem](v, at, nil); isRefused(err, http.StatusNotFound) {
-		makes, want.Keywords = true, o.keywords()
+		makes, want.Keywords = true, o.keywords(v.who.Root)
 		if o.For == forUser {
 			return p, false, &refusal{Problem: problem{Status: http.StatusNotFound, Title: "Not Found", Detail: "there is no user " + strings.TrimPrefix(o.Path, usersPrefix), Hint: "add the user first: its certificate is made with it"}}
 		}
@@ -156,7 +161,7 @@ func (v *visit) preview(o order) (p api.Preview, makes bool, err error) {
 	return p, makes, err
 }
 
-func (o order) request() api.SignRequest {
+func (o Order) request() api.SignRequest {
 	return api.SignRequest{CSR: o.CSR + "\n", Profile: o.Profile, Validity: o.Validity, Owner: o.Path}
 }
 
@@ -169,7 +174,7 @@ func digest(p api.Preview) (string, error) {
 }
 
 type previewPage struct {
-	order
+	Order
 	api.Preview
 	Makes   bool // the object too
 	Changed bool // since it was looked at
@@ -186,12 +191,12 @@ func previewIssue(v *visit) error {
 	}
 	p, makes, err := v.preview(o)
 	if no, ok := problemOf(err); ok {
-		return v.showIssue(no.Status, issuePage{order: o, Wrong: no.Detail, Hint: no.Hint})
+		return v.showIssue(no.Status, issuePage{Order: o, Wrong: no.Detail, Hint: no.Hint})
 	}
 	if err != nil {
 		return err
 	}
-	return v.showPreview(http.StatusOK, previewPage{order: o, Preview: p, Makes: makes})
+	return v.showPreview(http.StatusOK, previewPage{Order: o, Preview: p, Makes: makes})
 }
 
 func (v *visit) showPreview(status int, p previewPage) error {
@@ -221,11 +226,11 @@ func issue(v *visit) error {
 		return err
 	}
 	if o.Confirms != now {
-		return v.showPreview(http.StatusConflict, previewPage{order: o, Preview: p, Makes: makes, Changed: true})
+		return v.showPreview(http.StatusConflict, previewPage{Order: o, Preview: p, Makes: makes, Changed: true})
 	}
 	serial, err := v.sign(o, makes, p.Replaces != "")
 	if no, ok := problemOf(err); ok {
-		return v.showIssue(no.Status, issuePage{order: o, Wrong: no.Detail, Hint: no.Hint})
+		return v.showIssue(no.Status, issuePage{Order: o, Wrong: no.Detail, Hint: no.Hint})
 	}
 	if err != nil {
 		return err
@@ -235,7 +240,7 @@ func issue(v *visit) error {
 
 // sign has the API do it, and gives the serial number. A new object is made
 // first.
-func (v *visit) sign(o order, makes, replaces bool) (serial string, err error) {
+func (v *visit) sign(o Order, makes, replaces bool) (serial string, err error) {
 	if o.For == forRequest {
 		a, err := v.post("/api/certificate", nil, o.request())
 		if err != nil {
@@ -249,7 +254,7 @@ func (v *visit) sign(o order, makes, replaces bool) (serial string, err error) {
 		return "", err
 	}
 	if makes {
-		if _, err := v.post(at, nil, api.CreateRequest{Keywords: o.keywords()}); err != nil {
+		if _, err := v.post(at, nil, api.CreateRequest{Keywords: o.keywords(v.who.Root)}); err != nil {
 			return "", err
 		}
 	}

@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +28,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	s, err := omca.Open(t.Context(), omca.Config{Home: t.TempDir() + "/home", Listen: "127.0.0.1:0", NodeName: "localhost", ClusterName: "clu", Version: "1.2.3"})
+	s, err := omca.Open(t.Context(), omca.Config{Home: t.TempDir() + "/home", Listen: "127.0.0.1:0", NodeName: "localhost", ClusterName: "clu", Version: "1.2.3", Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,6 +88,13 @@ func (w *world) serial(t testing.TB, path string) string {
 		t.Fatal(err)
 	}
 	return state.Serial
+}
+
+// certificate is what the object holds, with its key.
+func (w *world) certificate(t testing.TB, path string) tls.Certificate {
+	t.Helper()
+	at := "/api/object/path/" + path + "/data/key?name="
+	return must(tls.X509KeyPair(w.api(t, "GET", at+"certificate_chain", nil), w.api(t, "GET", at+"private_key", nil)))(t)
 }
 
 // visitor is a browser without script: it keeps one cookie and follows nothing.

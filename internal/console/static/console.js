@@ -6,7 +6,7 @@
   function localize(root) {
     for (const t of root.querySelectorAll("time[datetime]:not([data-local])")) {
       const at = new Date(t.dateTime);
-      if (isNaN(at)) continue;
+      if (isNaN(at) || at.getTimezoneOffset() === 0) continue; // it says so already
       t.dataset.local = "yes";
       t.title = t.textContent;
       t.textContent = format.format(at) + " (" + t.title + ")";
