@@ -101,6 +101,8 @@ type Server struct {
 	publicAddress string       // as the keyword has it
 	stop          atomic.Pointer[context.CancelFunc]
 	wake          chan struct{} // a certificate changed: look again at what is due
+	isChosen      atomic.Bool   // see chosen
+	moved         chan struct{} // this node listens elsewhere
 
 	background context.Context // ends with Close
 	end        context.CancelFunc
@@ -124,7 +126,7 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1), touched: make(chan object.Path, 64)}
+	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), touched: make(chan object.Path, 64)}
 	s.keepTrail()
 	s.background, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.compose(ctx); err != nil {
@@ -176,14 +178,22 @@ func (s *Server) compose(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.objects, err = object.OpenStore(ctx, object.StoreConfig{Store: s.db, Master: master, Now: c.Now, Log: c.Log}); err != nil {
+	if s.objects, err = object.OpenStore(ctx, object.StoreConfig{Store: s.db, Shared: s.db.follows != nil, Master: master, Now: c.Now, Log: c.Log}); err != nil {
 		return err
 	}
-	if s.authority, err = ca.New(ca.Config{Store: s.objects, Now: c.Now, Log: c.Log}); err != nil {
+	own := ca.Config{Store: s.objects, Now: c.Now, Log: c.Log}
+	if s.db.follows != nil {
+		own.Node, own.NodeListener = c.NodeName, object.NodeListenerPath(c.NodeName).String()
+	}
+	if s.authority, err = ca.New(own); err != nil {
 		return err
 	}
 	s.enforcer = newEnforcer()
 	s.publisher = s.authority.NewPublisher(s.published)
+	if s.db.follows != nil {
+		s.publisher.Share(s.chosen)
+		s.objects.OnList(s.publisher.Reload)
+	}
 	s.ocsp = s.authority.NewOCSP(s.stageResponder)
 	s.stapler = s.newStapler()
 	if err := s.newFeeds(); err != nil {

@@ -21,6 +21,7 @@ const (
 // announce those that do not renew themselves, and publish revocation lists.
 func (s *Server) renew() {
 	s.renewing.Do(func() {
+		s.work.Go(func() { s.attend(s.background) })
 		s.work.Go(func() { s.renewals(s.background) })
 		s.work.Go(func() { s.publisher.Run(s.background) })
 		s.work.Go(func() { s.stapler.run(s.background) })
