@@ -156,7 +156,7 @@ func (s *Server) alone(ctx context.Context) error {
 	if s.db.session == nil {
 		return nil
 	}
-	for end := time.Now().Add(2 * sessionLife); ; {
+	for end := time.Now().Add(sessionLife + 2*time.Second); ; {
 		other, err := s.objects.Node(ctx, s.config.NodeName)
 		switch {
 		case errors.Is(err, ca.ErrNotFound):

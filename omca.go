@@ -220,8 +220,8 @@ func (s *Server) compose(ctx context.Context) error {
 	door := api.Config{
 		Authority: s.authority, Objects: s.objects, Publisher: s.publisher, Identify: s.identify,
 		Log: c.Log, Now: c.Now, Version: c.Version,
-		Status: s.status, Stop: s.requestStop, Restart: s.config.Restart, Ready: s.ready, Full: full, Down: down,
-		OCSP: s.ocsp.Answer, External: s.externalLists, Refresh: s.feeds.Refresh,
+		Status: s.status, Stop: s.requestStop, Restart: s.config.Restart, Ready: s.ready, Full: full, Down: down, Explain: s.explain,
+		OCSP: s.answer, External: s.externalLists, Refresh: s.feeds.Refresh,
 		Collectors: append(s.measures(), s.openidMeasures()...), AuthInfo: s.authInfo,
 		Sessions: s.sessions, Login: s.login,
 		Passwords: s.passwords, CheckPassword: s.checkPassword, Unlock: s.unlock, Address: s.from,
@@ -285,7 +285,8 @@ func full(err error) bool { return errors.Is(err, store.ErrFull) }
 // down reports whether an error means that the store takes no more work, or that
 // whoever issued the token cannot be asked.
 func down(err error) bool {
-	return errors.Is(err, store.ErrBroken) || errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrDamaged) ||
+	return errors.Is(err, store.ErrAway) || errors.Is(err, store.ErrUncertain) || errors.Is(err, errStale) ||
+		errors.Is(err, store.ErrBroken) || errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrDamaged) ||
 		errors.Is(err, openid.ErrUnavailable)
 }
 

@@ -33,7 +33,11 @@ func (s *Server) renew() {
 
 func (s *Server) renewals(ctx context.Context) {
 	for {
-		next, err := s.authority.RenewDue(ctx)
+		var next time.Time
+		var err error
+		if s.chosen() {
+			next, err = s.authority.RenewDue(ctx)
+		}
 		if ctx.Err() != nil {
 			return
 		}
