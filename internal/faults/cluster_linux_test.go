@@ -20,6 +20,7 @@ import (
 
 // cluster is three nodes under load, and what its clients were told.
 type cluster struct {
+	t       *testing.T // of the whole: what is started lives as long
 	nodes   []*lab.Node
 	request string
 	trust   *x509.CertPool
@@ -33,7 +34,7 @@ type cluster struct {
 
 func newCluster(t *testing.T, homes ...lab.Home) *cluster {
 	machines := lab.Machines(t, "198.51.100.1", "198.51.100.2", "198.51.100.3")
-	c := &cluster{request: signingRequest(t), signed: map[string]bool{}, revoked: map[string]*tls.Certificate{}, numbers: map[string]int64{}}
+	c := &cluster{t: t, request: signingRequest(t), signed: map[string]bool{}, revoked: map[string]*tls.Certificate{}, numbers: map[string]int64{}}
 	c.nodes = lab.Cluster(t, machines, homes...)
 	c.trust = c.nodes[0].Roots(t)
 	until(t, "every node is a member with a vote", func() bool {
@@ -242,7 +243,7 @@ func oneKilled(t *testing.T, c *cluster) {
 			c.revoke(t, others[1], name, pair)
 		})
 		t.Logf("node%d killed: %d signed meanwhile", n+1, signed)
-		c.nodes[n].Again(t)
+		c.nodes[n].Again(c.t)
 		c.writes(t, n)
 	}
 }
@@ -302,9 +303,9 @@ func majorityKilled(t *testing.T, c *cluster) {
 			t.Errorf("reading without the majority: %v", err)
 		}
 	}
-	c.nodes[0].Again(t)
+	c.nodes[0].Again(c.t)
 	c.writes(t, 2)
-	c.nodes[1].Again(t)
+	c.nodes[1].Again(c.t)
 }
 
 // oneCutOff takes a node off the network: what is revoked elsewhere it learns when
