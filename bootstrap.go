@@ -49,6 +49,14 @@ func (s *Server) makeAll(ctx context.Context) error {
 	if err := s.makeHolder(ctx, object.CertPath(), []string{"cn=" + s.config.NodeName, "alt_names=" + strings.Join(names, " ")}); err != nil {
 		return err
 	}
+	if needs, err := s.authority.NeedsOwnListener(ctx); err != nil {
+		return err
+	} else if needs {
+		own := object.NodeListenerPath(s.config.NodeName)
+		if err := s.makeHolder(ctx, own, []string{"cn=" + s.config.NodeName, "alt_names=" + strings.Join(names, " ")}); err != nil {
+			return err
+		}
+	}
 	return s.makeTokenKeys(ctx)
 }
 

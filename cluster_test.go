@@ -1,6 +1,9 @@
 package omca_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -8,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -202,4 +206,194 @@ func TestHomeRemembersStore(t *testing.T) {
 	if _, err := omca.Open(t.Context(), omca.Config{Home: home, NodeName: "n1"}); !errors.Is(err, store.ErrLocked) {
 		t.Errorf("a second Open: %v, expected ErrLocked", err)
 	}
+}
+
+// Every node answers with the same revocation list of a number, and a number
+// that was seen on one node is never followed by a lower one on another.
+func TestNodesPublishOneList(t *testing.T) {
+	nodes := runNodes(t, 3, storeURL(etcdtest.Start(t, 1, nil), "omca"))
+	list := func(n *running) *x509.RevocationList {
+		code, der := try(t, n.Server, "GET", "/crl/ca.crl", nil)
+		if code != http.StatusOK {
+			return nil
+		}
+		l, err := x509.ParseRevocationList(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	serials := func(l *x509.RevocationList) string {
+		var all []string
+		for _, e := range l.RevokedCertificateEntries {
+			all = append(all, e.SerialNumber.Text(16))
+		}
+		slices.Sort(all)
+		return strings.Join(all, " ")
+	}
+	seen := make(map[string]string) // number → serials
+	look := func(most int) bool {
+		done := true
+		for _, n := range nodes {
+			l := list(n)
+			if l == nil {
+				return false
+			}
+			if is, was := serials(l), seen[l.Number.String()]; was == "" {
+				seen[l.Number.String()] = is
+			} else if is != was {
+				t.Fatalf("list %s is %q on one node and %q on another", l.Number, is, was)
+			}
+			done = done && len(l.RevokedCertificateEntries) >= most
+		}
+		return done
+	}
+	const count = 12
+	for i := range count {
+		c := nodes[i%3].client(t, fmt.Sprintf("u%d", i), "guest:ns1")
+		local(t, nodes[(i+1)%3].Server, "POST", "/api/certificate/"+string(serialOf(t, c))+"/revoke", nil)
+		look(0)
+	}
+	eventually(t, "every revocation on the list of every node", func() bool { return look(count) })
+	var numbers []string
+	for _, n := range nodes {
+		numbers = append(numbers, list(n).Number.String())
+	}
+	eventually(t, "one number", func() bool {
+		for i, n := range nodes {
+			numbers[i] = list(n).Number.String()
+		}
+		return numbers[0] == numbers[1] && numbers[1] == numbers[2]
+	})
+	// Whoever is chosen next goes on from there.
+	before := list(nodes[0]).Number
+	chosen := status(t, nodes[0].Server).Store.Chosen
+	at := slices.IndexFunc(nodes, func(n *running) bool { return status(t, n.Server).Node == chosen })
+	if at < 0 {
+		t.Fatalf("the chosen node is %q", chosen)
+	}
+	nodes[at].stop()
+	nodes = slices.Delete(nodes, at, at+1)
+	took := eventually(t, "another node chosen", func() bool {
+		now := status(t, nodes[0].Server).Store.Chosen
+		return now != "" && now != chosen
+	})
+	t.Logf("another node was chosen %s after the end of the first", took)
+	c := nodes[0].client(t, "last", "guest:ns1")
+	local(t, nodes[1].Server, "POST", "/api/certificate/"+string(serialOf(t, c))+"/revoke", nil)
+	eventually(t, "the revocation on the lists", func() bool { return look(count + 1) })
+	for _, n := range nodes {
+		if l := list(n); l.Number.Cmp(before) <= 0 {
+			t.Errorf("number %s after %s", l.Number, before)
+		}
+	}
+}
+
+// Each node is there by its name, with a certificate for it.
+func TestNodesHaveNames(t *testing.T) {
+	url := storeURL(etcdtest.Start(t, 1, nil), "omca")
+	nodes := runNodes(t, 3, url)
+	for i, n := range nodes {
+		state := &tls.Config{RootCAs: n.pool, ServerName: fmt.Sprintf("n%d", i+1)}
+		conn, err := tls.Dial("tcp", n.address, state)
+		if err != nil {
+			t.Errorf("node n%d by its name: %v", i+1, err)
+			continue
+		}
+		conn.Close()
+	}
+	names := func(n *running) string {
+		var list struct {
+			Items []struct {
+				Meta struct{ Node string }
+				Data struct{ Status *struct{ Agent string } }
+			}
+		}
+		if err := json.Unmarshal(local(t, n.Server, "GET", "/api/node", nil), &list); err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, item := range list.Items {
+			if item.Data.Status != nil {
+				all = append(all, item.Meta.Node)
+			}
+		}
+		return strings.Join(all, " ")
+	}
+	for _, n := range nodes {
+		eventually(t, "three nodes there", func() bool { return names(n) == "n1 n2 n3" })
+	}
+	nodes[2].stop()
+	for _, n := range nodes[:2] {
+		eventually(t, "two nodes left", func() bool { return names(n) == "n1 n2" })
+	}
+	// A name that is taken, and not by a process that was killed in this home.
+	s, err := omca.Open(t.Context(), join(t, nodes[0].home, "n2", url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Run(t.Context(), func(omca.Ready) {}); err == nil || !strings.Contains(err.Error()+hint.Of(err), "--node-name") {
+		t.Errorf("a second n2: %v", err)
+	}
+}
+
+// While etcd is away a node reads and lets in by what it knew, for so long, and
+// says why nothing can be changed. When etcd is back, nothing is lost.
+func TestNodeWithoutStore(t *testing.T) {
+	cluster := etcdtest.Start(t, 1, nil)
+	var later atomic.Int64
+	n := runServer(t, omca.Config{
+		Home: filepath.Join(t.TempDir(), "n1"), NodeName: "n1", ClusterName: "testers", Store: omca.StoreConfig{URL: storeURL(cluster, "omca")},
+		Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) },
+	})
+	alice := n.client(t, "alice", "guest:ns1")
+	if got := asks(alice, n.address); got != http.StatusOK {
+		t.Fatalf("alice: %d", got)
+	}
+	create := func(name string) (int, string) {
+		code, answer := try(t, n.Server, "POST", "/api/object/path/ns1/cfg/"+name, map[string]any{})
+		return code, string(answer)
+	}
+	cluster.Stop(0)
+	eventually(t, "the absence noticed", func() bool { return status(t, n.Server).Store.Away != "" })
+	began := time.Now()
+	code, answer := create("lost")
+	if code != http.StatusServiceUnavailable || !strings.Contains(answer, "127.0.0.1") || !strings.Contains(answer, "nothing was changed") {
+		t.Errorf("a change while etcd is away: %d %s", code, answer)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it was refused after %s", took)
+	}
+	fresh := n.at(t, alice)
+	if a, b := asks(alice, n.address), asks(fresh, n.address); a != http.StatusOK || b != http.StatusOK {
+		t.Errorf("alice while etcd is away: %d over the old connection, %d over a new one", a, b)
+	}
+	if code, _ := try(t, n.Server, "GET", "/readyz", nil); code != http.StatusOK {
+		t.Errorf("ready: %d", code)
+	}
+	later.Store(int64(9 * time.Minute))
+	if got := asks(alice, n.address); got != http.StatusOK {
+		t.Errorf("alice within the bound: %d", got)
+	}
+	later.Store(int64(11 * time.Minute))
+	fresh = n.at(t, alice)
+	if a, b := asks(alice, n.address), asks(fresh, n.address); a != http.StatusServiceUnavailable || b != http.StatusServiceUnavailable {
+		t.Errorf("alice after the bound: %d over the old connection, %d over a new one, expected 503", a, b)
+	}
+	if st := status(t, n.Server); st.Store == nil || !st.Store.Ended { // as the unix socket is
+		t.Errorf("status %+v", st.Store)
+	}
+	if code, _ := try(t, n.Server, "GET", "/readyz", nil); code != http.StatusServiceUnavailable {
+		t.Errorf("ready after the bound: %d", code)
+	}
+	if text := string(local(t, n.Server, "GET", "/api/doctor", nil)); !strings.Contains(text, `"store"`) {
+		t.Errorf("the doctor finds nothing: %s", text)
+	}
+	cluster.Run(0)
+	eventually(t, "alice let in again", func() bool { return asks(alice, n.address) == http.StatusOK })
+	eventually(t, "a change", func() bool {
+		code, _ := create("found")
+		return code == http.StatusCreated || code == http.StatusConflict
+	})
 }

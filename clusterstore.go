@@ -164,6 +164,8 @@ func openShared(ctx context.Context, c Config, client *clientv3.Client, end func
 		Store:    shared{db, end},
 		name:     name,
 		follows:  db,
+		session:  source.Session,
+		home:     db.Home(),
 		keyHint:  fmt.Sprintf("the store is sealed with the seal key of the cluster: copy %s from the home of another node, mode 0600, or name the passphrase file", sealKey),
 		measures: append(boltMeasures(db), sharedMeasures(db, c.Now)...),
 	}, nil

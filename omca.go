@@ -114,6 +114,8 @@ type Server struct {
 	failure       chan error    // why the daemon has to end
 	draining      atomic.Bool   // it says that it is not ready
 	wake          chan struct{} // a certificate changed: look again at what is due
+	isChosen      atomic.Bool   // see chosen
+	moved         chan struct{} // this node listens elsewhere
 
 	background context.Context // ends with Close
 	end        context.CancelFunc
@@ -137,7 +139,7 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1), touched: make(chan object.Path, 64), failure: make(chan error, 1)}
+	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), touched: make(chan object.Path, 64), failure: make(chan error, 1)}
 	s.keepTrail()
 	s.background, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.compose(ctx); err != nil {
@@ -205,14 +207,22 @@ func (s *Server) compose(ctx context.Context) error {
 	if s.master, err = s.openMaster(ctx); err != nil {
 		return err
 	}
-	if s.objects, err = object.OpenStore(ctx, object.StoreConfig{Store: s.db, Master: s.master, Now: c.Now, Log: c.Log}); err != nil {
+	if s.objects, err = object.OpenStore(ctx, object.StoreConfig{Store: s.db, Shared: s.db.follows != nil, Master: s.master, Now: c.Now, Log: c.Log}); err != nil {
 		return err
 	}
-	if s.authority, err = ca.New(ca.Config{Store: s.objects, Now: c.Now, Log: c.Log}); err != nil {
+	own := ca.Config{Store: s.objects, Now: c.Now, Log: c.Log}
+	if s.db.follows != nil {
+		own.Node, own.NodeListener = c.NodeName, object.NodeListenerPath(c.NodeName).String()
+	}
+	if s.authority, err = ca.New(own); err != nil {
 		return err
 	}
 	s.enforcer = newEnforcer()
 	s.publisher = s.authority.NewPublisher(s.published)
+	if s.db.follows != nil {
+		s.publisher.Share(s.chosen)
+		s.objects.OnList(s.publisher.Reload)
+	}
 	s.ocsp = s.authority.NewOCSP(s.stageResponder)
 	s.stapler = s.newStapler()
 	if err := s.newFeeds(); err != nil {
@@ -246,8 +256,8 @@ func (s *Server) compose(ctx context.Context) error {
 	door := api.Config{
 		Authority: s.authority, Objects: s.objects, Publisher: s.publisher, Identify: s.identify,
 		Log: c.Log, Now: c.Now, Version: c.Version,
-		Status: s.status, Stop: s.requestStop, Restart: s.config.Restart, Ready: s.ready, Full: full, Down: down,
-		OCSP: s.ocsp.Answer, External: s.externalLists, Refresh: s.feeds.Refresh,
+		Status: s.status, Stop: s.requestStop, Restart: s.config.Restart, Ready: s.ready, Full: full, Down: down, Explain: s.explain,
+		OCSP: s.answer, External: s.externalLists, Refresh: s.feeds.Refresh,
 		Collectors: append(s.measures(), s.openidMeasures()...), AuthInfo: s.authInfo,
 		Sessions: s.sessions, Login: s.login,
 		Passwords: s.passwords, CheckPassword: s.checkPassword, Unlock: s.unlock, Address: s.from,
@@ -311,7 +321,8 @@ func full(err error) bool { return errors.Is(err, store.ErrFull) }
 // down reports whether an error means that the store takes no more work, or that
 // whoever issued the token cannot be asked.
 func down(err error) bool {
-	return errors.Is(err, store.ErrBroken) || errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrDamaged) ||
+	return errors.Is(err, store.ErrAway) || errors.Is(err, store.ErrUncertain) || errors.Is(err, errStale) ||
+		errors.Is(err, store.ErrBroken) || errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrDamaged) ||
 		errors.Is(err, openid.ErrUnavailable)
 }
 

@@ -14,6 +14,7 @@ import (
 	"omca/internal/hint"
 	"omca/internal/store"
 	"omca/internal/store/bolt"
+	"omca/internal/store/etcd"
 )
 
 // Files in the home: of the store, and of the master key.
@@ -26,11 +27,13 @@ const (
 // composition has to know of it beyond the contract.
 type opened struct {
 	store.Store
-	name     string                 // of a store that is shared with other nodes; "" for one of this node alone
-	follows  follows                // how this node stands to a store that is shared; nil for one of its own
-	keyHint  string                 // what to do when the store is sealed and the seal key is not in the home
-	measures []prometheus.Collector // of this kind of store
-	node     *node                  // the member that keeps it; nil for any other store
+	name     string                                                      // of a store that is shared with other nodes; "" for one of this node alone
+	follows  follows                                                     // how this node stands to a store that is shared; nil for one of its own
+	session  func(context.Context, time.Duration) (*etcd.Session, error) // begins one of this node; nil for a store of its own
+	home     string                                                      // identity of this node's copy
+	keyHint  string                                                      // what to do when the store is sealed and the seal key is not in the home
+	measures []prometheus.Collector                                      // of this kind of store
+	node     *node                                                       // the member that keeps it; nil for any other store
 }
 
 // follows is what a node knows of the store that it has a copy of.

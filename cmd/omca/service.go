@@ -193,7 +193,37 @@ func daemonStatus(ctx context.Context, c *call) error {
 		{name: "CA NOT AFTER", text: func(s s) string { return instant(s.CANotAfter) }},
 		{name: "LISTENER SERIAL", text: func(s s) string { return s.ListenerSerial }},
 		{name: "LISTENER NOT AFTER", text: func(s s) string { return instant(s.ListenerNotAfter) }},
-	}, openidColumns()...))
+	}, append(openidColumns(), storeColumns()...)...))
+}
+
+// storeColumns say in the status of a daemon how it stands to the store that it shares.
+func storeColumns() []column[client.Status] {
+	type s = client.Status
+	return []column[s]{
+		{name: "STORE", text: func(s s) string {
+			if s.Store == nil {
+				return ""
+			}
+			return s.Store.Name
+		}},
+		{name: "STORE STATE", text: func(s s) string {
+			switch t := s.Store; {
+			case t == nil:
+				return ""
+			case t.Ended:
+				return fmt.Sprintf("away since %s, only the unix socket is served: %s", instant(t.Word), t.Away)
+			case t.Away != "":
+				return fmt.Sprintf("away since %s, served until %s: %s", instant(t.Word), instant(t.Until), t.Away)
+			}
+			return "current at " + instant(s.Store.Word)
+		}},
+		{name: "CHOSEN NODE", text: func(s s) string {
+			if s.Store == nil {
+				return ""
+			}
+			return s.Store.Chosen
+		}},
+	}
 }
 
 // stopDaemon asks the daemon to stop and waits until it answers no more.

@@ -46,6 +46,10 @@ type Config struct {
 	// room left, or that it takes no more work. Nil: no error means that.
 	Full, Down func(error) bool
 
+	// Explain says, of an error that means Down, what is wrong and what to do, in
+	// words for whoever calls; "" when that is for the log alone. Nil: always.
+	Explain func(error) (detail, hint string)
+
 	// Publisher has the revocation lists of our own CAs.
 	Publisher *ca.Publisher
 
@@ -122,6 +126,17 @@ type Status struct {
 	RestartError     string    `json:"restart_error,omitempty"` // why the daemon serves on after a restart
 
 	OpenID *OpenIDStatus `json:"openid,omitempty"` // when an issuer is configured
+	Store  *StoreStatus  `json:"store,omitempty"`  // when it is shared with other nodes
+}
+
+// StoreStatus is how a node stands to the store that it shares.
+type StoreStatus struct {
+	Name   string    `json:"name"`           // its URL
+	Away   string    `json:"away,omitempty"` // why nothing can be changed now
+	Word   time.Time `json:"word,omitzero"`  // when the node's copy was known to be current last
+	Until  time.Time `json:"until,omitzero"` // when the node will serve the unix socket alone, if the store stays away
+	Ended  bool      `json:"ended"`          // that has come
+	Chosen string    `json:"chosen"`         // node that renews and numbers revocation lists for all; "" for none at the moment
 }
 
 // door is what the handlers share.
@@ -213,6 +228,9 @@ func newDoor(c Config) (*door, error) {
 	}
 	if c.Down == nil {
 		c.Down = never
+	}
+	if c.Explain == nil {
+		c.Explain = func(error) (string, string) { return "", "" }
 	}
 	if c.External == nil {
 		c.External = func(context.Context) []ExternalList { return nil }

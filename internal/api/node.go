@@ -35,7 +35,7 @@ type NodeMeta struct {
 	Node string `json:"node"`
 }
 
-// NodeData is what a node says of itself; of another node, nothing is known here.
+// NodeData is what a node says of itself, as long as it is there.
 type NodeData struct {
 	Status *NodeStatus `json:"status"`
 }
@@ -56,9 +56,9 @@ type NodeInfo struct {
 
 // NodeListener is where a node answers.
 type NodeListener struct {
-	Addr  string `json:"addr"`  // "" for a node that is not this one
+	Addr  string `json:"addr"`  // "" for a node that is not there
 	Port  string `json:"port"`  //
-	State string `json:"state"` // "running", or "" where it is not known
+	State string `json:"state"` // "running", or "" for a node that is not there
 }
 
 // Called says that something was begun that goes on after the answer.
@@ -158,50 +158,67 @@ func anyRole() rule {
 // errNoNode means that the cluster has no node of that name.
 var errNoNode = errors.New("no node of the cluster")
 
-// nodes are the names of the nodes, sorted, and how this one is doing.
-func (d *door) nodes(ctx context.Context) ([]string, Status, error) {
+// members are the nodes of the cluster: those that are there, and those that
+// only the keyword knows.
+type members struct {
+	names []string // sorted
+	there map[string]object.Node
+	self  Status
+}
+
+func (d *door) members(ctx context.Context) (members, error) {
 	self, err := d.Status(ctx)
 	if err != nil {
-		return nil, self, err
+		return members{}, err
 	}
 	cluster, err := d.Objects.Get(ctx, object.ClusterPath())
 	if err != nil && !errors.Is(err, ca.ErrNotFound) {
-		return nil, self, err
+		return members{}, err
 	}
-	names := []string{self.Node}
+	m := members{names: []string{self.Node}, there: make(map[string]object.Node), self: self}
 	if err == nil {
 		others, err := cluster.Config.Strings("cluster.nodes")
 		if err != nil {
-			return nil, self, err
+			return members{}, err
 		}
-		names = append(names, others...)
+		m.names = append(m.names, others...)
 	}
-	slices.Sort(names)
-	return slices.Compact(names), self, nil
+	present, err := d.Objects.Nodes(ctx)
+	if err != nil {
+		return members{}, err
+	}
+	for _, n := range present {
+		m.there[n.Name] = n
+		m.names = append(m.names, n.Name)
+	}
+	m.there[self.Node] = object.Node{Name: self.Node, Version: self.Version, Addresses: self.Addresses, StartedAt: self.StartedAt}
+	slices.Sort(m.names)
+	m.names = slices.Compact(m.names)
+	return m, nil
 }
 
 // node finds the node that a call names, as OpenSVC's client does: localhost and _ are this one.
-func (d *door) node(ctx context.Context, name string) (found string, self Status, err error) {
-	names, self, err := d.nodes(ctx)
+func (d *door) node(ctx context.Context, name string) (found string, m members, err error) {
+	m, err = d.members(ctx)
 	switch {
 	case err != nil:
-		return "", self, err
+		return "", m, err
 	case name == "localhost", name == "_":
-		return self.Node, self, nil
-	case slices.Contains(names, name):
-		return name, self, nil
+		return m.self.Node, m, nil
+	case slices.Contains(m.names, name):
+		return name, m, nil
 	}
-	return "", self, fmt.Errorf("%w is called %.64q", errNoNode, name)
+	return "", m, fmt.Errorf("%w is called %.64q", errNoNode, name)
 }
 
 func (d *door) listNodes(ctx context.Context, c *call) (response, error) {
-	names, self, err := d.nodes(ctx)
+	m, err := d.members(ctx)
 	if err != nil {
 		return response{}, err
 	}
 	list := NodeList{Kind: "NodeList", Items: []NodeItem{}}
-	for _, name := range names {
-		selected, err := selectsNode(c.query.Get("node"), name, self.Node)
+	for _, name := range m.names {
+		selected, err := selectsNode(c.query.Get("node"), name, m.self.Node)
 		if err != nil {
 			return response{}, err
 		}
@@ -209,8 +226,8 @@ func (d *door) listNodes(ctx context.Context, c *call) (response, error) {
 			continue
 		}
 		item := NodeItem{Kind: "NodeItem", Meta: NodeMeta{name}}
-		if name == self.Node {
-			item.Data.Status = &NodeStatus{Agent: self.Version, StartedAt: self.StartedAt}
+		if n, there := m.there[name]; there {
+			item.Data.Status = &NodeStatus{Agent: n.Version, StartedAt: n.StartedAt}
 		}
 		list.Items = append(list.Items, item)
 	}
@@ -238,15 +255,15 @@ func selectsNode(selector, name, self string) (bool, error) {
 }
 
 func (d *door) nodeInfo(ctx context.Context, _ *call) (response, error) {
-	names, self, err := d.nodes(ctx)
+	m, err := d.members(ctx)
 	if err != nil {
 		return response{}, err
 	}
-	infos := make(map[string]NodeInfo, len(names))
-	for _, name := range names {
+	infos := make(map[string]NodeInfo, len(m.names))
+	for _, name := range m.names {
 		info := NodeInfo{Labels: map[string]string{}, Paths: []string{}}
-		if name == self.Node && len(self.Addresses) > 0 {
-			host, port, err := net.SplitHostPort(self.Addresses[0])
+		if addresses := m.there[name].Addresses; len(addresses) > 0 {
+			host, port, err := net.SplitHostPort(addresses[0])
 			if err != nil {
 				return response{}, fmt.Errorf("address of the listener: %w", err)
 			}
@@ -258,26 +275,22 @@ func (d *door) nodeInfo(ctx context.Context, _ *call) (response, error) {
 }
 
 func (d *door) pingNode(ctx context.Context, c *call) (response, error) {
-	name, self, err := d.node(ctx, c.vars["node"])
+	name, m, err := d.node(ctx, c.vars["node"])
 	if errors.Is(err, errNoNode) {
 		return response{}, fmt.Errorf("%w: %w", ca.ErrNotFound, err)
 	}
 	if err != nil {
 		return response{}, err
 	}
-	if name != self.Node {
-		return response{}, otherNode(name, self.Node)
+	if _, there := m.there[name]; !there {
+		return response{}, fmt.Errorf("%w: node %q is not there", errUpstream, name)
 	}
 	return noContent()
 }
 
-// otherNode says that a node has to be asked itself.
-func otherNode(name, self string) error {
-	return fmt.Errorf("%w: %q is another node than %q: ask it itself", errUpstream, name, self)
-}
-
 func (d *door) restartNode(ctx context.Context, c *call) (response, error) {
-	name, self, err := d.node(ctx, c.vars["node"])
+	name, m, err := d.node(ctx, c.vars["node"])
+	self := m.self
 	switch {
 	case errors.Is(err, errNoNode):
 		return response{}, fmt.Errorf("%w: %w", errBadRequest, err)

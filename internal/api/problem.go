@@ -79,7 +79,9 @@ func (d *door) problemOf(err error, requestID string) Problem {
 		p.Detail = "the store is full: nothing was changed"
 		p.Hint = "make room on the file system of the home (OMCA_HOME), then repeat the command"
 	case http.StatusServiceUnavailable:
-		p.Detail = "the service cannot do its work at the moment"
+		if p.Detail, p.Hint = d.Explain(err); p.Detail == "" {
+			p.Detail = "the service cannot do its work at the moment"
+		}
 	default:
 		p.Detail, p.Hint = err.Error(), hint.Of(err)
 	}

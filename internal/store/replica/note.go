@@ -17,6 +17,7 @@ const saveEvery = 30 * time.Second
 // A note stands beside the copy, in a file of its own.
 type note struct {
 	Origin string    `json:"origin"`        // of the source
+	Home   string    `json:"home"`          // of this copy, as no other has it
 	Word   time.Time `json:"word,omitzero"` // when the copy on the disk was current; zero: it is not whole yet
 }
 
@@ -32,13 +33,13 @@ func readNote(copyPath string) (note, error) {
 		return note{}, err
 	}
 	var n note
-	if err := json.Unmarshal(text, &n); err != nil || n.Origin == "" {
+	if err := json.Unmarshal(text, &n); err != nil || n.Origin == "" || n.Home == "" {
 		return note{}, fmt.Errorf("%s: not what a node notes of its copy: %w", notePath(copyPath), errors.Join(err, errNoOrigin))
 	}
 	return n, nil
 }
 
-var errNoOrigin = errors.New("it names the store, and when it was heard of last")
+var errNoOrigin = errors.New("it is to name the store and the copy")
 
 // writeNote replaces the note as a whole.
 func writeNote(copyPath string, n note) (err error) {
@@ -65,7 +66,7 @@ func writeNote(copyPath string, n note) (err error) {
 // save has the disk hold the copy, and then when it was current.
 func (s *Store) save() error {
 	s.mu.Lock()
-	n, saved := note{Origin: s.origin, Word: s.word}, s.saved
+	n, saved := note{Origin: s.origin, Home: s.home, Word: s.word}, s.saved
 	s.mu.Unlock()
 	if n.Word.Equal(saved) {
 		return nil

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"iter"
@@ -83,6 +84,7 @@ type Store struct {
 	copy    *bolt.Copy
 	path    string
 	origin  string // of what is followed; "" until it is known
+	home    string // of the copy
 	now     func() time.Time
 	log     *slog.Logger
 	pace    Pace
@@ -155,7 +157,7 @@ func (s *Store) identify(ctx context.Context, origin string, rev int64, asked er
 	if err != nil {
 		return err
 	}
-	s.synced, s.word, s.saved, s.origin = have, noted.Word, noted.Word, noted.Origin
+	s.synced, s.word, s.saved, s.origin, s.home = have, noted.Word, noted.Word, noted.Origin, noted.Home
 	switch {
 	case asked != nil && noted.Word.IsZero():
 		return fmt.Errorf("%w: %w; and this node has no whole copy of it yet", store.ErrAway, asked)
@@ -165,8 +167,8 @@ func (s *Store) identify(ctx context.Context, origin string, rev int64, asked er
 		return nil
 	case have == 0 && noted.Origin != origin:
 		// Nothing was ever in it, so nothing is lost.
-		s.origin, s.word, s.saved = origin, time.Time{}, time.Time{}
-		return writeNote(s.path, note{Origin: origin})
+		s.origin, s.home, s.word, s.saved = origin, rand.Text(), time.Time{}, time.Time{}
+		return writeNote(s.path, note{Origin: origin, Home: s.home})
 	case noted.Origin == "":
 		return &OriginError{Path: s.path, Have: "of a store that is not noted", Found: origin}
 	case noted.Origin != origin:
@@ -252,6 +254,9 @@ func (s *Store) Word() time.Time {
 	defer s.mu.Unlock()
 	return s.word
 }
+
+// Home names this copy as no other is named. Who holds its file is its only user.
+func (s *Store) Home() string { return s.home }
 
 // Away returns why the source is not followed now, nil when it is.
 func (s *Store) Away() error {
