@@ -208,17 +208,19 @@ func (m *members) Remove(ctx context.Context, who usr.Caller, name string) error
 	return m.listNode(ctx, name, "-=")
 }
 
-// dropNode takes back the certificates of a node, and forgets its object.
+// dropNode takes back the certificates of a node, and forgets its objects.
 func (s *Server) dropNode(ctx context.Context, who usr.Caller, name string) error {
-	p, err := nodePath(name)
+	member, err := nodePath(name)
 	if err != nil {
 		return err
 	}
-	if _, err := s.authority.RevokeOwned(ctx, who, p.String(), "", crl.CessationOfOperation); err != nil {
-		return err
-	}
-	if err := s.objects.Delete(ctx, p); err != nil && !errors.Is(err, ca.ErrNotFound) {
-		return err
+	for _, p := range []object.Path{member, object.NodeListenerPath(name)} {
+		if _, err := s.authority.RevokeOwned(ctx, who, p.String(), "", crl.CessationOfOperation); err != nil {
+			return err
+		}
+		if err := s.objects.Delete(ctx, p); err != nil && !errors.Is(err, ca.ErrNotFound) {
+			return err
+		}
 	}
 	return s.objects.ForgetTask(ctx, name)
 }

@@ -31,9 +31,9 @@ type opened struct {
 	follows  follows                                                     // how this node stands to a store that is shared; nil for one of its own
 	session  func(context.Context, time.Duration) (*etcd.Session, error) // begins one of this node; nil for a store of its own
 	home     string                                                      // identity of this node's copy
-	node     *node                                                       // the member that keeps it; nil for any other store
 	keyHint  string                                                      // what to do when the store is sealed and the seal key is not in the home
 	measures []prometheus.Collector                                      // of this kind of store
+	node     *node                                                       // the member that keeps it; nil for any other store
 }
 
 // follows is what a node knows of the store that it has a copy of.

@@ -106,8 +106,8 @@ func (d *door) clusterRoutes() []route {
 	}
 }
 
-// membership are the members, or why there are none.
-func (d *door) membership() (Members, error) {
+// ownCluster are the members, or why there are none.
+func (d *door) ownCluster() (Members, error) {
 	if d.Members == nil {
 		return nil, hint.With(fmt.Errorf("%w: the store of this node is its own: it is no member of a cluster", ca.ErrConflict),
 			"stop the daemon and start it with \"omca daemon run --cluster\"")
@@ -129,7 +129,7 @@ func (d *door) clusterToken(ctx context.Context, c *call) (response, error) {
 	if life < time.Second || life > mostTokenLife {
 		return response{}, fmt.Errorf("%w: duration %s: expected 1s to 24h", errBadRequest, want.Duration)
 	}
-	members, err := d.membership()
+	members, err := d.ownCluster()
 	if err != nil {
 		return response{}, err
 	}
@@ -162,7 +162,7 @@ func (d *door) clusterJoin(ctx context.Context, c *call) (response, error) {
 }
 
 func (d *door) listMembers(ctx context.Context, _ *call) (response, error) {
-	members, err := d.membership()
+	members, err := d.ownCluster()
 	if err != nil {
 		return response{}, err
 	}
@@ -174,7 +174,7 @@ func (d *door) listMembers(ctx context.Context, _ *call) (response, error) {
 }
 
 func (d *door) clusterStatus(ctx context.Context, _ *call) (response, error) {
-	members, err := d.membership()
+	members, err := d.ownCluster()
 	if err != nil {
 		return response{}, err
 	}
@@ -187,7 +187,7 @@ func (d *door) clusterStatus(ctx context.Context, _ *call) (response, error) {
 }
 
 func (d *door) removeMember(ctx context.Context, c *call) (response, error) {
-	members, err := d.membership()
+	members, err := d.ownCluster()
 	if err != nil {
 		return response{}, err
 	}

@@ -288,11 +288,6 @@ func (d *door) pingNode(ctx context.Context, c *call) (response, error) {
 	return noContent()
 }
 
-// otherNode says that a node has to be asked itself.
-func otherNode(name, self string) error {
-	return fmt.Errorf("%w: %q is another node than %q: ask it itself", errUpstream, name, self)
-}
-
 func (d *door) restartNode(ctx context.Context, c *call) (response, error) {
 	name, m, err := d.node(ctx, c.vars["node"])
 	self := m.self

@@ -39,6 +39,7 @@ const callerHeader = "Test-Caller"
 // world is a whole API over a store in memory. Every answer that it gives is
 // held against its OpenAPI document.
 type world struct {
+	members fakeMembers
 	t       testing.TB
 	door    *door
 	handler http.Handler
@@ -188,8 +189,9 @@ func (w *world) config(authority *ca.Authority, log *slog.Logger, clock func() t
 		Status: func(context.Context) (Status, error) {
 			return Status{Node: "node1", Version: "1.2.3", Addresses: []string{"[::]:1215"}, ListenerNotAfter: w.now}, nil
 		},
-		Ready: func(context.Context) error { return w.ready },
-		Stop:  func() { w.stopped++ },
+		Members: &w.members,
+		Ready:   func(context.Context) error { return w.ready },
+		Stop:    func() { w.stopped++ },
 		Restart: func() error {
 			w.restarted++
 			return w.restartFails
