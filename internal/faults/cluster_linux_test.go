@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -30,6 +32,7 @@ type cluster struct {
 	revoked map[string]*tls.Certificate // users whose revocation was acknowledged
 	numbers map[string]int64            // of each list, the highest that was seen
 	users   int
+	rows    []string // of the table in docs/failures.md
 }
 
 func newCluster(t *testing.T, homes ...lab.Home) *cluster {
@@ -208,7 +211,7 @@ func (c *cluster) agree(t *testing.T) {
 
 func TestCluster(t *testing.T) {
 	lab.Require(t, "ip")
-	c := newCluster(t, lab.NewHome(t), lab.NewHome(t), lab.NewHome(t))
+	c := newCluster(t, lab.NewHome(t), lab.NewHome(t), lab.Tmpfs(t, "400m"))
 	name, pair := c.user(t, 0)
 	for n := range c.nodes {
 		until(t, fmt.Sprintf("node%d knows %s", n+1, name), func() bool { return c.who(t, n, pair) == "known" })
@@ -221,6 +224,7 @@ func TestCluster(t *testing.T) {
 		{"the leader paused", leaderPaused},
 		{"two of three killed", majorityKilled},
 		{"one node cut off", oneCutOff},
+		{"the disk of one node full", oneFull},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			fault.run(t, c)
@@ -230,18 +234,78 @@ func TestCluster(t *testing.T) {
 			t.FailNow()
 		}
 	}
+	documented(t, "docs/failures.md", c.rows)
+}
+
+// documented holds a table in the documentation against what was seen, or writes
+// it there.
+func documented(t *testing.T, page string, rows []string) {
+	t.Helper()
+	const begin, end = "<!-- seen by internal/faults -->\n", "<!-- end of what was seen -->\n"
+	name := filepath.Join("../..", page)
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(text), begin)
+	_, after, closed := strings.Cut(rest, end)
+	if !ok || !closed {
+		t.Fatalf("%s has no place for the table", page)
+	}
+	table := "\n| what happened | the node asked | reads | knows a certificate | refuses a revoked one | signs |\n|---|---|---|---|---|---|\n" + strings.Join(rows, "") + "\n"
+	want := before + begin + table + end + after
+	if want == string(text) {
+		return
+	}
+	if os.Getenv("OMCA_TEST_UPDATE") == "" {
+		t.Fatalf("%s does not say what was seen; OMCA_TEST_UPDATE=1 writes it:\n%s", page, table)
+	}
+	if err := os.WriteFile(name, []byte(want), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// observe notes what a node does during a fault, as a row of the table. The pair
+// is of a user that every node had heard of.
+func (c *cluster) observe(t *testing.T, fault, asked string, node int, pair *tls.Certificate, revoked *tls.Certificate) {
+	t.Helper()
+	answer := func(ok bool, no string) string {
+		if ok {
+			return "yes"
+		}
+		return no
+	}
+	reads := true
+	for _, err := range c.api(t, node).Certificates(t.Context(), client.Filter{}) {
+		reads = reads && err == nil
+	}
+	signs := "yes"
+	if err := c.issue(t.Context(), c.api(t, node)); err != nil {
+		signs = "no: " + err.Error()
+		var refused *client.Error
+		if errors.As(err, &refused) {
+			signs = fmt.Sprintf("no: %d", refused.Status)
+		}
+	}
+	c.rows = append(c.rows, fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n", fault, asked, answer(reads, "no"),
+		answer(c.who(t, node, pair) == "known", "no"), answer(c.who(t, node, revoked) == "refused", "no"), signs))
 }
 
 // oneKilled kills each node in turn: the others go on.
 func oneKilled(t *testing.T, c *cluster) {
 	for n := range c.nodes {
 		others := slices.DeleteFunc([]int{0, 1, 2}, func(i int) bool { return i == n })
+		_, stays := c.user(t, n)
+		name, pair := c.user(t, n)
 		signed, _ := c.under(t, []int{0, 1, 2}, func() {
 			c.nodes[n].Kill(t)
 			c.writes(t, others...)
-			name, pair := c.user(t, others[0])
 			c.revoke(t, others[1], name, pair)
 		})
+		if n == 2 {
+			until(t, "the other has heard of it", func() bool { return c.who(t, others[0], pair) == "refused" })
+			c.observe(t, "one node of three is gone", "one of the others", others[0], stays, pair)
+		}
 		t.Logf("node%d killed: %d signed meanwhile", n+1, signed)
 		c.nodes[n].Again(c.t)
 		c.writes(t, n)
@@ -281,7 +345,10 @@ func leaderPaused(t *testing.T, c *cluster) {
 // changes nothing.
 func majorityKilled(t *testing.T, c *cluster) {
 	_, pair := c.user(t, 0)
+	name, revoked := c.user(t, 0)
 	until(t, "it is known", func() bool { return c.who(t, 2, pair) == "known" })
+	c.revoke(t, 0, name, revoked)
+	until(t, "the other is refused", func() bool { return c.who(t, 2, revoked) == "refused" })
 	c.nodes[0].Kill(t)
 	c.nodes[1].Kill(t)
 	until(t, "node3 refuses changes", func() bool { return c.issue(t.Context(), c.api(t, 2)) != nil })
@@ -295,14 +362,7 @@ func majorityKilled(t *testing.T, c *cluster) {
 		t.Errorf("the refusal names nothing: %s", text)
 	}
 	t.Logf("a change is refused after %v: %v", took.Round(time.Millisecond), err)
-	if got := c.who(t, 2, pair); got != "known" {
-		t.Errorf("without the majority a certificate is %s", got)
-	}
-	for _, err := range c.api(t, 2).Certificates(t.Context(), client.Filter{}) {
-		if err != nil {
-			t.Errorf("reading without the majority: %v", err)
-		}
-	}
+	c.observe(t, "two of three are gone", "the one that is left", 2, pair, revoked)
 	c.nodes[0].Again(c.t)
 	c.writes(t, 2)
 	c.nodes[1].Again(c.t)
@@ -311,16 +371,49 @@ func majorityKilled(t *testing.T, c *cluster) {
 // oneCutOff takes a node off the network: what is revoked elsewhere it learns when
 // it is back, at once.
 func oneCutOff(t *testing.T, c *cluster) {
+	_, stays := c.user(t, 0)
 	name, pair := c.user(t, 0)
-	until(t, "it is known", func() bool { return c.who(t, 2, pair) == "known" })
+	until(t, "both are known", func() bool { return c.who(t, 2, stays) == "known" && c.who(t, 2, pair) == "known" })
 	c.nodes[2].Machine.Cut(t)
 	c.writes(t, 0, 1)
 	c.revoke(t, 0, name, pair)
 	until(t, "node3 refuses changes", func() bool { return c.issue(t.Context(), c.api(t, 2)) != nil })
+	c.observe(t, "one node is cut off, and the certificate is revoked elsewhere", "the one that is cut off", 2, stays, pair)
+	c.observe(t, "one node is cut off, and the certificate is revoked elsewhere", "one of the others", 1, stays, pair)
 	c.nodes[2].Machine.Heal(t)
 	begin := time.Now()
 	until(t, "node3 has heard of it", func() bool { return c.who(t, 2, pair) == "refused" })
 	t.Logf("refused %v after the network was back", time.Since(begin).Round(time.Millisecond))
+}
+
+// oneFull takes the room of the third node's disk: the others go on, and it comes
+// back with what it had once there is room.
+func oneFull(t *testing.T, c *cluster) {
+	_, stays := c.user(t, 0)
+	name, pair := c.user(t, 0)
+	until(t, "both are known", func() bool { return c.who(t, 2, stays) == "known" && c.who(t, 2, pair) == "known" })
+	free := c.nodes[2].Fill(t)
+	signed, refused := c.under(t, []int{0, 1, 2}, func() {
+		c.writes(t, 0, 1)
+		c.revoke(t, 0, name, pair)
+		for range 300 {
+			if err := c.issue(t.Context(), c.api(t, 0)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	c.observe(t, "the disk of one node is full", "one of the others", 0, stays, pair)
+	t.Logf("%d signed beside a full disk, %d refused", signed, len(refused))
+	if len(refused) > 0 {
+		t.Logf("node3 said: %v", refused[len(refused)-1])
+	}
+	ended := c.nodes[2].Ended()
+	t.Logf("node3 ended: %t", ended)
+	free()
+	if ended {
+		c.nodes[2].Again(c.t)
+	}
+	until(t, "it is refused at node3", func() bool { return c.who(t, 2, pair) == "refused" })
 }
 
 // rising waits until a node publishes every list with the highest number that

@@ -103,6 +103,16 @@ func (d *Daemon) Kill(t testing.TB) {
 	d.signal(t, syscall.SIGKILL)
 }
 
+// Ended reports whether the daemon has ended.
+func (d *Daemon) Ended() bool {
+	select {
+	case <-d.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // Pause has the daemon do nothing until Resume: its connections stay open, and
 // nothing answers on them.
 func (d *Daemon) Pause(t testing.TB) {
