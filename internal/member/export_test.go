@@ -31,3 +31,12 @@ func (m *Member) Connections(name string) int {
 	}
 	return n
 }
+
+// Forget has the member not know these others, until it looks again.
+func (m *Member) Forget(names ...string) {
+	all := m.peers.all()
+	for _, name := range names {
+		delete(all, name)
+	}
+	m.peers.set(all)
+}

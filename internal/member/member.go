@@ -201,7 +201,7 @@ func start(c Config) (*Member, error) {
 	m.etcd = started
 	m.client = v3client.New(started.Server)
 	m.ended, m.end = context.WithCancel(context.Background())
-	m.server = m.peers.server(etcdhttp.NewPeerHandler(started.GetLogger(), started.Server))
+	m.server = m.peers.server(m.peers.onlyMembers(etcdhttp.NewPeerHandler(started.GetLogger(), started.Server), started.Server.IsIDRemoved))
 	m.work.Go(func() {
 		if err := m.server.Serve(m.peers.listen(c.Listener)); !errors.Is(err, http.ErrServerClosed) {
 			c.Log.Error("peers cannot connect any more", "error", err)
@@ -275,7 +275,7 @@ func (m *Member) Removed() bool {
 		return false
 	}
 	err := m.why.Load()
-	return m.etcd.Server.Cluster().Member(m.etcd.Server.MemberID()) == nil || err != nil && strings.Contains((*err).Error(), "permanently removed")
+	return m.etcd.Server.IsIDRemoved(uint64(m.etcd.Server.MemberID())) || err != nil && strings.Contains((*err).Error(), "permanently removed")
 }
 
 // Client returns a client of this very member. It needs no network and lives as

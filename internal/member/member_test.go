@@ -673,3 +673,24 @@ func TestInvalid(t *testing.T) {
 		}
 	}
 }
+
+// A member that has not heard yet that another was added, or that has just started
+// from what it knew long ago, must not tell that one that it was removed: it would
+// stop for good.
+func TestUnknownIsNotRemoved(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	nodes := a.form(t, "n1", "n2", "n3")
+	nodes[0].Forget("n2", "n3") // what n1 knows is old
+	c := must[net.Conn](t)(dial(nodes[0], nodes[1].identity.Load().Certificate))
+	defer c.Close()
+	if err := ask(c, "close"); err == nil || !strings.Contains(err.Error(), "403") {
+		t.Errorf("it hears %v, expected 403", err)
+	}
+	within(t, 20*time.Second, "n1 knows the others again", func() bool { return speak(nodes[0], nodes[1].identity.Load().Certificate) == nil })
+	for _, n := range nodes {
+		if err := put(t, n, "k", "v"); err != nil {
+			t.Errorf("%s: %v", n.config.Name, err)
+		}
+	}
+}

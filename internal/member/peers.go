@@ -11,7 +11,9 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -268,28 +270,34 @@ func (p *peers) close() {
 // asks is the key of a connection in the context of its requests.
 type asks struct{}
 
-// onlyMembers passes requests of members on. Who is none any more, and still has a
-// certificate that a member could have, is told so and nothing else: etcd stops at
-// that, as at the same answer of its own.
-func (p *peers) onlyMembers(h http.Handler) http.Handler {
+// onlyMembers passes requests of members on. Who is none, and has a certificate
+// that a member could have, is told so if etcd knows that it was removed: it stops
+// at that, as at the same answer of etcd's own. It may also be one that was added,
+// and this member has not heard of it yet: that one tries again.
+func (p *peers) onlyMembers(h http.Handler, removed func(id uint64) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, ok := r.Context().Value(asks{}).(*conn)
 		p.mu.Lock()
 		member := ok && c.name != "" && !c.gone
 		p.mu.Unlock()
-		if !member {
-			w.Header().Set("Connection", "close")
+		if member {
+			h.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Connection", "close")
+		// The last part of the path of a stream is the id of who asks, hexadecimal.
+		if id, err := strconv.ParseUint(path.Base(r.URL.Path), 16, 64); err == nil && removed(id) {
 			http.Error(w, "the member has been removed from the cluster", http.StatusGone)
 			return
 		}
-		h.ServeHTTP(w, r)
+		http.Error(w, "no such member", http.StatusForbidden)
 	})
 }
 
 // server serves what other members ask, over TLS.
 func (p *peers) server(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler: p.onlyMembers(h),
+		Handler: h,
 		ConnContext: func(ctx context.Context, raw net.Conn) context.Context {
 			if over, ok := raw.(*tls.Conn); ok {
 				return context.WithValue(ctx, asks{}, over.NetConn())
