@@ -129,17 +129,18 @@ func compacted(err error) error {
 	return err
 }
 
-// Move has the client talk to the next of its servers, if it has several. One
+// Move has the client talk to the next of its servers, and reports whether it has several. One
 // that is stopped, or cut off, would otherwise get its share of the calls for as
 // long as the connection to it stands.
-func (s *Source) Move() {
+func (s *Source) Move() bool {
 	s.turning.Lock()
 	defer s.turning.Unlock()
 	if len(s.servers) < 2 {
-		return
+		return false
 	}
 	s.server = (s.server + 1) % len(s.servers)
 	s.client.SetEndpoints(s.servers[s.server])
+	return true
 }
 
 // choose picks the server to begin with.
