@@ -128,11 +128,16 @@ func (b *browser) sees(text string) {
 // until waits until an expression of JavaScript is true.
 func (b *browser) until(expression string) {
 	b.t.Helper()
-	if err := chromedp.Run(b.Context, chromedp.Poll(expression, nil, chromedp.WithPollingTimeout(20*time.Second))); err != nil {
-		var at string
-		_ = chromedp.Run(b.Context, chromedp.Location(&at)) // for the message
-		b.t.Fatalf("%s is never so at %s: %v", expression, at, err)
+	deadline := time.Now().Add(30 * time.Second)
+	for time.Now().Before(deadline) && b.Err() == nil {
+		// An error here is a page that is just going: the next one is asked.
+		if chromedp.Run(b.Context, chromedp.Poll(expression, nil, chromedp.WithPollingTimeout(5*time.Second))) == nil {
+			return
+		}
 	}
+	var at string
+	_ = chromedp.Run(b.Context, chromedp.Location(&at)) // for the message
+	b.t.Fatalf("%s is never so at %s", expression, at)
 }
 
 // listed waits until the list is the one of the address, which has that text in

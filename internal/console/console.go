@@ -92,6 +92,9 @@ func pages() map[string]page {
 		"POST /login":  login,
 		"POST /logout": logout,
 
+		"GET /login/openid":          beginOpenID,
+		"GET /login/openid/callback": endOpenID,
+
 		"GET /certificates":                  listCertificates,
 		"GET /certificates/{serial}":         showCertificate,
 		"GET /certificates/{serial}/pem":     downloadCertificate,

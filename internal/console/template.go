@@ -52,7 +52,7 @@ func (s *console) readPages() (map[string]*template.Template, error) {
 // pageNames are the templates of pages.
 func pageNames() []string {
 	return []string{
-		"login", "error", "overview", "hands", "audit", "certificates", "certificate", "revoke", "pkcs12", "issue", "preview",
+		"login", "signedin", "error", "overview", "hands", "audit", "certificates", "certificate", "revoke", "pkcs12", "issue", "preview",
 		"users", "usernew", "user", "grants", "password", "tokens", "tokennew", "token", "objects", "objectnew", "object", "keywords", "delete",
 	}
 }
