@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"omca/ca"
 	"omca/internal/api"
 	"omca/internal/openid"
 	"omca/internal/openid/login"
@@ -39,7 +40,7 @@ func (s *Server) webLogin(ctx context.Context) (*login.Flow, openid.Settings, er
 		return nil, settings, err
 	}
 	if !s.openid.Status().Usable {
-		return nil, settings, openid.ErrUnavailable
+		return nil, settings, fmt.Errorf("%w: nobody logs in at an OpenID issuer here at the moment: none is configured, or its keys are not known", ca.ErrNotFound)
 	}
 	s.flows.mu.Lock()
 	defer s.flows.mu.Unlock()

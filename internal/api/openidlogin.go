@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"omca/ca"
 	"omca/usr"
 )
 
@@ -98,7 +99,7 @@ func (d *door) loginOpenID(ctx context.Context, c *call) (response, error) {
 // upstream makes what an issuer failed at an error of what is behind this server,
 // unless it says more.
 func upstream(err error) error {
-	for _, known := range []error{usr.ErrLimited, usr.ErrUnauthenticated, errNoRoute, errBadRequest, errUpstream, context.Canceled} {
+	for _, known := range []error{usr.ErrLimited, usr.ErrUnauthenticated, ca.ErrNotFound, context.Canceled} {
 		if errors.Is(err, known) {
 			return err
 		}

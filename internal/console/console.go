@@ -110,8 +110,8 @@ func pages() map[string]page {
 		"POST /issue":         issue,
 
 		"GET /users":                  listUsers,
-		"GET /users/new":              askUser,
-		"POST /users/new":             addUser,
+		"GET /adduser":                askUser,
+		"POST /adduser":               addUser,
 		"GET /users/{user}":           showUser,
 		"GET /users/{user}/grants":    askGrants,
 		"POST /users/{user}/grants":   setGrants,

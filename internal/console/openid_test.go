@@ -52,7 +52,7 @@ func TestOpenID(t *testing.T) {
 	w := newWorld(t)
 	v := w.visitor(t)
 	v.get("/login").want(200).without("OpenID")
-	v.get("/login/openid").want(502, "cannot be asked")
+	v.get("/login/openid").want(404, "cannot be asked")
 	w.issuer(t)
 	v.get("/login").want(200, "Sign in with OpenID")
 	began := v.get("/login/openid?next=/certificates").want(303)
