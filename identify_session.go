@@ -45,15 +45,24 @@ func (s *Server) bySession(r *http.Request) (usr.Caller, error) {
 	if err != nil {
 		return usr.Caller{}, err
 	}
+	if one.Method == usr.MethodOpenID {
+		s.touch(r, one)
+		return s.openIDCaller(r, one.Login)
+	}
 	u, err := s.user(r, one.User)
 	if err != nil {
 		return usr.Caller{}, err
 	}
+	s.touch(r, one)
+	return usr.Caller{Name: u.Name, Method: usr.MethodSession, Grants: u.Grants, Roles: u.Roles, External: one.External, Address: s.from(r)}, nil
+}
+
+// touch notes the use of a session. When that fails it goes on for as long as the
+// last use that was noted has it.
+func (s *Server) touch(r *http.Request, one session.Session) {
 	if err := s.sessions.Touch(r.Context(), one); err != nil {
-		// It goes on for as long as the last use that was noted has it.
 		s.config.Log.WarnContext(r.Context(), "use of a session not noted", "user", one.User, "error", err)
 	}
-	return usr.Caller{Name: u.Name, Method: usr.MethodSession, Grants: u.Grants, Roles: u.Roles, External: one.External, Address: s.from(r)}, nil
 }
 
 // login proves a name for a new session: by name and password, or by the client
@@ -106,6 +115,9 @@ func (s *Server) loginOf(r *http.Request, u object.User, method usr.Method) sess
 // holds says whether a login would still be one: the same user, enabled ever
 // since, with the same password, and the certificate, if it was one, still good.
 func (s *Server) holds(ctx context.Context, l session.Login) error {
+	if l.Method == usr.MethodOpenID {
+		return s.openIDHolds(ctx, l)
+	}
 	u, err := s.objects.User(ctx, l.User)
 	if errors.Is(err, ca.ErrNotFound) {
 		return fmt.Errorf("%w: user %q does not exist", usr.ErrUnauthenticated, l.User)

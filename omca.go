@@ -96,6 +96,7 @@ type Server struct {
 	guesses   *usr.Guesses // at passwords, on this node
 	tokens    *token.Service
 	openid    *openid.Verifier
+	flows     flows // to log in at the OpenID issuer
 	verified  verifiedTokens
 	touched   chan object.Path // objects that the feeds may have to do with
 
@@ -259,7 +260,7 @@ func (s *Server) compose(ctx context.Context) error {
 		Status: s.status, Stop: s.requestStop, Restart: s.config.Restart, Ready: s.ready, Full: full, Down: down, Explain: s.explain,
 		OCSP: s.answer, External: s.externalLists, Refresh: s.feeds.Refresh,
 		Collectors: append(s.measures(), s.openidMeasures()...), AuthInfo: s.authInfo,
-		Sessions: s.sessions, Login: s.login,
+		Sessions: s.sessions, Login: s.login, AskOpenID: s.askOpenID, LoginOpenID: s.loginOpenID,
 		Passwords: s.passwords, CheckPassword: s.checkPassword, Unlock: s.unlock, Address: s.from,
 		Tokens: s.tokens, IdentifyRefresh: s.identifyRefresh, InspectToken: s.inspectToken,
 		Foreign: s.foreignTokens(), Trail: s.lastLines, Members: members,

@@ -71,6 +71,12 @@ type Config struct {
 	Sessions *session.Service
 	Login    func(r *http.Request, name string, password []byte) (session.Login, error)
 
+	// AskOpenID begins a login at the OpenID issuer, which sends the browser back
+	// to an address of ours; LoginOpenID proves a name by what came back. Their
+	// errors are those of Login. Nil: nobody logs in so.
+	AskOpenID   func(r *http.Request, redirect string) (OpenIDQuestion, error)
+	LoginOpenID func(r *http.Request, answer OpenIDAnswer) (session.Login, error)
+
 	// Tokens issues tokens and takes them back. IdentifyRefresh names the caller
 	// who sends a refresh token, with errors as those of Identify. InspectToken
 	// says what a token says and what it gives now; usr.ErrUnauthenticated when

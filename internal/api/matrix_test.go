@@ -153,6 +153,8 @@ func matrixModel() map[string]func(cell) bool {
 	return map[string]func(cell) bool{
 		"anyone": yes,
 		"whoever proves a name by password or by client certificate": yes,
+		"anyone, where an OpenID issuer is configured":               yes,
+		"whoever comes back from the OpenID issuer":                  yes,
 		"any user": yes,
 		"any user, with a token for other services too": yes,
 		"root": cell.root,

@@ -27,6 +27,7 @@ func (d *door) routes() []route {
 	rows = append(rows, d.adoptionRoutes()...)
 	rows = append(rows, d.listRoutes()...)
 	rows = append(rows, d.sessionRoutes()...)
+	rows = append(rows, d.openIDRoutes()...)
 	rows = append(rows, d.userRoutes()...)
 	rows = append(rows, d.ownPasswordRoutes()...)
 	rows = append(rows, d.tokenRoutes()...)

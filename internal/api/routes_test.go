@@ -107,7 +107,7 @@ func TestWhoMay(t *testing.T) {
 		"getCertificate": readers, "createCertificate": changers, "renewCertificate": changers, "signingRequest": changers, "pkcs12": "root", "adoptCluster": "root", "getHistory": "root", "rollback": "root",
 		"revokeCertificate": changers,
 		"listCRLs":          "guest guest1 operator1 admin1 adminall adminsys root", "refreshCRL": "root",
-		"login": everyone, "logout": everyone, "listSessions": users, "revokeSessions": users, "revokeSession": users, "canI": users, // each their own
+		"login": everyone, "logout": everyone, "askOpenID": everyone, "loginOpenID": everyone, "listSessions": users, "revokeSessions": users, "revokeSession": users, "canI": users, // each their own
 		"verifyRequest":     "",                            // to none of these, who come by certificate or socket: see TestVerify
 		"issueForeignToken": users, "getForeignKey": users, // see TestWhoMayIssueForeign
 		"issueToken":   "guest guest1 operator1 admin1 adminall adminsys squatter root", // who holds no grant has none to put in one

@@ -35,7 +35,7 @@ type LoginRequest struct {
 type SessionItem struct {
 	ID      string    `json:"id"` // SHA-256 of what the cookie holds
 	User    string    `json:"user"`
-	Auth    string    `json:"auth"`    // how the name was proved: "basic" or "x509"
+	Auth    string    `json:"auth"`    // how the name was proved: "basic", "x509" or "jwt-openid"
 	Address string    `json:"address"` // where the login came from
 	BeganAt time.Time `json:"began_at"`
 	UsedAt  time.Time `json:"used_at"` // last, to a minute
@@ -114,6 +114,11 @@ func (d *door) login(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
+	return d.begin(ctx, c, proved)
+}
+
+// begin begins the session of who proved a name.
+func (d *door) begin(ctx context.Context, c *call, proved session.Login) (response, error) {
 	c.who = usr.Caller{Name: proved.User, Method: proved.Method, Address: proved.Address, RequestID: c.id}
 	if err := d.endOwn(ctx, c); err != nil {
 		return response{}, err
@@ -276,10 +281,13 @@ func (d *door) revokeSession(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	if c.path, err = object.UserPath(one.User); err != nil {
-		return response{}, err
+	err = c.who.May(usr.Root())
+	if one.Method != usr.MethodOpenID { // who came so has no object
+		if c.path, err = object.UserPath(one.User); err != nil {
+			return response{}, err
+		}
+		err = d.mayRevoke(ctx, c.who, c.path)
 	}
-	err = d.mayRevoke(ctx, c.who, c.path)
 	if errors.Is(err, usr.ErrDenied) {
 		c.path = object.Path{}
 		return response{}, none

@@ -51,6 +51,7 @@ type world struct {
 	stopped int
 
 	restarted    int
+	idp          error // what the OpenID issuer fails at
 	restartFails error // what Restart answers
 	ready        error
 
@@ -210,6 +211,15 @@ func (w *world) config(authority *ca.Authority, log *slog.Logger, clock func() t
 		},
 
 		Sessions: w.sessions, Login: w.login,
+		AskOpenID: func(_ *http.Request, redirect string) (OpenIDQuestion, error) {
+			return OpenIDQuestion{Address: "https://idp.test/authorize", State: "s", Nonce: "n", Verifier: redirect}, w.idp
+		},
+		LoginOpenID: func(_ *http.Request, a OpenIDAnswer) (session.Login, error) {
+			if a.State != "s" {
+				return session.Login{}, usr.ErrUnauthenticated
+			}
+			return session.Login{User: "openid:alice", Method: usr.MethodOpenID, Issuer: "idp", Grants: "guest:ns1"}, w.idp
+		},
 
 		Passwords: w.passwords, CheckPassword: w.checkPassword,
 		Unlock: func(_ *http.Request, user string) (bool, error) {

@@ -155,6 +155,16 @@ func (v *visit) allowed(into *bool, verb, path string, what ...string) error {
 	return err
 }
 
+// needs is may for a page that leads to something: who may not is told by which
+// rule.
+func (v *visit) needs(verb, path string, what ...string) error {
+	verdict, err := v.may(verb, path, what...)
+	if err != nil || verdict.Allowed {
+		return err
+	}
+	return &refusal{Problem: problem{Status: http.StatusForbidden, Title: "Forbidden", Detail: verdict.Reason, Hint: "this is for: " + verdict.Rule}}
+}
+
 // isRefused reports whether the API refused with one of these statuses.
 func isRefused(err error, statuses ...int) bool {
 	no, ok := err.(*refusal) //nolint:errorlint // send wraps none

@@ -234,8 +234,8 @@ func askPKCS12(v *visit) error {
 	if !p.Held {
 		return bad(http.StatusConflict, p.Owner+" does not hold this certificate: there is no key to pack with it")
 	}
-	if !p.MayPack {
-		return v.denied("read-key", p.Owner, "private_key")
+	if err := v.needs("read-key", p.Owner, "private_key"); err != nil {
+		return err
 	}
 	return v.show(http.StatusOK, "pkcs12", "PKCS #12 of "+short(p.Serial), "certificates", p)
 }
@@ -273,15 +273,6 @@ func downloadPKCS12(v *visit) error {
 	return nil
 }
 
-// denied is the refusal of what a page would lead to, by the rule of it.
-func (v *visit) denied(verb, path string, what ...string) error {
-	verdict, err := v.may(verb, path, what...)
-	if err != nil {
-		return err
-	}
-	return &refusal{Problem: problem{Status: http.StatusForbidden, Title: "Forbidden", Detail: verdict.Reason, Hint: "this is for: " + verdict.Rule}}
-}
-
 // askRevoke asks once more: nothing brings a revoked certificate back.
 func askRevoke(v *visit) error {
 	p, err := v.certificate()
@@ -291,8 +282,8 @@ func askRevoke(v *visit) error {
 	if p.State == "revoked" || p.Info.IsCA {
 		return v.to("/certificates/" + url.PathEscape(p.Serial))
 	}
-	if !p.MayRevoke {
-		return v.denied("revoke", p.Owner)
+	if err := v.needs("revoke", p.Owner); err != nil {
+		return err
 	}
 	return v.show(http.StatusOK, "revoke", "Revoke "+short(p.Serial), "certificates", p)
 }

@@ -92,6 +92,9 @@ func pages() map[string]page {
 		"POST /login":  login,
 		"POST /logout": logout,
 
+		"GET /login/openid":          beginOpenID,
+		"GET /login/openid/callback": endOpenID,
+
 		"GET /certificates":                  listCertificates,
 		"GET /certificates/{serial}":         showCertificate,
 		"GET /certificates/{serial}/pem":     downloadCertificate,
@@ -107,8 +110,8 @@ func pages() map[string]page {
 		"POST /issue":         issue,
 
 		"GET /users":                  listUsers,
-		"GET /users/new":              askUser,
-		"POST /users/new":             addUser,
+		"GET /adduser":                askUser,
+		"POST /adduser":               addUser,
 		"GET /users/{user}":           showUser,
 		"GET /users/{user}/grants":    askGrants,
 		"POST /users/{user}/grants":   setGrants,

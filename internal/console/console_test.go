@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"omca/internal/api"
+	"omca/internal/console"
 )
 
 // Every page for everyone: what it answers, what it offers, and what it keeps
@@ -182,7 +183,14 @@ func TestPagesAreStrict(t *testing.T) {
 	w := newWorld(t)
 	v := w.as(t, "boss")
 	web := w.serial(t, "ns2/sec/web2")
-	for _, page := range []string{"/", "/login", "/certificates", "/certificates/" + web, "/certificates/" + web + "/revoke", "/nowhere"} {
+	at := strings.NewReplacer("GET ", "", "{$}", "", "{serial}", web, "{user}", "guest", "{namespace}/{kind}/{name}", "ns2/sec/web2")
+	pages := []string{"/nowhere", "/issue?for=request"}
+	for _, pattern := range console.Patterns() {
+		if strings.HasPrefix(pattern, "GET ") && !strings.HasSuffix(pattern, "/pem") && !strings.HasSuffix(pattern, "/chain") {
+			pages = append(pages, at.Replace(pattern))
+		}
+	}
+	for _, page := range pages {
 		a := v.get(page)
 		for name, want := range map[string]string{
 			"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -223,7 +231,7 @@ func TestHostileNames(t *testing.T) {
 	w.api(t, "POST", "/api/object/path/ns2/sec/evil/certificate", nil)
 	v := w.as(t, "boss")
 	serial := w.serial(t, "ns2/sec/evil")
-	for _, page := range []string{"/", "/certificates", "/certificates/" + serial, "/certificates/" + serial + "/revoke"} {
+	for _, page := range []string{"/", "/certificates", "/certificates/" + serial, "/certificates/" + serial + "/revoke", "/objects/ns2/sec/evil", "/edit/ns2/sec/evil", "/audit"} {
 		v.get(page).want(200, "&lt;img").without("<img")
 	}
 	v.get("/certificates?"+url.Values{"search": {evil}}.Encode()).want(200, "&lt;img").without("<img")

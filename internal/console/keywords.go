@@ -89,12 +89,8 @@ func askKeywords(v *visit) error {
 	if err != nil {
 		return err
 	}
-	var may bool
-	if err := v.allowed(&may, "change", p.Path); err != nil {
+	if err := v.needs("change", p.Path); err != nil {
 		return err
-	}
-	if !may {
-		return v.denied("change", p.Path)
 	}
 	return v.showKeywords(http.StatusOK, p)
 }
@@ -109,6 +105,9 @@ func setKeywords(v *visit) error {
 	}
 	p, at, err := v.keywords()
 	if err != nil {
+		return err
+	}
+	if err := v.needs("change", p.Path); err != nil {
 		return err
 	}
 	changed, wrong := map[string]string{}, map[string]string{}

@@ -172,8 +172,8 @@ func askDelete(v *visit) error {
 	if err != nil {
 		return err
 	}
-	if !p.MayChange {
-		return v.denied("delete", p.Path)
+	if err := v.needs("delete", p.Path); err != nil {
+		return err
 	}
 	return v.show(http.StatusOK, "delete", "Delete "+p.Path, "objects", p)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"omca/internal/api"
 	"omca/pki"
 )
 
@@ -30,6 +31,7 @@ func (s *console) readPages() (map[string]*template.Template, error) {
 		"profile": profileWords,
 		"has":     slices.Contains[[]string],
 		"facts":   facts,
+		"called":  called,
 		"chain":   chainSubjects,
 		"owner": func(path string) string {
 			if name, ok := strings.CutPrefix(path, "system/usr/"); ok {
@@ -52,7 +54,7 @@ func (s *console) readPages() (map[string]*template.Template, error) {
 // pageNames are the templates of pages.
 func pageNames() []string {
 	return []string{
-		"login", "error", "overview", "hands", "audit", "certificates", "certificate", "revoke", "pkcs12", "issue", "preview",
+		"login", "signedin", "error", "overview", "hands", "audit", "certificates", "certificate", "revoke", "pkcs12", "issue", "preview",
 		"users", "usernew", "user", "grants", "password", "tokens", "tokennew", "token", "objects", "objectnew", "object", "keywords", "delete",
 	}
 }
@@ -102,6 +104,18 @@ func profileWords(profile string) string {
 		return "listener: a server, to be called and to call"
 	}
 	return profile
+}
+
+// called is what to call a certificate: by its subject, or, where that is empty,
+// by the first of its names.
+func called(r api.Record) string {
+	switch {
+	case r.Subject != "":
+		return r.Subject
+	case len(r.Names) > 0:
+		return r.Names[0]
+	}
+	return short(r.Serial)
 }
 
 // facts is what a line of the audit trail says, the usual first, without what has

@@ -56,12 +56,8 @@ func askGrants(v *visit) error {
 	if err != nil {
 		return err
 	}
-	var may bool
-	if err := v.allowed(&may, "change", p.Path); err != nil {
+	if err := v.needs("change", p.Path); err != nil {
 		return err
-	}
-	if !may {
-		return v.denied("change", p.Path)
 	}
 	return v.showGrants(http.StatusOK, p)
 }
@@ -78,6 +74,9 @@ func setGrants(v *visit) error {
 	}
 	p, at, err := v.grantsOf(v.r.PathValue("user"))
 	if err != nil {
+		return err
+	}
+	if err := v.needs("change", p.Path); err != nil {
 		return err
 	}
 	before := map[string]string{"grant": strings.Join(p.Kept, " "), "roles": strings.Join(p.Services, " ")}
@@ -138,12 +137,8 @@ func askPassword(v *visit) error {
 	}
 	name := v.r.PathValue("user")
 	if !v.who.InPerson || v.who.Name != name {
-		var may bool
-		if err := v.allowed(&may, "change", usersPrefix+name); err != nil {
+		if err := v.needs("change", usersPrefix+name); err != nil {
 			return err
-		}
-		if !may {
-			return v.denied("change", usersPrefix+name)
 		}
 	}
 	return v.showPassword(http.StatusOK, name, "")

@@ -56,12 +56,8 @@ func askUser(v *visit) error {
 	if err := v.identify(); err != nil {
 		return err
 	}
-	var may bool
-	if err := v.allowed(&may, "create", usersPrefix+"new"); err != nil {
+	if err := v.needs("create", usersPrefix+"new"); err != nil {
 		return err
-	}
-	if !may {
-		return v.denied("create", usersPrefix+"new")
 	}
 	return v.showUserForm(http.StatusOK, userForm{})
 }
@@ -79,6 +75,9 @@ func addUser(v *visit) error {
 		return err
 	}
 	if err := v.identify(); err != nil {
+		return err
+	}
+	if err := v.needs("create", usersPrefix+"new"); err != nil {
 		return err
 	}
 	f := userForm{Name: strings.TrimSpace(form.Get("name")), Grants: words(form.Get("grant")), Names: words(form.Get("names")), Roles: form["roles"], Wrong: map[string]string{}}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -97,7 +98,7 @@ func (w *world) certificate(t testing.TB, path string) tls.Certificate {
 	return must(tls.X509KeyPair(w.api(t, "GET", at+"certificate_chain", nil), w.api(t, "GET", at+"private_key", nil)))(t)
 }
 
-// visitor is a browser without script: it keeps one cookie and follows nothing.
+// visitor is a browser without script: it keeps cookies and follows nothing.
 type visitor struct {
 	t      testing.TB
 	w      *world
@@ -181,11 +182,18 @@ func (v *visitor) do(method, path string, form url.Values, header ...string) ans
 	defer got.Body.Close()
 	body := must(io.ReadAll(got.Body))(v.t)
 	for _, c := range got.Cookies() {
-		if v.cookie = c.Name + "=" + c.Value; c.MaxAge < 0 {
-			v.cookie = ""
-		}
+		v.keep(c)
 	}
 	return answer{v.t, method + " " + path, got.StatusCode, got.Header, string(body)}
+}
+
+// keep puts a cookie in the place of the one of its name, or takes that away.
+func (v *visitor) keep(c *http.Cookie) {
+	all := slices.DeleteFunc(strings.Split(v.cookie, "; "), func(one string) bool { return one == "" || strings.HasPrefix(one, c.Name+"=") })
+	if c.MaxAge >= 0 {
+		all = append(all, c.Name+"="+c.Value)
+	}
+	v.cookie = strings.Join(all, "; ")
 }
 
 // must fails the test when err is set.

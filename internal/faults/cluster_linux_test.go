@@ -20,8 +20,8 @@ import (
 	"omca/internal/interop/lab"
 )
 
-// cluster is three nodes under load, and what its clients were told.
-type cluster struct {
+// members are three nodes under load, and what its clients were told.
+type members struct {
 	t       *testing.T // of the whole: what is started lives as long
 	nodes   []*lab.Node
 	request string
@@ -35,19 +35,19 @@ type cluster struct {
 	rows    []string // of the table in docs/failures.md
 }
 
-func newCluster(t *testing.T, homes ...lab.Home) *cluster {
+func newMembers(t *testing.T, homes ...lab.Home) *members {
 	machines := lab.Machines(t, "198.51.100.1", "198.51.100.2", "198.51.100.3")
-	c := &cluster{t: t, request: signingRequest(t), signed: map[string]bool{}, revoked: map[string]*tls.Certificate{}, numbers: map[string]int64{}}
+	c := &members{t: t, request: signingRequest(t), signed: map[string]bool{}, revoked: map[string]*tls.Certificate{}, numbers: map[string]int64{}}
 	c.nodes = lab.Cluster(t, machines, homes...)
 	c.trust = c.nodes[0].Roots(t)
 	until(t, "every node is a member with a vote", func() bool {
-		members, err := c.api(t, 0).Members(t.Context())
-		return err == nil && len(members) == len(homes) && !slices.ContainsFunc(members, func(m client.Member) bool { return m.State != "member" && m.State != "leader" })
+		all, err := c.api(t, 0).Members(t.Context())
+		return err == nil && len(all) == len(homes) && !slices.ContainsFunc(all, func(m client.Member) bool { return m.State != "member" && m.State != "leader" })
 	})
 	return c
 }
 
-func (c *cluster) api(t *testing.T, node int) *client.Client { return c.nodes[node].Client(t) }
+func (c *members) api(t *testing.T, node int) *client.Client { return c.nodes[node].Client(t) }
 
 // until waits for something that has to happen.
 func until(t *testing.T, what string, holds func() bool) {
@@ -64,7 +64,7 @@ func until(t *testing.T, what string, holds func() bool) {
 }
 
 // issue has a node sign something, and notes what came of it.
-func (c *cluster) issue(ctx context.Context, api *client.Client) error {
+func (c *members) issue(ctx context.Context, api *client.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, lab.Patience)
 	defer cancel()
 	s, err := api.Sign(ctx, client.SignRequest{CSR: c.request, Profile: "listener", Validity: "24h"})
@@ -81,7 +81,7 @@ func (c *cluster) issue(ctx context.Context, api *client.Client) error {
 }
 
 // user makes a user on a node, with its certificate.
-func (c *cluster) user(t *testing.T, node int) (string, *tls.Certificate) {
+func (c *members) user(t *testing.T, node int) (string, *tls.Certificate) {
 	t.Helper()
 	c.mu.Lock()
 	c.users++
@@ -91,7 +91,7 @@ func (c *cluster) user(t *testing.T, node int) (string, *tls.Certificate) {
 }
 
 // who asks a node, over TLS on its network, who a certificate is.
-func (c *cluster) who(t *testing.T, node int, pair *tls.Certificate) string {
+func (c *members) who(t *testing.T, node int, pair *tls.Certificate) string {
 	t.Helper()
 	config := &tls.Config{RootCAs: c.trust, ServerName: "localhost", Certificates: []tls.Certificate{*pair}}
 	h := c.nodes[node].HTTP(t, config)
@@ -109,7 +109,7 @@ func (c *cluster) who(t *testing.T, node int, pair *tls.Certificate) string {
 }
 
 // revoke takes a user's certificate back, at a node.
-func (c *cluster) revoke(t *testing.T, node int, name string, pair *tls.Certificate) {
+func (c *members) revoke(t *testing.T, node int, name string, pair *tls.Certificate) {
 	t.Helper()
 	p, err := client.ParsePath("system/usr/" + name)
 	if err != nil {
@@ -125,7 +125,7 @@ func (c *cluster) revoke(t *testing.T, node int, name string, pair *tls.Certific
 
 // under has every node that is named sign, as long as during runs. It returns how
 // many were signed, and what was refused.
-func (c *cluster) under(t *testing.T, nodes []int, during func()) (signed int, refused []error) {
+func (c *members) under(t *testing.T, nodes []int, during func()) (signed int, refused []error) {
 	t.Helper()
 	ctx, end := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
@@ -163,7 +163,7 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // writes waits until every node signs.
-func (c *cluster) writes(t *testing.T, nodes ...int) {
+func (c *members) writes(t *testing.T, nodes ...int) {
 	t.Helper()
 	for _, n := range nodes {
 		var last error
@@ -175,7 +175,7 @@ func (c *cluster) writes(t *testing.T, nodes ...int) {
 }
 
 // agree holds every node against what its clients were told: one history.
-func (c *cluster) agree(t *testing.T) {
+func (c *members) agree(t *testing.T) {
 	t.Helper()
 	c.writes(t, 0, 1, 2)
 	var first []string
@@ -211,14 +211,14 @@ func (c *cluster) agree(t *testing.T) {
 
 func TestCluster(t *testing.T) {
 	lab.Require(t, "ip")
-	c := newCluster(t, lab.NewHome(t), lab.NewHome(t), lab.Tmpfs(t, "400m"))
+	c := newMembers(t, lab.NewHome(t), lab.NewHome(t), lab.Tmpfs(t, "400m"))
 	name, pair := c.user(t, 0)
 	for n := range c.nodes {
 		until(t, fmt.Sprintf("node%d knows %s", n+1, name), func() bool { return c.who(t, n, pair) == "known" })
 	}
 	for _, fault := range []struct {
 		name string
-		run  func(*testing.T, *cluster)
+		run  func(*testing.T, *members)
 	}{
 		{"one node killed", oneKilled},
 		{"the leader paused", leaderPaused},
@@ -267,7 +267,7 @@ func documented(t *testing.T, page string, rows []string) {
 
 // observe notes what a node does during a fault, as a row of the table. The pair
 // is of a user that every node had heard of.
-func (c *cluster) observe(t *testing.T, fault, asked string, node int, pair *tls.Certificate, revoked *tls.Certificate) {
+func (c *members) observe(t *testing.T, fault, asked string, node int, pair *tls.Certificate, revoked *tls.Certificate) {
 	t.Helper()
 	answer := func(ok bool, no string) string {
 		if ok {
@@ -292,7 +292,7 @@ func (c *cluster) observe(t *testing.T, fault, asked string, node int, pair *tls
 }
 
 // oneKilled kills each node in turn: the others go on.
-func oneKilled(t *testing.T, c *cluster) {
+func oneKilled(t *testing.T, c *members) {
 	for n := range c.nodes {
 		others := slices.DeleteFunc([]int{0, 1, 2}, func(i int) bool { return i == n })
 		_, stays := c.user(t, n)
@@ -313,21 +313,21 @@ func oneKilled(t *testing.T, c *cluster) {
 }
 
 // leader is which node leads, as another one says.
-func (c *cluster) leader(t *testing.T) int {
+func (c *members) leader(t *testing.T) int {
 	t.Helper()
 	found := -1
 	until(t, "somebody leads", func() bool {
-		members, err := c.api(t, 0).Members(t.Context())
+		all, err := c.api(t, 0).Members(t.Context())
 		if err != nil {
 			return false
 		}
-		found = slices.IndexFunc(members, func(m client.Member) bool { return m.State == "leader" })
+		found = slices.IndexFunc(all, func(m client.Member) bool { return m.State == "leader" })
 		return found >= 0
 	})
 	return found
 }
 
-func leaderPaused(t *testing.T, c *cluster) {
+func leaderPaused(t *testing.T, c *members) {
 	n := c.leader(t)
 	others := slices.DeleteFunc([]int{0, 1, 2}, func(i int) bool { return i == n })
 	name, pair := c.user(t, others[0])
@@ -343,7 +343,7 @@ func leaderPaused(t *testing.T, c *cluster) {
 
 // majorityKilled leaves one node alone: it goes on from what it knows, and
 // changes nothing.
-func majorityKilled(t *testing.T, c *cluster) {
+func majorityKilled(t *testing.T, c *members) {
 	_, pair := c.user(t, 0)
 	name, revoked := c.user(t, 0)
 	until(t, "it is known", func() bool { return c.who(t, 2, pair) == "known" })
@@ -370,7 +370,7 @@ func majorityKilled(t *testing.T, c *cluster) {
 
 // oneCutOff takes a node off the network: what is revoked elsewhere it learns when
 // it is back, at once.
-func oneCutOff(t *testing.T, c *cluster) {
+func oneCutOff(t *testing.T, c *members) {
 	_, stays := c.user(t, 0)
 	name, pair := c.user(t, 0)
 	until(t, "both are known", func() bool { return c.who(t, 2, stays) == "known" && c.who(t, 2, pair) == "known" })
@@ -388,7 +388,7 @@ func oneCutOff(t *testing.T, c *cluster) {
 
 // oneFull takes the room of the third node's disk: the others go on, and it comes
 // back with what it had once there is room.
-func oneFull(t *testing.T, c *cluster) {
+func oneFull(t *testing.T, c *members) {
 	_, stays := c.user(t, 0)
 	name, pair := c.user(t, 0)
 	until(t, "both are known", func() bool { return c.who(t, 2, stays) == "known" && c.who(t, 2, pair) == "known" })
@@ -418,7 +418,7 @@ func oneFull(t *testing.T, c *cluster) {
 
 // rising waits until a node publishes every list with the highest number that
 // was seen of it anywhere, and notes higher ones: none may go back.
-func (c *cluster) rising(t *testing.T, node int) {
+func (c *members) rising(t *testing.T, node int) {
 	t.Helper()
 	until(t, fmt.Sprintf("node%d publishes what the others do", node+1), func() bool {
 		lists, err := c.api(t, node).Lists(t.Context())

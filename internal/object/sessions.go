@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -19,7 +20,9 @@ const (
 	prefixSessionOf = "sessionof/" // sessionof/<user>/<id> → nothing
 )
 
-func sessionOfKey(user, id string) string { return prefixSessionOf + user + "/" + id }
+// sessionOfKey escapes the name: that of whom an OpenID issuer let in may have a
+// slash, and would be the beginning of another's.
+func sessionOfKey(user, id string) string { return prefixSessionOf + url.PathEscape(user) + "/" + id }
 
 // AddSession implements [session.Store].
 func (s *Store) AddSession(ctx context.Context, one session.Session) error {

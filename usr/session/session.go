@@ -42,6 +42,11 @@ type Login struct {
 	Era             int       `json:"era,omitempty"`          // how often the user had been disabled
 	External        bool      `json:"external,omitempty"`     // the certificate is of another PKI
 	Certificates    [][]byte  `json:"certificates,omitempty"` // the verified chain that proved the name, DER, leaf first
+
+	// Of whom an OpenID issuer let in: there is no object of that user.
+	Grants string    `json:"grants,omitempty"` // that the issuer gave
+	Issuer string    `json:"issuer,omitempty"` // and the client that it was for
+	Until  time.Time `json:"until,omitzero"`   // by when the session is over anyway; zero: nothing but the limits of all sessions
 }
 
 // Session is one login that goes on.
@@ -92,8 +97,8 @@ func New(c Config) (*Service, error) {
 // Begin begins a session and returns its secret, 43 characters that fit a cookie: nobody can have it a second time. The
 // secret is always new, so that whoever planted one before the login has nothing (session fixation).
 func (s *Service) Begin(ctx context.Context, l Login) (secret string, begun Session, err error) {
-	if l.User == "" || l.UserCreated.IsZero() {
-		return "", Session{}, errors.New("session: Login needs User and UserCreated")
+	if l.User == "" || l.UserCreated.IsZero() && l.Issuer == "" {
+		return "", Session{}, errors.New("session: Login needs User, and UserCreated or Issuer")
 	}
 	random := make([]byte, secretSize)
 	rand.Read(random)
@@ -176,6 +181,9 @@ func (s *Service) Ends(ctx context.Context, of Session) (time.Time, error) {
 	end := of.Began.Add(most)
 	if idle := of.Used.Add(Idle); idle.Before(end) {
 		end = idle
+	}
+	if !of.Until.IsZero() && of.Until.Before(end) {
+		end = of.Until
 	}
 	return end, nil
 }

@@ -92,10 +92,10 @@ func (i *Issuer) discovery(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, document)
 }
 
-// loopback tells whether a redirect goes back to the same machine, as that of a native client does (RFC 8252, 7.3).
+// loopback tells whether a redirect goes back to the same machine, as that of a native client does (RFC 8252, 7.3), and that of a console under test.
 func loopback(redirect string) bool {
 	u, err := url.Parse(redirect)
-	if err != nil || u.Scheme != "http" || u.User != nil || u.Fragment != "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.Fragment != "" {
 		return false
 	}
 	ip := net.ParseIP(u.Hostname())

@@ -1,0 +1,41 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// TestOpenIDLogin: the issuer sends the browser to our page and to no other, and
+// who comes back has a session.
+func TestOpenIDLogin(t *testing.T) {
+	w := newWorld(t)
+	const redirect = "https://clu:1215/login/openid/callback"
+	ask := func(redirect string) result {
+		return w.do(request{method: http.MethodPost, target: "/api/auth/openid", body: asJSON(t, OpenIDRequest{redirect})})
+	}
+	if q := into[OpenIDQuestion](ask(redirect).want(http.StatusOK)); q.Verifier != redirect {
+		t.Errorf("%+v", q)
+	}
+	for _, bad := range []string{"", "http://clu/login/openid/callback", "https://clu/other", "https:///login/openid/callback", "https://u@clu/login/openid/callback", redirect + "?x=y", redirect + "#x", "https://clu/x/../login/openid/callback", "\x00"} {
+		ask(bad).refused(http.StatusBadRequest, "redirect_uri")
+	}
+	answer := OpenIDAnswer{RedirectURI: redirect, State: "s", Nonce: "n", Verifier: "v", Query: "state=s&code=c"}
+	back := request{method: http.MethodPost, target: "/api/auth/openid/login", body: asJSON(t, answer)}
+	got := w.do(back).want(http.StatusOK)
+	if item := into[SessionItem](got); item.User != "openid:alice" || item.Auth != "jwt-openid" || !strings.Contains(cookieOf(t, got), SessionCookie) {
+		t.Errorf("%+v", item)
+	} else {
+		w.do(request{method: http.MethodPost, target: "/api/session/" + item.ID + "/revoke", by: "guest"}).refused(http.StatusNotFound)
+		w.do(request{method: http.MethodPost, target: "/api/session/" + item.ID + "/revoke", by: "root"}).want(http.StatusOK)
+	}
+	back.header = map[string]string{"Sec-Fetch-Site": "cross-site"}
+	w.do(back).refused(http.StatusForbidden)
+	back.header = nil
+	answer.State = "other"
+	back.body = asJSON(t, answer)
+	w.do(back).refused(http.StatusUnauthorized)
+	w.idp = errors.New("the issuer is away")
+	ask(redirect).refused(http.StatusBadGateway, "away")
+}

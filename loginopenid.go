@@ -1,0 +1,125 @@
+package omca
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"omca/ca"
+	"omca/internal/api"
+	"omca/internal/openid"
+	"omca/internal/openid/login"
+	"omca/usr"
+	"omca/usr/session"
+)
+
+const (
+	// openIDSession is how long whom an issuer let in stays at most. The grants are
+	// those of the login, and nobody tells us when the issuer takes them back.
+	openIDSession = time.Hour
+	flowLife      = 10 * time.Minute // that the endpoints of an issuer are remembered
+)
+
+// flows remembers how one logs in at the issuer, so that not every visitor costs
+// it a request.
+type flows struct {
+	mu   sync.Mutex // held while the issuer is asked, for one visitor at a time
+	flow *login.Flow
+	of   openid.Settings
+	at   time.Time
+}
+
+// webLogin is the flow of the issuer that is configured now. An issuer whose keys
+// are not known is not asked: nothing that it says could be verified.
+func (s *Server) webLogin(ctx context.Context) (*login.Flow, openid.Settings, error) {
+	settings, err := s.openidSettings(ctx)
+	if err != nil {
+		return nil, settings, err
+	}
+	if !s.openid.Status().Usable {
+		return nil, settings, fmt.Errorf("%w: nobody logs in at an OpenID issuer here at the moment: none is configured, or its keys are not known", ca.ErrNotFound)
+	}
+	s.flows.mu.Lock()
+	defer s.flows.mu.Unlock()
+	now := s.config.Now()
+	if s.flows.flow != nil && s.flows.of == settings && now.Sub(s.flows.at) < flowLife {
+		return s.flows.flow, settings, nil
+	}
+	flow, err := login.Discover(ctx, login.Config{Issuer: settings.Issuer, ClientID: settings.ClientID, Scopes: []string{"profile", "email"}, Now: s.config.Now})
+	if err != nil {
+		return nil, settings, err
+	}
+	s.flows.flow, s.flows.of, s.flows.at = flow, settings, now
+	return flow, settings, nil
+}
+
+// issuerOf names the issuer and the client, so that a session ends with either.
+func issuerOf(s openid.Settings) string { return s.Issuer + " " + s.ClientID }
+
+func (s *Server) askOpenID(r *http.Request, redirect string) (api.OpenIDQuestion, error) {
+	flow, _, err := s.webLogin(r.Context())
+	if err != nil {
+		return api.OpenIDQuestion{}, err
+	}
+	address, q, err := flow.Ask(redirect)
+	return api.OpenIDQuestion{Address: address, State: q.State, Nonce: q.Nonce, Verifier: q.Verifier}, err
+}
+
+// loginOpenID proves a name by what came back from the issuer. Attempts are
+// counted by address, as those by password are: each costs the issuer a request.
+func (s *Server) loginOpenID(r *http.Request, got api.OpenIDAnswer) (session.Login, error) {
+	guard, err := s.objects.Guard(r.Context())
+	if err != nil {
+		return session.Login{}, err
+	}
+	address := s.address(r)
+	attempt, err := s.guesses.Take(guard.Guesses, "openid:"+address.String(), address)
+	if err != nil {
+		return session.Login{}, err
+	}
+	flow, settings, err := s.webLogin(r.Context())
+	if err != nil {
+		return session.Login{}, err
+	}
+	query, err := url.ParseQuery(got.Query)
+	if err != nil {
+		return session.Login{}, fmt.Errorf("%w: the address that the issuer sent the browser to cannot be read", usr.ErrUnauthenticated)
+	}
+	tokens, err := flow.Answer(r.Context(), got.RedirectURI, login.Question{State: got.State, Nonce: got.Nonce, Verifier: got.Verifier}, query)
+	if err != nil {
+		return session.Login{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
+	}
+	id, err := s.openid.Verify(r.Context(), tokens.Bearer)
+	if err != nil {
+		return session.Login{}, err
+	}
+	attempt.Succeeded()
+	return session.Login{
+		User: id.Name, Method: usr.MethodOpenID, Address: s.from(r), Grants: id.Grants.String(), Issuer: issuerOf(settings), Until: s.config.Now().Add(openIDSession).UTC(),
+	}, nil
+}
+
+// openIDHolds says whether the issuer that let somebody in is still ours.
+func (s *Server) openIDHolds(ctx context.Context, l session.Login) error {
+	settings, err := s.openidSettings(ctx)
+	if err != nil {
+		return err
+	}
+	if settings.Issuer == "" || issuerOf(settings) != l.Issuer {
+		return fmt.Errorf("%w: the OpenID issuer that let %q in is not ours any more", usr.ErrUnauthenticated, l.User)
+	}
+	return nil
+}
+
+// openIDCaller is whom the issuer let in: nobody's object, with the grants of the
+// login, as if the token came with each call.
+func (s *Server) openIDCaller(r *http.Request, l session.Login) (usr.Caller, error) {
+	grants, err := usr.ParseGrants(l.Grants)
+	if err != nil {
+		return usr.Caller{}, err
+	}
+	return usr.Caller{Name: l.User, Method: usr.MethodOpenID, Grants: grants, Address: s.from(r)}, nil
+}
