@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"omca/ca"
+	"omca/crl"
 	"omca/pki"
 	"omca/usr"
 )
@@ -245,6 +246,38 @@ func TestIdentifyBelowASubordinate(t *testing.T) {
 			t.Errorf("signed by a CA below %s that nobody here made: %+v, %v", path, id, err)
 		}
 	}
+}
+
+// What a revoked CA signs nobody believes: it is refused, and with another key
+// that CA signs again.
+func TestRevokedCASignsNoMore(t *testing.T) {
+	w := bootstrapped(t)
+	root := caller(t, "root", "root")
+	for path, issuer := range map[string]string{"system/sec/ca-sub": ca.PathCA, "system/sec/ca-low": "system/sec/ca-sub"} {
+		w.create(path, "cn="+path, "ca="+issuer)
+	}
+	sub := w.mustIssue("system/sec/ca-sub").Certificate
+	w.mustIssue("system/sec/ca-low")
+	w.create("system/usr/alice", "ca=system/sec/ca-sub")
+	w.create("system/usr/bob", "ca=system/sec/ca-low")
+	w.mustIssue("system/usr/alice")
+	if _, err := w.Revoke(t.Context(), root, pki.SerialOf(sub), crl.CACompromise); err != nil {
+		t.Fatal(err)
+	}
+	before := len(w.records(ca.Query{}))
+	for _, path := range []string{"system/usr/alice", "system/usr/bob", "system/sec/ca-low"} {
+		_, err := w.Create(t.Context(), root, path, ca.CreateOptions{})
+		if !errors.Is(err, ca.ErrConflict) || !strings.Contains(fmt.Sprint(err), "revoked") {
+			t.Errorf("%s, of a revoked CA: %v", path, err)
+		}
+	}
+	if n := len(w.records(ca.Query{})); n != before {
+		t.Errorf("%d records after refusals, want %d", n, before)
+	}
+	if _, err := w.Create(t.Context(), root, "system/sec/ca-sub", ca.CreateOptions{Rekey: true}); err != nil {
+		t.Fatal(err)
+	}
+	w.mustIssue("system/usr/alice")
 }
 
 // forge signs a certificate for a client named cn, as anybody with the key could.

@@ -89,15 +89,20 @@ func (l *lockedBuffer) take() string {
 	return l.b.String()
 }
 
-// faultyStore fails its commits with fault, when that is set.
+// faultyStore fails its commits with fault, when that is set, and tells before of
+// each.
 type faultyStore struct {
 	store.Store
-	fault error
+	fault  error
+	before func(store.Tx)
 }
 
 func (s *faultyStore) Commit(ctx context.Context, tx store.Tx) (int64, error) {
 	if s.fault != nil {
 		return 0, s.fault
+	}
+	if s.before != nil {
+		s.before(tx)
 	}
 	return s.Store.Commit(ctx, tx)
 }
