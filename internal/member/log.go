@@ -42,7 +42,8 @@ func (c *core) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.Ch
 // has no port and no users, or that every member that joins has at first.
 func besides(event string) bool {
 	return strings.HasPrefix(event, "Running http and grpc server on single port") || event == "simple token is not cryptographically signed" ||
-		event == "Failed to detect schema version" || event == "failed to update storage version"
+		event == "Failed to detect schema version" || event == "failed to update storage version" ||
+		event == "Validation on configuration change failed" // whoever wanted the change is told
 }
 
 func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
