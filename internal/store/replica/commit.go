@@ -53,7 +53,7 @@ func (s *Store) Commit(ctx context.Context, tx store.Tx) (int64, error) {
 
 // exact reports whether an error of the source says for certain what happened.
 func exact(err error) bool {
-	for _, e := range []error{store.ErrInvalid, store.ErrTooLarge, store.ErrFull, store.ErrClosed, store.ErrAway} {
+	for _, e := range []error{store.ErrInvalid, store.ErrTooLarge, store.ErrFull, store.ErrClosed, store.ErrAway, store.ErrRefused} {
 		if errors.Is(err, e) {
 			return true
 		}

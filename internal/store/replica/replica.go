@@ -160,6 +160,8 @@ func (s *Store) identify(ctx context.Context, origin string, rev int64, asked er
 	}
 	s.synced, s.word, s.saved, s.origin, s.home = have, noted.Word, noted.Word, noted.Origin, noted.Home
 	switch {
+	case errors.Is(asked, store.ErrRefused):
+		return asked
 	case asked != nil && noted.Word.IsZero():
 		return fmt.Errorf("%w: %w; and this node has no whole copy of it yet", store.ErrAway, asked)
 	case asked != nil:
