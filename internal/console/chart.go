@@ -9,7 +9,7 @@ import (
 
 const (
 	chartWeeks = 53
-	chartMost  = 1000 // certificates that the chart looks at
+	chartMost  = 500 // certificates that the chart looks at
 	chartNext  = 10   // that are named under it
 	barWidth   = 14
 	barHeight  = 120
