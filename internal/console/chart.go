@@ -10,7 +10,7 @@ import (
 const (
 	chartWeeks = 53
 	chartMost  = 500 // certificates that the chart looks at
-	chartNext  = 10   // that are named under it
+	chartNext  = 10  // that are named under it
 	barWidth   = 14
 	barHeight  = 120
 	barTop     = 12 // for the count above a bar
