@@ -17,7 +17,7 @@ func main() {
 		exit(serveEmpty(os.Args[2]))
 	}
 	write := flag.String("write", "", "keep the figures in this `FILE` (docs/performance.md)")
-	only := flag.String("only", "", "measure only these, comma separated: start, issue, alone, whoami, memory, million, crl, tokens, passwords")
+	only := flag.String("only", "", "measure only these, comma separated: start, issue, alone, whoami, memory, million, crl, tokens, passwords, console")
 	profile := flag.String("profile", "", "keep a profile of the daemon's processor time while it issues in this `FILE`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -45,7 +45,7 @@ func run(ctx context.Context, write, only, profile string) error {
 		name    string
 		measure func(context.Context) error
 	}{
-		{"start", b.starts}, {"issue", b.issueParallel}, {"alone", b.issueAlone}, {"whoami", b.whoami}, {"memory", b.resident}, {"million", b.million}, {"crl", b.revocations}, {"tokens", b.tokens}, {"passwords", b.passwords},
+		{"start", b.starts}, {"issue", b.issueParallel}, {"alone", b.issueAlone}, {"whoami", b.whoami}, {"memory", b.resident}, {"million", b.million}, {"crl", b.revocations}, {"tokens", b.tokens}, {"passwords", b.passwords}, {"console", b.console},
 	} {
 		if only != "" && !slices.Contains(strings.Split(only, ","), step.name) {
 			continue

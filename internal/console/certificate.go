@@ -51,7 +51,7 @@ func listCertificates(v *visit) error {
 	if p.Days != "" {
 		set("expiring", p.Days+"d")
 	}
-	list, err := get[api.CertificateList](v, "/api/certificate", query)
+	list, err := v.found(p.Search, query)
 	if err != nil {
 		return err
 	}
@@ -61,6 +61,22 @@ func listCertificates(v *visit) error {
 		p.Next = p.address(list.Next)
 	}
 	return v.show(http.StatusOK, "certificates", "Certificates", "certificates", p)
+}
+
+// found is the page of the inventory that a query asks for. A whole serial number
+// is looked up, where a search would look at every record until it comes to it.
+func (v *visit) found(search string, query url.Values) (api.CertificateList, error) {
+	const whole = 16 // hexadecimal digits: nobody types a part of that length
+	if serial, err := pki.ParseSerial(search); err == nil && len(serial) >= whole {
+		one, err := get[api.FullRecord](v, recordURL(string(serial)), nil)
+		if err == nil {
+			return api.CertificateList{Items: []api.Record{one.Record}}, nil
+		}
+		if !isRefused(err, http.StatusNotFound) {
+			return api.CertificateList{}, err
+		}
+	}
+	return get[api.CertificateList](v, "/api/certificate", query)
 }
 
 // address is that of the page behind a cursor, of the first one for "".

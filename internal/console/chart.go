@@ -9,8 +9,8 @@ import (
 
 const (
 	chartWeeks = 53
-	chartMost  = 1000 // certificates that the chart looks at
-	chartNext  = 10   // that are named under it
+	chartMost  = 500 // certificates that the chart looks at
+	chartNext  = 10  // that are named under it
 	barWidth   = 14
 	barHeight  = 120
 	barTop     = 12 // for the count above a bar

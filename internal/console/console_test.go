@@ -250,6 +250,10 @@ func TestListOfCertificates(t *testing.T) {
 		}
 	}
 	v.get("/certificates?search=nowhere").want(200, "No certificate fits.")
+	v.get("/certificates?state=revoked&search="+strings.ToUpper(w.serial(t, "ns2/sec/web2"))).want(200, "CN=web2.clu") // whatever its state is
+	w.as(t, "none").get("/certificates?search="+w.serial(t, "ns2/sec/web2")).want(200, "No certificate fits.").without("web2.clu")
+	v.get("/certificates?owner=ns2/sec/web2&issuer=system/sec/ca").want(200, "CN=web2.clu").without("web1.clu")
+	v.get("/certificates?owner=nonsense").want(400, "owner")
 	v.get("/certificates?days=7&state=valid").want(200)
 	v.get("/certificates?days=x").want(400)
 	v.get("/certificates?search="+strings.Repeat("x", 129)).want(400, "at most 128")
