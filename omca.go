@@ -265,6 +265,9 @@ func (s *Server) compose(ctx context.Context) error {
 		Tokens: s.tokens, IdentifyRefresh: s.identifyRefresh, InspectToken: s.inspectToken,
 		Foreign: s.foreignTokens(), Trail: s.lastLines, Members: members,
 	}
+	if s.db.follows != nil {
+		door.Latest = s.db.follows.Latest
+	}
 	calls, public, err := api.Handlers(door)
 	if err != nil {
 		return err

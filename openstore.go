@@ -40,6 +40,7 @@ type opened struct {
 type follows interface {
 	Word() time.Time // when the copy was current last; zero: never
 	Away() error     // why nothing can be changed now; nil when it can
+	Latest(context.Context)
 }
 
 // openStore opens the store that the configuration names. It is the one place

@@ -46,6 +46,10 @@ type Config struct {
 	// room left, or that it takes no more work. Nil: no error means that.
 	Full, Down func(error) bool
 
+	// Latest waits until this node knows what any other has acknowledged. Calls that
+	// may change something begin with it. Nil: there is no other.
+	Latest func(context.Context)
+
 	// Explain says, of an error that means Down, what is wrong and what to do, in
 	// words for whoever calls; "" when that is for the log alone. Nil: always.
 	Explain func(error) (detail, hint string)

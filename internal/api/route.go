@@ -194,6 +194,9 @@ func (d *door) serve(r route) http.Handler {
 const slowBody = time.Second
 
 func (d *door) walk(ctx context.Context, r route, c *call, w http.ResponseWriter) (response, error) {
+	if d.Latest != nil && r.method != http.MethodGet && !r.rule.public {
+		d.Latest(ctx) // who calls and what is there is decided by what all nodes know
+	}
 	if err := d.enter(ctx, r, c); err != nil {
 		return response{}, err
 	}

@@ -90,6 +90,7 @@ type Store struct {
 	log     *slog.Logger
 	pace    Pace
 	doubted chan struct{} // a commit was not answered: ask the source
+	latest  questions
 
 	mu     sync.Mutex
 	synced int64         // everything up to this revision is in the copy
@@ -116,7 +117,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if c.Source == nil || c.Path == "" || c.Now == nil || c.Log == nil {
 		return nil, errors.New("replica: Config needs Source, Path, Now and Log")
 	}
-	s := &Store{source: c.Source, path: c.Path, now: c.Now, log: c.Log, pace: c.Pace.complete(), moved: make(chan struct{}), doubted: make(chan struct{}, 1)}
+	s := &Store{source: c.Source, path: c.Path, now: c.Now, log: c.Log, pace: c.Pace.complete(), moved: make(chan struct{}), doubted: make(chan struct{}, 1), latest: questions{turn: make(chan struct{}, 1)}}
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -82,6 +83,32 @@ func TestStore(t *testing.T) {
 	storetest.Durable(t, func(t *testing.T, dir string) store.Store {
 		return open(t, source(t, client, dir+"/"), filepath.Join(dir, "copy.db"), replica.Pace{})
 	})
+}
+
+// Whoever asks first sees what another node was told is done, however far behind
+// this one is; and many ask together.
+func TestLatest(t *testing.T) {
+	client, dir := etcdtest.Start(t, 1, nil).Client(), t.TempDir()
+	one := open(t, source(t, client, "p/"), filepath.Join(dir, "one.db"), replica.Pace{})
+	two := open(t, source(t, client, "p/"), filepath.Join(dir, "two.db"), replica.Pace{})
+	for i := range 200 {
+		put(t, one, "k", fmt.Sprint(i))
+		two.Latest(t.Context())
+		if !shows(two, "k", fmt.Sprint(i))() {
+			t.Fatalf("change %d is not seen", i)
+		}
+	}
+	put(t, one, "k", "many")
+	var wait sync.WaitGroup
+	for range 100 {
+		wait.Go(func() {
+			two.Latest(t.Context())
+			if !shows(two, "k", "many")() {
+				t.Error("somebody does not see the change")
+			}
+		})
+	}
+	wait.Wait()
 }
 
 // What one node commits the other shows, expectations of either are judged by
