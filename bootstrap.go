@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net"
 	"net/netip"
+	"net/url"
+	"slices"
 	"strings"
 
 	"omca/ca"
@@ -142,7 +145,25 @@ func (s *Server) listenerNames(ctx context.Context) ([]string, error) {
 		}
 		names = append(names, v)
 	}
-	return names, nil
+	return append(names, s.reachedBy()...), nil
+}
+
+// reachedBy is what others reach this node by, beside its name, as far as it was
+// told: the host that it listens on, and the one that the other members have.
+func (s *Server) reachedBy() []string {
+	var hosts []string
+	if host, _, err := net.SplitHostPort(s.config.Listen); err == nil {
+		hosts = append(hosts, host)
+	}
+	if n := s.db.node; n != nil {
+		if u, err := url.Parse(n.as.URL); err == nil {
+			hosts = append(hosts, u.Hostname())
+		}
+	}
+	return slices.DeleteFunc(hosts, func(host string) bool {
+		a, err := netip.ParseAddr(host)
+		return host == "" || host == s.config.NodeName || err == nil && (a.IsUnspecified() || a.IsLoopback() && host == "127.0.0.1")
+	})
 }
 
 // randomName draws a name for a cluster that was not given one.
