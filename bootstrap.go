@@ -112,8 +112,15 @@ func (s *Server) makeHolder(ctx context.Context, p object.Path, keywords []strin
 	return err
 }
 
-// create makes an object with keywords, or reports object.ErrExists.
+// create makes an object with keywords, or reports object.ErrExists. It looks
+// first: one that is there is found also while nothing can be changed.
 func (s *Server) create(ctx context.Context, p object.Path, keywords []string) error {
+	if _, err := s.objects.Get(ctx, p); !errors.Is(err, ca.ErrNotFound) {
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("%s: %w", p, object.ErrExists)
+	}
 	set, err := object.ParseExprs(keywords)
 	if err != nil {
 		return err

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"omca/internal/hint"
 	"omca/internal/object"
@@ -128,7 +127,7 @@ func openExternal(ctx context.Context, c Config, which StoreConfig) (opened, err
 	if err != nil {
 		return opened{}, err
 	}
-	db, err := openShared(ctx, c, client, client.Close, remote.Prefix, which.URL)
+	db, err := openShared(ctx, c, etcd.Config{Client: client, Prefix: remote.Prefix, Why: remote.Why}, client.Close, which.URL)
 	if err != nil {
 		return opened{}, errors.Join(err, client.Close())
 	}
@@ -145,10 +144,10 @@ func openExternal(ctx context.Context, c Config, which StoreConfig) (opened, err
 	return db, nil
 }
 
-// openShared opens this node's copy of the store that a client of etcd reaches
-// under a prefix. Whoever closes it calls end. The name is for people.
-func openShared(ctx context.Context, c Config, client *clientv3.Client, end func() error, prefix, name string) (opened, error) {
-	source, err := etcd.New(etcd.Config{Client: client, Prefix: prefix})
+// openShared opens this node's copy of a store in etcd. Whoever closes it calls
+// end. The name is for people.
+func openShared(ctx context.Context, c Config, at etcd.Config, end func() error, name string) (opened, error) {
+	source, err := etcd.New(at)
 	if err != nil {
 		return opened{}, err
 	}
@@ -157,7 +156,7 @@ func openShared(ctx context.Context, c Config, client *clientv3.Client, end func
 	if err != nil {
 		return opened{}, explainShared(err, name, file)
 	}
-	if err := mayBegin(ctx, db, c.ClusterName, name, prefix); err != nil {
+	if err := mayBegin(ctx, db, c.ClusterName, name, at.Prefix); err != nil {
 		return opened{}, errors.Join(err, db.Close())
 	}
 	return opened{
@@ -186,6 +185,8 @@ func explainShared(err error, name, file string) error {
 	case errors.As(err, &other):
 		return hint.With(fmt.Errorf("%s: %w", name, err),
 			"name the store that this home belongs to. If its etcd was made anew or brought back from a backup, what it lacks may still be in the copy: keep %s*, move it away, and start again", file)
+	case errors.Is(err, store.ErrRefused):
+		return hint.With(fmt.Errorf("%s: %w", name, err), "name its user with --store-user and --store-password-file; it needs to read and write the keys under the prefix")
 	case errors.Is(err, store.ErrAway):
 		return hint.With(fmt.Errorf("%s: %w", name, err), "see that etcd runs and is reached from here; name its servers, and its CA and user where it has them, as \"daemon run --help\" shows")
 	}

@@ -147,6 +147,7 @@ func (s *Server) stand(ctx context.Context, x *etcd.Session) error {
 	s.config.Log.InfoContext(ctx, "node chosen", "node", s.config.NodeName)
 	signal(s.wake) // what was due meanwhile
 	s.publisher.Reload()
+	s.feeds.Brought()
 	return nil
 }
 

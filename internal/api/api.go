@@ -229,9 +229,6 @@ func newDoor(c Config) (*door, error) {
 	if c.Down == nil {
 		c.Down = never
 	}
-	if c.Explain == nil {
-		c.Explain = func(error) (string, string) { return "", "" }
-	}
 	if c.External == nil {
 		c.External = func(context.Context) []ExternalList { return nil }
 	}

@@ -283,7 +283,7 @@ func (d *door) pingNode(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	if _, there := m.there[name]; !there {
-		return response{}, fmt.Errorf("%w: node %q is not there", errUpstream, name)
+		return response{}, fmt.Errorf("%w: %q is another node than %q, and is not there", errUpstream, name, m.self.Node)
 	}
 	return noContent()
 }

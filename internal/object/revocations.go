@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 
@@ -130,6 +131,10 @@ func (s *Store) sharedChanged(e store.Event) {
 		for _, tell := range s.tellList {
 			tell()
 		}
+	case strings.HasPrefix(e.Key, prefixBlob) && strings.Count(e.Key, "/") == 1: // its head
+		for _, tell := range s.tellBlob {
+			tell()
+		}
 	case strings.HasPrefix(e.Key, prefixSerial) && e.Deleted:
 		s.records.Add(-1)
 	case strings.HasPrefix(e.Key, prefixSerial):
@@ -139,7 +144,7 @@ func (s *Store) sharedChanged(e store.Event) {
 
 // revocationsLost tells of all revocations again: some were not seen.
 func (s *Store) revocationsLost(ctx context.Context) error {
-	for _, tell := range s.tellList {
+	for _, tell := range slices.Concat(s.tellList, s.tellBlob) {
 		tell()
 	}
 	s.counting.Lock()
@@ -159,6 +164,10 @@ func (s *Store) revocationsLost(ctx context.Context) error {
 // OnList registers who is told that a list has a new number, in a store that is
 // shared, from the same goroutine. It must not commit.
 func (s *Store) OnList(tell func()) { s.tellList = append(s.tellList, tell) }
+
+// OnBlob registers who is told that a blob was saved or removed, in a store that
+// is shared, from the same goroutine. It must not commit.
+func (s *Store) OnBlob(tell func()) { s.tellBlob = append(s.tellBlob, tell) }
 
 // storedList is the state of the last list of a key.
 type storedList struct {

@@ -61,6 +61,7 @@ type Store struct {
 	revoked     *follower // of the revocations
 	tellRevoked []func(ca.Revocation)
 	tellList    []func()
+	tellBlob    []func()
 
 	tokenWatch    *follower     // of the revocations of tokens
 	tokensRevoked revokedTokens // ids

@@ -35,6 +35,9 @@ var (
 	// ErrAway means that whoever keeps the store does not answer now, or has no
 	// majority. Nothing was written.
 	ErrAway = errors.New("the store is away")
+	// ErrRefused means that whoever keeps the store does not let this caller in.
+	// Nothing was written.
+	ErrRefused = errors.New("the store lets us not in")
 	// ErrUncertain means that whoever keeps the store did not answer in time:
 	// the commit that met it may or may not be there when the answer is known.
 	ErrUncertain = errors.New("the store has not answered: the change may have happened, or not")
@@ -115,8 +118,8 @@ type Change struct {
 // Reads are linearizable and show durable commits only: what a read has seen
 // does not vanish in a power failure.
 //
-// Errors: ErrNotFound, ErrConflict, ErrInvalid, ErrTooLarge, ErrFull, ErrAway and
-// ErrClosed are exact, and a Commit that returns one of them, or that was
+// Errors: ErrNotFound, ErrConflict, ErrInvalid, ErrTooLarge, ErrFull,
+// ErrAway, ErrRefused and ErrClosed are exact, and a Commit that returns one of them, or that was
 // called with a context already done, wrote nothing. Any other error of
 // Commit (ErrBroken, ErrUncertain, a context that ended meanwhile) leaves
 // the outcome unknown: read back before deciding what to do. A store that

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -88,8 +89,7 @@ type Remote struct {
 	PasswordFile      string // its first line; with User
 }
 
-// Dial returns a client. It reads the files, and connects when it is used; with
-// a user, it connects at once, and fails when the password is wrong.
+// Dial returns a client. It reads the files, and connects when it is used.
 func Dial(r Remote) (*clientv3.Client, error) {
 	c := clientv3.Config{
 		Endpoints: r.Servers,
@@ -97,7 +97,6 @@ func Dial(r Remote) (*clientv3.Client, error) {
 		Logger: zap.NewNop(),
 		// A server that is gone without a word, and one that comes back, are noticed within seconds.
 		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
-		DialTimeout: 5 * time.Second,
 		DialOptions: []grpc.DialOption{
 			grpc.WithNoProxy(),
 			grpc.WithConnectParams(grpc.ConnectParams{
@@ -113,15 +112,20 @@ func Dial(r Remote) (*clientv3.Client, error) {
 	if (r.User == "") != (r.PasswordFile == "") {
 		return nil, errors.New("store: a user and a password file go together")
 	}
+	var user, password string
 	if r.User != "" {
-		if c.Username, c.Password, err = r.credentials(); err != nil {
+		if user, password, err = r.credentials(); err != nil {
 			return nil, err
 		}
+		// With a password New would log in, and fail while no server answers. With a
+		// token, which nobody takes, the first call does it.
+		c.Token = "none yet"
 	}
 	client, err := clientv3.New(c)
 	if err != nil {
 		return nil, fmt.Errorf("etcd at %s: %w", strings.Join(r.Servers, ", "), err)
 	}
+	client.Token, client.Username, client.Password = "", user, password
 	return client, nil
 }
 
@@ -193,6 +197,36 @@ func (r Remote) pair() (*tls.Certificate, error) {
 		return nil, fmt.Errorf("store: client certificate %s with key %s: %w", r.CertFile, r.KeyFile, err)
 	}
 	return &pair, nil
+}
+
+// Why says what is wrong with a server, as far as connecting to it shows.
+func (r Remote) Why(ctx context.Context, server string) error {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", server)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() // nothing was written
+	config, err := r.tls()
+	if err != nil || config == nil {
+		return err
+	}
+	if config.ServerName, _, err = net.SplitHostPort(server); err != nil {
+		return err
+	}
+	config.NextProtos = []string{"h2"}
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	// That our certificate is refused shows in the first read (TLS 1.3).
+	if end, bounded := ctx.Deadline(); bounded {
+		if err := secure.SetReadDeadline(end); err != nil {
+			return err
+		}
+	}
+	_, err = secure.Read(make([]byte, 1))
+	return err
 }
 
 // readSecret reads a file that nobody but its owner can read.

@@ -23,6 +23,9 @@ type Config struct {
 	// Prefix is put in front of every key, so that others can use the same etcd.
 	// It is not empty, and no other prefix in use begins with it.
 	Prefix string
+	// Why, if there is one, says what is wrong with a server that does not answer:
+	// the client only says that it does not.
+	Why func(ctx context.Context, server string) error
 	// Wait bounds one call when its context has no deadline. 10 s unless given.
 	Wait time.Duration
 }
@@ -34,6 +37,7 @@ type Source struct {
 	client *clientv3.Client
 	prefix string
 	wait   time.Duration
+	why    func(context.Context, string) error
 
 	turning sync.Mutex
 	servers []string // all of them
@@ -51,7 +55,7 @@ func New(c Config) (*Source, error) {
 	if c.Wait <= 0 {
 		c.Wait = defaultWait
 	}
-	s := &Source{client: c.Client, prefix: c.Prefix, wait: c.Wait}
+	s := &Source{client: c.Client, prefix: c.Prefix, wait: c.Wait, why: c.Why}
 	s.choose()
 	return s, nil
 }
@@ -279,6 +283,10 @@ func fromEtcd(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", store.ErrFull, err)
 	case errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrTooManyOps):
 		return fmt.Errorf("%w: %w", store.ErrTooLarge, err)
+	case errors.Is(err, rpctypes.ErrAuthFailed), errors.Is(err, rpctypes.ErrPermissionDenied), errors.Is(err, rpctypes.ErrUserEmpty):
+		return fmt.Errorf("%w: %w", store.ErrRefused, err)
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return err
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", ctx.Err(), err)
 	}

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"strings"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -27,9 +28,28 @@ func (s *Source) Origin(ctx context.Context) (origin string, rev int64, err erro
 	defer end()
 	r, err := s.client.Get(ctx, s.prefix, clientv3.WithKeysOnly(), clientv3.WithLimit(1))
 	if err != nil {
-		return "", 0, fromEtcd(ctx, err)
+		return "", 0, s.explain(ctx, fromEtcd(ctx, err))
 	}
 	return fmt.Sprintf("%x/%s", r.Header.ClusterId, s.prefix), r.Header.Revision, nil
+}
+
+// whyTime bounds the look at what is wrong with a server.
+const whyTime = time.Second
+
+// explain adds to an error what is wrong with the server, where that can be found out.
+func (s *Source) explain(ctx context.Context, err error) error {
+	if s.why == nil || errors.Is(err, store.ErrRefused) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), whyTime)
+	defer cancel()
+	s.turning.Lock()
+	server := s.servers[s.server]
+	s.turning.Unlock()
+	if why := s.why(ctx, server); why != nil {
+		return fmt.Errorf("%s: %w: %w", server, err, why)
+	}
+	return fmt.Errorf("%s: %w", server, err)
 }
 
 // Changes yields what happens after a revision, in order, each change once,
@@ -129,17 +149,18 @@ func compacted(err error) error {
 	return err
 }
 
-// Move has the client talk to the next of its servers, if it has several. One
+// Move has the client talk to the next of its servers, and reports whether it has several. One
 // that is stopped, or cut off, would otherwise get its share of the calls for as
 // long as the connection to it stands.
-func (s *Source) Move() {
+func (s *Source) Move() bool {
 	s.turning.Lock()
 	defer s.turning.Unlock()
 	if len(s.servers) < 2 {
-		return
+		return false
 	}
 	s.server = (s.server + 1) % len(s.servers)
 	s.client.SetEndpoints(s.servers[s.server])
+	return true
 }
 
 // choose picks the server to begin with.

@@ -40,8 +40,9 @@ type Source interface {
 	// revision.
 	At(ctx context.Context, rev int64, keys []string) ([]store.Entry, error)
 
-	// Move has the calls that follow go to another server, if there is one.
-	Move()
+	// Move has the calls that follow go to another server, and reports whether
+	// there is one.
+	Move() bool
 
 	// Close ends the calls.
 	Close() error
@@ -159,6 +160,8 @@ func (s *Store) identify(ctx context.Context, origin string, rev int64, asked er
 	}
 	s.synced, s.word, s.saved, s.origin, s.home = have, noted.Word, noted.Word, noted.Origin, noted.Home
 	switch {
+	case errors.Is(asked, store.ErrRefused):
+		return asked
 	case asked != nil && noted.Word.IsZero():
 		return fmt.Errorf("%w: %w; and this node has no whole copy of it yet", store.ErrAway, asked)
 	case asked != nil:
@@ -193,7 +196,9 @@ func (s *Store) ask(ctx context.Context) (origin string, rev int64, err error) {
 		if origin, rev, err = s.askOnce(ctx); err == nil || ctx.Err() != nil {
 			return origin, rev, err
 		}
-		s.source.Move()
+		if !s.source.Move() {
+			break
+		}
 	}
 	return "", 0, err
 }

@@ -73,12 +73,7 @@ func (c *Cluster) Run(which ...int) {
 	}
 	for _, i := range which {
 		s := c.servers[i]
-		config := embed.NewConfig()
-		config.Name, config.Dir = s.name, filepath.Join(c.dir, s.name)
-		config.Logger, config.LogLevel, config.ZapLoggerBuilder = "zap", "error", embed.NewZapLoggerBuilder(zap.NewNop())
-		config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{s.client}, []url.URL{s.client}
-		config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{s.peer}, []url.URL{s.peer}
-		config.InitialCluster = strings.Join(peers, ",")
+		config := configure(s.name, filepath.Join(c.dir, s.name), s.client, s.peer, strings.Join(peers, ","))
 		if c.change != nil {
 			c.change(config)
 		}
@@ -95,6 +90,16 @@ func (c *Cluster) Run(which ...int) {
 			c.t.Fatalf("etcd is not ready within %s", startTime)
 		}
 	}
+}
+
+func configure(name, dir string, client, peer url.URL, all string) *embed.Config {
+	c := embed.NewConfig()
+	c.Name, c.Dir = name, dir
+	c.Logger, c.LogLevel, c.ZapLoggerBuilder = "zap", "error", embed.NewZapLoggerBuilder(zap.NewNop())
+	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
+	c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
+	c.InitialCluster = all
+	return c
 }
 
 // Stop stops a server, if it runs.
