@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -131,24 +132,10 @@ func (s *Server) create(ctx context.Context, p object.Path, keywords []string) e
 	return s.objects.Create(ctx, p, c)
 }
 
-// hostOf is the host that an address names: "" when it is for all of the machine's.
-func hostOf(address string) string {
-	host, _, err := net.SplitHostPort(address)
-	if ip, bad := netip.ParseAddr(host); err != nil || bad == nil && ip.IsUnspecified() {
-		return ""
-	}
-	return host
-}
-
 // listenerNames are the names by which clients on this node, or of the
 // cluster's address, find the listener: what it was told to listen on is one.
 func (s *Server) listenerNames(ctx context.Context) ([]string, error) {
 	names := []string{s.config.NodeName, "localhost", "127.0.0.1", "::1"}
-	for _, address := range []string{s.config.Listen, s.config.Peer} {
-		if host := hostOf(address); host != "" && !slices.Contains(names, host) {
-			names = append(names, host)
-		}
-	}
 	cluster, err := s.objects.Get(ctx, object.ClusterPath())
 	if err != nil {
 		return nil, err
@@ -165,7 +152,25 @@ func (s *Server) listenerNames(ctx context.Context) ([]string, error) {
 		}
 		names = append(names, v)
 	}
-	return names, nil
+	return append(names, s.reachedBy()...), nil
+}
+
+// reachedBy is what others reach this node by, beside its name, as far as it was
+// told: the host that it listens on, and the one that the other members have.
+func (s *Server) reachedBy() []string {
+	var hosts []string
+	if host, _, err := net.SplitHostPort(s.config.Listen); err == nil {
+		hosts = append(hosts, host)
+	}
+	if n := s.db.node; n != nil {
+		if u, err := url.Parse(n.as.URL); err == nil {
+			hosts = append(hosts, u.Hostname())
+		}
+	}
+	return slices.DeleteFunc(hosts, func(host string) bool {
+		a, err := netip.ParseAddr(host)
+		return host == "" || host == s.config.NodeName || err == nil && (a.IsUnspecified() || a.IsLoopback() && host == "127.0.0.1")
+	})
 }
 
 // randomName draws a name for a cluster that was not given one.

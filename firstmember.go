@@ -107,7 +107,48 @@ func (s *Server) prepareMember(ctx context.Context, m *membership) error {
 	if _, err := s.writePeerFiles(ctx, s.config.Home, p.String()); err != nil {
 		return err
 	}
-	return nil
+	return s.answerTo(ctx, m.URL)
+}
+
+// answerTo has the listener's certificate name the host by which the other nodes
+// reach this one: a machine that joins asks there. One of another PKI stays as it is.
+func (s *Server) answerTo(ctx context.Context, at string) error {
+	u, err := url.Parse(at)
+	if err != nil {
+		return err
+	}
+	leaf, err := s.leaf(ctx, s.authority.ListenerPath)
+	if err != nil || leaf.VerifyHostname(u.Hostname()) == nil {
+		return err
+	}
+	path, err := s.authority.ListenerPath(ctx)
+	if err != nil {
+		return err
+	}
+	p, err := object.ParsePath(path)
+	if err != nil {
+		return err
+	}
+	set, err := object.ParseExprs([]string{"alt_names+=" + u.Hostname()})
+	if err != nil {
+		return err
+	}
+	o, err := s.objects.Get(ctx, p)
+	if err != nil {
+		return err
+	}
+	next, _, err := o.Config.Apply(object.Update{Set: set})
+	if err != nil {
+		return err
+	}
+	if err := s.objects.Configure(ctx, p, o.Revision, next); err != nil {
+		return err
+	}
+	if _, err = s.authority.Create(ctx, rootCaller(usr.MethodSocket, "first member"), path, ca.CreateOptions{}); errors.Is(err, ca.ErrConflict) {
+		s.config.Log.WarnContext(ctx, "the listener's certificate does not name the host that other nodes reach this one by", "path", path, "host", u.Hostname(), "error", err)
+		return nil
+	}
+	return err
 }
 
 // nodeKeywords are the object of a member's certificate and its keywords.

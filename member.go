@@ -55,7 +55,7 @@ func openMember(ctx context.Context, c Config, m membership) (opened, error) {
 	if err := n.await(ctx, patience); err != nil && (patience == memberPatience || !errors.Is(err, errNoMajority)) {
 		return opened{}, errors.Join(err, n.close())
 	}
-	db, err := openShared(ctx, c, etcd.Config{Client: n.Client(), Prefix: etcdPrefix}, n.close, "of "+m.Node+"'s cluster")
+	db, err := openShared(ctx, c, etcd.Config{Client: n.Client(), Prefix: etcdPrefix}, n.close, "of cluster "+m.Cluster)
 	if err != nil {
 		return opened{}, errors.Join(err, n.close())
 	}

@@ -176,8 +176,8 @@ func (c *Config) complete() error {
 // sameNode takes the name that the node has as a member, and refuses another.
 func (c *Config) sameNode() error {
 	m, err := readMembership(c.Home)
-	if m == nil || err != nil {
-		return err
+	if m == nil || err != nil || m.State == stateJoining {
+		return err // it takes the name that it is given this time
 	}
 	if c.NodeName != "" && c.NodeName != m.Node {
 		return hint.With(fmt.Errorf("%s is node %q of its cluster, not %q", c.Home, m.Node, c.NodeName), "leave the name out: it is for the first start")

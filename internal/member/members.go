@@ -89,8 +89,11 @@ func (m *Member) Add(ctx context.Context, p Peer) error {
 	if _, err := m.client.Put(ctx, Keys+p.Name, p.URL); err != nil {
 		return fmt.Errorf("admitting node %q: %w", p.Name, err)
 	}
-	err := m.whenWell(ctx, func() error {
+	err := m.whenWell(ctx, func(ctx context.Context) error {
 		_, err := m.client.MemberAddAsLearner(ctx, []string{p.URL})
+		if err != nil && slices.ContainsFunc(m.Members(), func(i Info) bool { return i.URL == p.URL && i.ID != 0 }) {
+			return nil
+		}
 		return err
 	})
 	if err != nil {
@@ -121,11 +124,14 @@ func (m *Member) Remove(ctx context.Context, name string) error {
 		return fmt.Errorf("%w: %q is the last member", ErrInvalid, name)
 	}
 	if list[at].ID != 0 {
-		err := m.whenWell(ctx, func() error {
+		err := m.whenWell(ctx, func(ctx context.Context) error {
 			_, err := m.client.MemberRemove(ctx, list[at].ID)
+			if m.etcd.Server.IsIDRemoved(list[at].ID) {
+				return nil
+			}
 			return err
 		})
-		if err != nil && !errors.Is(err, rpctypes.ErrMemberNotFound) {
+		if err != nil {
 			return fmt.Errorf("removing node %q: %w", name, err)
 		}
 	}
@@ -137,22 +143,27 @@ func (m *Member) Remove(ctx context.Context, name string) error {
 
 // whenWell makes a change of the membership. etcd refuses one while members have
 // not been in touch for five seconds, as after a start, or while another node
-// catches up: so long it is tried again.
-func (m *Member) whenWell(ctx context.Context, change func() error) error {
-	const patience, pause = 12 * time.Second, 100 * time.Millisecond
-	err := change()
-	for waited := time.Duration(0); waited < patience && unwell(err); waited += pause {
+// catches up; and one that comes while another is on its way it drops without a
+// word. So it is tried again for a while. A try that was not answered may have
+// worked: change must take that as done.
+func (m *Member) whenWell(ctx context.Context, change func(context.Context) error) error {
+	const patience, answer, pause = 20 * time.Second, 2 * time.Second, 100 * time.Millisecond
+	whole, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		once, done := context.WithTimeout(whole, answer)
+		err := change(once)
+		late := once.Err() != nil
+		done()
+		if !unwell(err) && !(err != nil && late) {
+			return err
+		}
 		select {
 		case <-time.After(pause):
-		case <-ctx.Done():
-			return errors.Join(err, ctx.Err())
+		case <-whole.Done():
+			return fmt.Errorf("%w: %w", ErrUnwell, errors.Join(err, ctx.Err()))
 		}
-		err = change()
 	}
-	if unwell(err) {
-		err = fmt.Errorf("%w: %w", ErrUnwell, err)
-	}
-	return err
 }
 
 // unwell reports whether etcd found too few members in touch, or one that has not
@@ -189,7 +200,10 @@ func (m *Member) follow() {
 				watch = m.client.Watch(m.ended, Keys, clientv3.WithPrefix())
 			}
 		case <-every.C:
-			if err := m.promote(m.ended); err != nil && m.ended.Err() == nil {
+			ctx, cancel := context.WithTimeout(m.ended, 2*time.Second)
+			err := m.promote(ctx)
+			cancel()
+			if err != nil && m.ended.Err() == nil {
 				m.config.Log.Warn("housekeeping", "step", "promote", "error", err)
 			}
 		case <-m.ended.Done():

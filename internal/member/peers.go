@@ -41,8 +41,11 @@ type peers struct {
 	members map[string]string // name -> URL
 	open    map[*conn]bool
 	pending int
-	checks  int // how often check was called
-	closed  bool
+
+	strangers map[string]bool // whom the log knows since the members changed last
+
+	checks int // how often check was called
+	closed bool
 }
 
 // conn is one connection with a peer. Name and chain are set, under mu of the
@@ -56,7 +59,7 @@ type conn struct {
 }
 
 func newPeers(c Config) *peers {
-	p := &peers{config: c, members: map[string]string{}, open: map[*conn]bool{}}
+	p := &peers{config: c, members: map[string]string{}, open: map[*conn]bool{}, strangers: map[string]bool{}}
 	for _, peer := range c.Peers {
 		p.members[peer.Name] = peer.URL
 	}
@@ -156,7 +159,7 @@ func (p *peers) tlsConfig(c *conn) (*tls.Config, error) {
 		VerifyConnection: func(s tls.ConnectionState) error {
 			name, err := p.verify(s.PeerCertificates, id.Roots)
 			gone := errors.Is(err, ErrNotFound)
-			if err != nil {
+			if err != nil && !(gone && p.told(name)) {
 				p.config.Log.Warn("peer refused", "address", c.RemoteAddr().String(), "error", err)
 			}
 			if err != nil && !gone {
@@ -165,6 +168,18 @@ func (p *peers) tlsConfig(c *conn) (*tls.Config, error) {
 			return p.known(c, name, s.PeerCertificates, checks, gone)
 		},
 	}, nil
+}
+
+// told reports whether the log has it already that a node is no member. It comes
+// many times a second as long as its daemon runs.
+func (p *peers) told(name string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.strangers[name] || len(p.strangers) >= mostPending {
+		return true
+	}
+	p.strangers[name] = true
+	return false
 }
 
 // known notes who is on a connection. When something has changed since the
@@ -213,6 +228,9 @@ func (p *peers) set(members map[string]string) {
 	p.mu.Lock()
 	same := maps.Equal(p.members, members)
 	p.members = members
+	if !same {
+		clear(p.strangers)
+	}
 	p.mu.Unlock()
 	if !same {
 		p.check()

@@ -45,10 +45,7 @@ func (s *Store) Commit(ctx context.Context, tx store.Tx) (int64, error) {
 	if err := s.wait(ctx, rev); err != nil {
 		return 0, fmt.Errorf("%w: it has, as revision %d, and this node does not see it yet: %w", store.ErrUncertain, rev, errors.Join(outer.Err(), err))
 	}
-	if len(tx.Puts) == 0 {
-		return s.copy.Rev(outer)
-	}
-	return rev, nil
+	return rev, nil // that of this commit, not of a later one: followers of a part of the store wait for it
 }
 
 // exact reports whether an error of the source says for certain what happened.
