@@ -42,12 +42,14 @@ func TestWeb(t *testing.T) {
 		t.Error("a code was taken twice")
 	}
 	for what, spoil := range map[string]func(*login.Question, url.Values, *string){
-		"state":        func(q *login.Question, _ url.Values, _ *string) { q.State = "other" },
-		"no state":     func(q *login.Question, back url.Values, _ *string) { q.State = ""; back.Del("state") },
-		"nonce":        func(q *login.Question, _ url.Values, _ *string) { q.Nonce = "other" },
-		"no nonce":     func(q *login.Question, _ url.Values, _ *string) { q.Nonce = "" },
-		"verifier":     func(q *login.Question, _ url.Values, _ *string) { q.Verifier = strings.Repeat("a", 43) },
-		"redirect":     func(_ *login.Question, _ url.Values, redirect *string) { *redirect = "https://127.0.0.1:1216/login/openid/callback" },
+		"state":    func(q *login.Question, _ url.Values, _ *string) { q.State = "other" },
+		"no state": func(q *login.Question, back url.Values, _ *string) { q.State = ""; back.Del("state") },
+		"nonce":    func(q *login.Question, _ url.Values, _ *string) { q.Nonce = "other" },
+		"no nonce": func(q *login.Question, _ url.Values, _ *string) { q.Nonce = "" },
+		"verifier": func(q *login.Question, _ url.Values, _ *string) { q.Verifier = strings.Repeat("a", 43) },
+		"redirect": func(_ *login.Question, _ url.Values, redirect *string) {
+			*redirect = "https://127.0.0.1:1216/login/openid/callback"
+		},
 		"issuer":       func(_ *login.Question, back url.Values, _ *string) { back.Set("iss", "https://evil.test") },
 		"no issuer":    func(_ *login.Question, back url.Values, _ *string) { back.Del("iss") },
 		"code":         func(_ *login.Question, back url.Values, _ *string) { back.Set("code", "other") },
