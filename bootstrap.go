@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"omca/ca"
@@ -22,8 +24,20 @@ func rootCaller(method usr.Method, address string) usr.Caller {
 }
 
 // bootstrap makes what the first start must make. Each step looks first, so a
-// start that was interrupted goes on where it stopped.
+// start that was interrupted goes on where it stopped, and one that met that of
+// another node looks again.
 func (s *Server) bootstrap(ctx context.Context) error {
+	err := s.makeAll(ctx)
+	for range 5 {
+		if !errors.Is(err, ca.ErrConflict) {
+			break
+		}
+		err = s.makeAll(ctx)
+	}
+	return err
+}
+
+func (s *Server) makeAll(ctx context.Context) error {
 	if err := s.makeCluster(ctx); err != nil {
 		return err
 	}
@@ -37,11 +51,26 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if err := s.makeHolder(ctx, object.CertPath(), []string{"cn=" + s.config.NodeName, "alt_names=" + strings.Join(names, " ")}); err != nil {
 		return err
 	}
+	if needs, err := s.authority.NeedsOwnListener(ctx); err != nil {
+		return err
+	} else if needs {
+		own := object.NodeListenerPath(s.config.NodeName)
+		if err := s.makeHolder(ctx, own, []string{"cn=" + s.config.NodeName, "alt_names=" + strings.Join(names, " ")}); err != nil {
+			return err
+		}
+	}
 	return s.makeTokenKeys(ctx)
 }
 
 func (s *Server) makeCluster(ctx context.Context) error {
 	name := s.config.ClusterName
+	if name == "" && s.db.follows != nil {
+		c, err := s.objects.Cluster(ctx)
+		if err == nil && c.Name != "" {
+			return nil
+		}
+		return hint.With(fmt.Errorf("%s: there is no cluster yet, or it was not finished: %w", s.db.name, errors.Join(err, ca.ErrNotFound)), "to begin it, give it a name with --cluster-name")
+	}
 	if name == "" {
 		var err error
 		if name, err = randomName(); err != nil {
@@ -82,8 +111,15 @@ func (s *Server) makeHolder(ctx context.Context, p object.Path, keywords []strin
 	return err
 }
 
-// create makes an object with keywords, or reports object.ErrExists.
+// create makes an object with keywords, or reports object.ErrExists. It looks
+// first: one that is there is found also while nothing can be changed.
 func (s *Server) create(ctx context.Context, p object.Path, keywords []string) error {
+	if _, err := s.objects.Get(ctx, p); !errors.Is(err, ca.ErrNotFound) {
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("%s: %w", p, object.ErrExists)
+	}
 	set, err := object.ParseExprs(keywords)
 	if err != nil {
 		return err
@@ -95,10 +131,24 @@ func (s *Server) create(ctx context.Context, p object.Path, keywords []string) e
 	return s.objects.Create(ctx, p, c)
 }
 
+// hostOf is the host that an address names: "" when it is for all of the machine's.
+func hostOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if ip, bad := netip.ParseAddr(host); err != nil || bad == nil && ip.IsUnspecified() {
+		return ""
+	}
+	return host
+}
+
 // listenerNames are the names by which clients on this node, or of the
-// cluster's address, find the listener.
+// cluster's address, find the listener: what it was told to listen on is one.
 func (s *Server) listenerNames(ctx context.Context) ([]string, error) {
 	names := []string{s.config.NodeName, "localhost", "127.0.0.1", "::1"}
+	for _, address := range []string{s.config.Listen, s.config.Peer} {
+		if host := hostOf(address); host != "" && !slices.Contains(names, host) {
+			names = append(names, host)
+		}
+	}
 	cluster, err := s.objects.Get(ctx, object.ClusterPath())
 	if err != nil {
 		return nil, err

@@ -34,7 +34,7 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.stop.Store(&cancel)
-	if err := s.separateKeys(ctx); err != nil {
+	if err := errors.Join(s.separateKeys(ctx), s.alone(ctx)); err != nil {
 		return err
 	}
 	if err := s.loadLists(ctx); err != nil {
@@ -72,17 +72,20 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 	go func() { failed <- l.ServePlain(s.sockets.unix, s.handler, withPeer) }()
 	addresses := []string{s.sockets.tls.Addr().String()}
 	s.heard.Store(&addresses)
+	signal(s.moved)
 	r := Ready{Addresses: addresses, Socket: s.socketPath()}
 	if r.Cluster, r.Fingerprint, err = s.whoWeAre(ctx); err != nil {
 		return errors.Join(err, l.Shutdown(ctx))
 	}
 	s.ownSocketFile()
 	ready(r)
+	s.followTasks()
 
 	select {
 	case <-ctx.Done():
 		err = nil
 	case err = <-failed:
+	case err = <-s.failure:
 	}
 	drain, done := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer done()

@@ -18,11 +18,20 @@ const crlKey = "crl"
 
 // newFeeds makes what brings the revocation lists of other PKIs here.
 func (s *Server) newFeeds() error {
-	var err error
-	s.feeds, err = feed.New(feed.Config{
+	c := feed.Config{
 		Memory: listMemory{s.objects}, Object: s.listValue, Signers: s.listSigners,
 		Changed: s.listsCame, Now: s.config.Now, Log: s.config.Log,
-	})
+	}
+	if s.db.follows != nil {
+		c.Elsewhere = func() bool { return !s.chosen() }
+		s.objects.OnBlob(func() {
+			if !s.chosen() { // else it is this node's own doing
+				s.feeds.Brought()
+			}
+		})
+	}
+	var err error
+	s.feeds, err = feed.New(c)
 	return err
 }
 

@@ -13,18 +13,19 @@ import (
 	"omca/internal/object"
 )
 
-// The names of the sockets that Run listens on.
+// The names of the sockets that Run, and the member under it, listen on.
 const (
 	socketTLS    = "tls"
 	socketUnix   = "unix"
 	socketPublic = "http" // of the keyword listener.http_addr
+	socketPeer   = "peer" // of the other members
 )
 
 // Socket is a listening socket that one Run leaves to the next, in this process
 // or in another. While somebody holds it open no client is refused: who
 // connects waits for the next Run.
 type Socket struct {
-	Name    string   // "tls", "unix" or "http"
+	Name    string   // "tls", "unix", "http" or "peer"
 	Address string   // as it was configured, such as ":1215"
 	File    *os.File // the caller's to close
 }
@@ -36,12 +37,17 @@ func (s *Server) Sockets() ([]Socket, error) {
 	if s.sockets.tls == nil {
 		return nil, errors.New("no daemon is running here")
 	}
+	var peer net.Listener
+	var peerAddress string
+	if n := s.db.node; n != nil {
+		peer, peerAddress = n.socket, n.as.Listen
+	}
 	var all []Socket
 	var errs []error
 	for _, k := range []struct {
 		name, address string
 		listener      net.Listener
-	}{{socketTLS, s.sockets.address, s.sockets.tls}, {socketUnix, s.socketPath(), s.sockets.unix}, {socketPublic, s.publicAddress, s.publicSocket}} {
+	}{{socketPeer, peerAddress, peer}, {socketTLS, s.sockets.address, s.sockets.tls}, {socketUnix, s.socketPath(), s.sockets.unix}, {socketPublic, s.publicAddress, s.publicSocket}} {
 		filer, ok := k.listener.(interface{ File() (*os.File, error) })
 		if !ok {
 			continue // there is none
@@ -191,13 +197,10 @@ func Check(c Config) error {
 	if err := makeHome(c.Home); err != nil {
 		return err
 	}
-	db, err := os.OpenFile(filepath.Join(c.Home, storeFile), os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("home: %w", err)
-	}
-	if err := db.Close(); err != nil {
+	if err := checkStore(c); err != nil {
 		return err
 	}
+	var err error
 	if c.PassphraseFile != "" {
 		_, err = readPassphrase(c.PassphraseFile)
 	} else {

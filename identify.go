@@ -56,12 +56,18 @@ var errNotTried = errors.New("not tried")
 
 // ways are tried in this order: the first that succeeds names the caller.
 func (s *Server) ways() []way {
-	return []way{s.bySocket, s.byCertificate, s.byToken, s.byOpenID, s.byPassword, s.bySession}
+	return []way{s.byCertificate, s.byToken, s.byOpenID, s.byPassword, s.bySession}
 }
 
 // identify names the caller of a request: usr.ErrUnauthenticated when it has
 // not proved to be anybody.
 func (s *Server) identify(r *http.Request) (usr.Caller, error) {
+	if who, err := s.bySocket(r); err == nil {
+		return who, nil
+	}
+	if err := s.current(r.Context()); err != nil {
+		return usr.Caller{}, err
+	}
 	var failed []error
 	for _, try := range s.tries {
 		who, err := try(r)

@@ -68,6 +68,9 @@ func (s *Server) touch(r *http.Request, one session.Session) {
 // login proves a name for a new session: by name and password, or by the client
 // certificate of the connection when name is "".
 func (s *Server) login(r *http.Request, name string, password []byte) (session.Login, error) {
+	if err := s.current(r.Context()); err != nil {
+		return session.Login{}, err
+	}
 	if name != "" {
 		return s.loginByPassword(r, name, password)
 	}
@@ -191,6 +194,9 @@ func (s *Server) sweepSessions(ctx context.Context) {
 			timer.Stop()
 			return
 		case <-timer.C:
+		}
+		if !s.chosen() {
+			continue
 		}
 		n, err := s.sessions.Sweep(ctx)
 		if err != nil && ctx.Err() == nil {

@@ -233,6 +233,9 @@ func (s *Server) tokenUser(r *http.Request, c *token.Claims) (object.User, error
 // identifyRefresh names the caller who sends a refresh token, which no other way
 // takes: what it was given, and what its subject holds now.
 func (s *Server) identifyRefresh(r *http.Request) (api.Refresher, error) {
+	if err := s.current(r.Context()); err != nil {
+		return api.Refresher{}, err
+	}
 	compact, err := bearer(r)
 	if errors.Is(err, errNotTried) {
 		return api.Refresher{}, fmt.Errorf("%w: no refresh token", usr.ErrUnauthenticated)
@@ -260,6 +263,9 @@ func (s *Server) identifyRefresh(r *http.Request) (api.Refresher, error) {
 // inspectToken says what a token is, whose caller need not be here: what it says,
 // what it gives now, and why it is refused.
 func (s *Server) inspectToken(r *http.Request, compact string, use token.Use) (token.Claims, usr.Grants, error) {
+	if err := s.current(r.Context()); err != nil {
+		return token.Claims{}, usr.Grants{}, err
+	}
 	claims, err := s.tokens.Verify(r.Context(), compact, use)
 	if err != nil {
 		return claims, usr.Grants{}, err
@@ -284,7 +290,10 @@ func (s *Server) inspectToken(r *http.Request, compact string, use token.Use) (t
 func (s *Server) sweepTokens(ctx context.Context) {
 	const every, most = time.Hour, 10_000
 	for {
-		n, err := s.tokens.Sweep(ctx, most)
+		n, err := 0, error(nil)
+		if s.chosen() {
+			n, err = s.tokens.Sweep(ctx, most)
+		}
 		if err != nil && ctx.Err() == nil {
 			s.config.Log.ErrorContext(ctx, "expired tokens not swept", "error", err)
 		}

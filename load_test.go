@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"testing"
 
 	"omca"
@@ -23,7 +24,9 @@ import (
 type running struct {
 	*omca.Server
 	address string
+	home    string
 	pool    *x509.CertPool
+	stop    func() // once; the end of the test does it too
 }
 
 // runServer opens and serves an authority until the test ends.
@@ -32,7 +35,10 @@ func runServer(t testing.TB, c omca.Config) *running {
 	if c.Home == "" {
 		c.Home = t.TempDir() + "/home"
 	}
-	c.Listen, c.NodeName = "127.0.0.1:0", "localhost"
+	c.Listen = "127.0.0.1:0"
+	if c.NodeName == "" {
+		c.NodeName = "localhost"
+	}
 	s, err := omca.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +46,7 @@ func runServer(t testing.TB, c omca.Config) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	up, done := make(chan omca.Ready, 1), make(chan error, 1)
 	go func() { done <- s.Run(ctx, func(r omca.Ready) { up <- r }) }()
-	t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("run: %v", err)
@@ -49,9 +55,10 @@ func runServer(t testing.TB, c omca.Config) *running {
 			t.Errorf("close: %v", err)
 		}
 	})
+	t.Cleanup(stop)
 	select {
 	case r := <-up:
-		return &running{Server: s, address: r.Addresses[0], pool: pool(t, s)}
+		return &running{Server: s, address: r.Addresses[0], home: c.Home, pool: pool(t, s), stop: stop}
 	case err := <-done:
 		done <- err
 		t.Fatalf("run ended: %v", err)

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"omca/ca"
+	"omca/internal/member"
 )
 
 // measures are the numbers of the store and of the listener, read when asked for.
@@ -11,10 +12,7 @@ func (s *Server) measures() []prometheus.Collector {
 	counter := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "omca", Name: name, Help: help}, value)
 	}
-	return []prometheus.Collector{
-		counter("store_commits_total", "Transactions that the store made durable.", func() float64 { return float64(s.db.Stats().Commits) }),
-		counter("store_syncs_total", "Times that the store waited for the disk: commits at the same time share them.", func() float64 { return float64(s.db.Stats().Syncs) }),
-		counter("store_written_bytes_total", "Bytes that the store wrote to its file.", func() float64 { return float64(s.db.Stats().Bytes) }),
+	return append([]prometheus.Collector{
 		counter("listener_refused_total", "Connections refused because too many were open.", func() float64 {
 			if l := s.listener.Load(); l != nil {
 				return float64(l.Counts().Refused)
@@ -31,7 +29,7 @@ func (s *Server) measures() []prometheus.Collector {
 			}
 			return 0
 		}),
-	}
+	}, s.db.measures...)
 }
 
 // ocspAnswers tells what the OCSP responders answered.
@@ -49,5 +47,30 @@ func (o ocspAnswers) Collect(out chan<- prometheus.Metric) {
 	c := o.counts()
 	for status, count := range map[string]uint64{"good": c.Good, "revoked": c.Revoked, "unknown": c.Unknown, "refused": c.Refused} {
 		out <- prometheus.MustNewConstMetric(o.desc(), prometheus.CounterValue, float64(count), status)
+	}
+}
+
+// memberMeasures are the numbers of the member of a cluster that this node is, read
+// when asked for.
+func memberMeasures(n *node) []prometheus.Collector {
+	gauge := func(name, help string, value func(member.Status) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "omca", Subsystem: "member", Name: name, Help: help},
+			func() float64 { return value(n.Status()) })
+	}
+	truth := func(is bool) float64 {
+		if is {
+			return 1
+		}
+		return 0
+	}
+	return []prometheus.Collector{
+		gauge("members", "Members of the cluster, as this node knows it.", func(s member.Status) float64 { return float64(s.Members) }),
+		gauge("has_leader", "1 while there is a leader: changes are taken.", func(s member.Status) float64 { return truth(s.Leader != "") }),
+		gauge("leads", "1 while this node leads.", func(s member.Status) float64 { return truth(s.Leader == s.Name) }),
+		gauge("behind", "Changes that this node knows of and has not made yet.", func(s member.Status) float64 { return float64(s.Behind) }),
+		gauge("size_bytes", "Bytes of the file of the store.", func(s member.Status) float64 { return float64(s.Size) }),
+		gauge("in_use_bytes", "Bytes of it that hold something.", func(s member.Status) float64 { return float64(s.InUse) }),
+		gauge("quota_bytes", "Bytes that it may have: then no more changes are taken.", func(s member.Status) float64 { return float64(s.Quota) }),
+		gauge("alarms", "Alarms of etcd, of all members.", func(s member.Status) float64 { return float64(len(s.Alarms)) }),
 	}
 }

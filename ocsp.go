@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"omca/ca"
 	"omca/internal/object"
@@ -27,6 +28,15 @@ func (s *Server) stageResponder(ctx context.Context, path, issuer string) (conte
 		return nil, fmt.Errorf("%s: %w", p, err)
 	}
 	return s.objects.Stage(ctx, p, 0, config), nil
+}
+
+// answer answers an OCSP request, unless this node does not know any more what
+// was revoked.
+func (s *Server) answer(ctx context.Context, request []byte) ([]byte, time.Time, error) {
+	if err := s.current(ctx); err != nil {
+		return nil, time.Time{}, err
+	}
+	return s.ocsp.Answer(ctx, request)
 }
 
 // answersRevoked takes a revocation into the answers and, if it is of what is

@@ -24,7 +24,6 @@ import (
 	"omca/internal/object"
 	"omca/internal/openid"
 	"omca/internal/store"
-	"omca/internal/store/bolt"
 	"omca/internal/trail"
 	"omca/listener"
 	"omca/usr"
@@ -38,12 +37,23 @@ var ErrLocked = store.ErrLocked
 
 // Config says where an authority lives. Home is required.
 type Config struct {
-	Home           string // directory of everything, 0700; made when missing
-	PassphraseFile string // file with the passphrase of the master key; "" uses the file seal.key in Home
-	Listen         string // address of the TLS listener; "" takes the keywords listener.addr and listener.port
-	ClusterName    string // for the first start; "" draws one
-	NodeName       string // "" is the name of the host
-	Version        string // of the program, for its status
+	Home           string      // directory of everything, 0700; made when missing
+	Store          StoreConfig // of a cluster of nodes; its zero value is what Home remembers, and else a store in Home
+	PassphraseFile string      // file with the passphrase of the master key; "" uses the file seal.key in Home
+	Listen         string      // address of the TLS listener; "" takes the keywords listener.addr and listener.port
+	ClusterName    string      // for the first start; "" draws one, or, where Store is shared, begins none
+	NodeName       string      // "" is the name of the host
+	Version        string      // of the program, for its status
+
+	// Cluster has the home become the first member of a cluster, with the store that
+	// it has or a fresh one. A home that is a member is one, whatever this says.
+	Cluster bool
+	// Join has a fresh home become a member of a cluster. Nil: it does not.
+	Join *Join
+	// Peer is HOST:PORT for the other members, on the first start of a member: this
+	// node listens there, and HOST is what they reach it by. "" is ":1217", and no
+	// HOST the name of the node.
+	Peer string
 
 	// Sockets are what another Run left: Run takes those that are for an address
 	// that is configured now, and listens anew on the others.
@@ -69,7 +79,8 @@ type Config struct {
 type Server struct {
 	config    Config
 	started   time.Time
-	db        *bolt.Store
+	db        opened
+	master    object.Master
 	objects   *object.Store
 	authority *ca.Authority
 	tries     []way // to prove a name
@@ -101,7 +112,11 @@ type Server struct {
 	publicSocket  net.Listener // of plain HTTP; nil when there is none
 	publicAddress string       // as the keyword has it
 	stop          atomic.Pointer[context.CancelFunc]
+	failure       chan error    // why the daemon has to end
+	draining      atomic.Bool   // it says that it is not ready
 	wake          chan struct{} // a certificate changed: look again at what is due
+	isChosen      atomic.Bool   // see chosen
+	moved         chan struct{} // this node listens elsewhere
 
 	background context.Context // ends with Close
 	end        context.CancelFunc
@@ -125,7 +140,7 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1), touched: make(chan object.Path, 64)}
+	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), touched: make(chan object.Path, 64), failure: make(chan error, 1)}
 	s.keepTrail()
 	s.background, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.compose(ctx); err != nil {
@@ -133,28 +148,6 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	}
 	return s, nil
 }
-
-// openStore opens the store, and makes one where there never was any.
-func openStore(ctx context.Context, c Config) (*bolt.Store, error) {
-	file, key := filepath.Join(c.Home, storeFile), filepath.Join(c.Home, sealKey)
-	_, missing := os.Stat(file)
-	if _, err := os.Stat(key); errors.Is(missing, fs.ErrNotExist) && err == nil {
-		// The store is made before the key: it was there, and is gone.
-		return nil, hint.With(fmt.Errorf("%s is gone, and %s is still there", file, key),
-			"bring the store back from the backup; to begin anew, with another CA, remove %s", key)
-	}
-	db, err := bolt.Open(ctx, bolt.Config{Path: file})
-	if err != nil && !errors.Is(err, store.ErrLocked) && hint.Of(err) == "" {
-		err = hint.With(err, "if the file is damaged, bring %s back from the backup (docs/backup.md)", file)
-	}
-	return db, err
-}
-
-// Files in the home: of the store, and of the master key.
-const (
-	storeFile = "omca.db"
-	sealKey   = "seal.key"
-)
 
 // complete fills in what has an honest default.
 func (c *Config) complete() error {
@@ -167,6 +160,9 @@ func (c *Config) complete() error {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if err := c.sameNode(); err != nil {
+		return err
+	}
 	if c.NodeName == "" {
 		host, err := os.Hostname()
 		if err != nil {
@@ -174,6 +170,19 @@ func (c *Config) complete() error {
 		}
 		c.NodeName = host
 	}
+	return nil
+}
+
+// sameNode takes the name that the node has as a member, and refuses another.
+func (c *Config) sameNode() error {
+	m, err := readMembership(c.Home)
+	if m == nil || err != nil {
+		return err
+	}
+	if c.NodeName != "" && c.NodeName != m.Node {
+		return hint.With(fmt.Errorf("%s is node %q of its cluster, not %q", c.Home, m.Node, c.NodeName), "leave the name out: it is for the first start")
+	}
+	c.NodeName = m.Node
 	return nil
 }
 
@@ -195,18 +204,26 @@ func makeHome(home string) error {
 // compose builds the parts upon the store and makes what is missing.
 func (s *Server) compose(ctx context.Context) error {
 	c := s.config
-	master, err := s.openMaster(ctx)
-	if err != nil {
+	var err error
+	if s.master, err = s.openMaster(ctx); err != nil {
 		return err
 	}
-	if s.objects, err = object.OpenStore(ctx, object.StoreConfig{Store: s.db, Master: master, Now: c.Now, Log: c.Log}); err != nil {
+	if s.objects, err = object.OpenStore(ctx, object.StoreConfig{Store: s.db, Shared: s.db.follows != nil, Master: s.master, Now: c.Now, Log: c.Log}); err != nil {
 		return err
 	}
-	if s.authority, err = ca.New(ca.Config{Store: s.objects, Now: c.Now, Log: c.Log}); err != nil {
+	own := ca.Config{Store: s.objects, Now: c.Now, Log: c.Log}
+	if s.db.follows != nil {
+		own.Node, own.NodeListener = c.NodeName, object.NodeListenerPath(c.NodeName).String()
+	}
+	if s.authority, err = ca.New(own); err != nil {
 		return err
 	}
 	s.enforcer = newEnforcer()
 	s.publisher = s.authority.NewPublisher(s.published)
+	if s.db.follows != nil {
+		s.publisher.Share(s.chosen)
+		s.objects.OnList(s.publisher.Reload)
+	}
 	s.ocsp = s.authority.NewOCSP(s.stageResponder)
 	s.stapler = s.newStapler()
 	if err := s.newFeeds(); err != nil {
@@ -228,18 +245,25 @@ func (s *Server) compose(ctx context.Context) error {
 	if err := errors.Join(s.loadRevocations(ctx), s.readPolicy(ctx)); err != nil {
 		return err
 	}
+	if err := s.beMember(ctx); err != nil {
+		return err
+	}
 	s.configureOpenID(ctx)
 	s.tries = s.ways()
+	members, err := s.newMembers(ctx)
+	if err != nil {
+		return err
+	}
 	door := api.Config{
 		Authority: s.authority, Objects: s.objects, Publisher: s.publisher, Identify: s.identify,
 		Log: c.Log, Now: c.Now, Version: c.Version,
-		Status: s.status, Stop: s.requestStop, Restart: s.config.Restart, Ready: s.ready, Full: full, Down: down,
-		OCSP: s.ocsp.Answer, External: s.externalLists, Refresh: s.feeds.Refresh,
+		Status: s.status, Stop: s.requestStop, Restart: s.config.Restart, Ready: s.ready, Full: full, Down: down, Explain: s.explain,
+		OCSP: s.answer, External: s.externalLists, Refresh: s.feeds.Refresh,
 		Collectors: append(s.measures(), s.openidMeasures()...), AuthInfo: s.authInfo,
 		Sessions: s.sessions, Login: s.login, AskOpenID: s.askOpenID, LoginOpenID: s.loginOpenID,
 		Passwords: s.passwords, CheckPassword: s.checkPassword, Unlock: s.unlock, Address: s.from,
 		Tokens: s.tokens, IdentifyRefresh: s.identifyRefresh, InspectToken: s.inspectToken,
-		Foreign: s.foreignTokens(), Trail: s.lastLines,
+		Foreign: s.foreignTokens(), Trail: s.lastLines, Members: members,
 	}
 	calls, public, err := api.Handlers(door)
 	if err != nil {
@@ -270,7 +294,7 @@ func (s *Server) openMaster(ctx context.Context) (object.Master, error) {
 		return nil, scanErr
 	}
 	if len(page.Entries) > 0 {
-		return nil, hint.With(err, "the store is sealed with this key: bring it back from the backup, or name the passphrase file if it was sealed by one")
+		return nil, hint.With(err, "%s", s.db.keyHint)
 	}
 	return object.CreateFileMaster(file)
 }
@@ -298,7 +322,8 @@ func full(err error) bool { return errors.Is(err, store.ErrFull) }
 // down reports whether an error means that the store takes no more work, or that
 // whoever issued the token cannot be asked.
 func down(err error) bool {
-	return errors.Is(err, store.ErrBroken) || errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrDamaged) ||
+	return errors.Is(err, store.ErrAway) || errors.Is(err, store.ErrUncertain) || errors.Is(err, errStale) ||
+		errors.Is(err, store.ErrBroken) || errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrDamaged) ||
 		errors.Is(err, openid.ErrUnavailable)
 }
 
@@ -316,6 +341,7 @@ func (s *Server) Close() error {
 // what is served of it is replaced before the commit returns.
 func (s *Server) changed(p object.Path) {
 	ctx := s.background
+	s.memberChanged(p)
 	switch {
 	case p.IsZero():
 		s.authority.Changed("")

@@ -21,6 +21,7 @@ const (
 // announce those that do not renew themselves, and publish revocation lists.
 func (s *Server) renew() {
 	s.renewing.Do(func() {
+		s.work.Go(func() { s.attend(s.background) })
 		s.work.Go(func() { s.renewals(s.background) })
 		s.work.Go(func() { s.publisher.Run(s.background) })
 		s.work.Go(func() { s.stapler.run(s.background) })
@@ -32,7 +33,11 @@ func (s *Server) renew() {
 
 func (s *Server) renewals(ctx context.Context) {
 	for {
-		next, err := s.authority.RenewDue(ctx)
+		var next time.Time
+		var err error
+		if s.chosen() {
+			next, err = s.authority.RenewDue(ctx)
+		}
 		if ctx.Err() != nil {
 			return
 		}

@@ -22,8 +22,13 @@ var errRevoked = errors.New("revoked")
 
 // enforcer holds every client certificate against what was taken back: by our
 // own CAs, at once, and by the lists of others.
+//
+// The two are kept apart. A CA that was imported has two who take back in its
+// name, with one key: the newest list of each is in force, and neither acquits of
+// what is on the other's.
 type enforcer struct {
-	set atomic.Pointer[crl.Set]
+	set     atomic.Pointer[crl.Set] // of our own CAs
+	foreign atomic.Pointer[crl.Set] // of the keyword cluster.crl
 
 	mu       sync.Mutex
 	soft     bool                         // the policy: what is not settled is let in, with a warning
@@ -38,6 +43,7 @@ type enforcer struct {
 func newEnforcer() *enforcer {
 	e := &enforcer{issuers: make(map[string]*x509.Certificate)}
 	e.set.Store(crl.NewSet(crl.Sources{}))
+	e.foreign.Store(crl.NewSet(crl.Sources{}))
 	return e
 }
 
@@ -55,8 +61,8 @@ func (e *enforcer) rebuild() {
 			lists = append(lists, l)
 		}
 	}
-	lists = append(lists, e.external...)
-	e.set.Store(e.set.Load().Rebuilt(crl.Sources{Lists: lists, Covered: e.covered, Authorities: authorities}))
+	e.set.Store(e.set.Load().Rebuilt(crl.Sources{Lists: lists, Authorities: authorities}))
+	e.foreign.Store(crl.NewSet(crl.Sources{Lists: e.external, Covered: e.covered, Authorities: authorities}))
 }
 
 // add puts one revocation in force.
@@ -88,24 +94,33 @@ func (s *Server) check(chains [][]*x509.Certificate) error {
 
 // checkChain asks about every certificate below the trust anchor.
 func (s *Server) checkChain(chain []*x509.Certificate) error {
-	set, now := s.enforcer.set.Load(), s.config.Now()
+	sets, now := [...]*crl.Set{s.enforcer.set.Load(), s.enforcer.foreign.Load()}, s.config.Now()
 	for i, cert := range chain[:len(chain)-1] {
-		v := set.Check(cert, chain[i+1], now)
-		switch v.Status {
-		case crl.Good, crl.NotCovered:
-		case crl.Revoked:
-			return fmt.Errorf("%w: %s (%s)", errRevoked, v.Why, v.Reason)
-		default:
-			soft, own := s.enforcer.standing(chain[i+1])
-			if own {
-				continue // what we took back is known here, whatever the dates on our list: only clocks make it unsettled
+		for _, set := range sets {
+			if err := s.judge(set.Check(cert, chain[i+1], now), chain[i+1]); err != nil {
+				return err
 			}
-			if !soft {
-				return fmt.Errorf("revocation not settled, and the policy is hard: %s", v.Why)
-			}
-			s.config.Log.Warn("revocation not settled", "why", v.Why, "policy", "soft")
 		}
 	}
+	return nil
+}
+
+// judge says what a verdict about a certificate of issuer means here.
+func (s *Server) judge(v crl.Verdict, issuer *x509.Certificate) error {
+	switch v.Status {
+	case crl.Good, crl.NotCovered:
+		return nil
+	case crl.Revoked:
+		return fmt.Errorf("%w: %s (%s)", errRevoked, v.Why, v.Reason)
+	}
+	soft, own := s.enforcer.standing(issuer)
+	if own {
+		return nil // what we took back is known here, whatever the dates on our list: only clocks make it unsettled
+	}
+	if !soft {
+		return fmt.Errorf("revocation not settled, and the policy is hard: %s", v.Why)
+	}
+	s.config.Log.Warn("revocation not settled", "why", v.Why, "policy", "soft")
 	return nil
 }
 
@@ -129,6 +144,7 @@ func (s *Server) revoked(r ca.Revocation) {
 			s.config.Log.InfoContext(s.background, "connections closed", "serial", r.Serial, "count", n)
 		}
 	}
+	s.memberRevoked(r)
 	s.publisher.Add(r)
 	s.answersRevoked(r)
 }

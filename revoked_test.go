@@ -344,3 +344,57 @@ func TestExternalList(t *testing.T) {
 		t.Error("a CA that was taken out was believed")
 	}
 }
+
+// TestTwoListsOfOneCA: the key of an imported CA signs our list, and that of the
+// company which had it before. Whichever is the newer, who is on either is refused.
+func TestTwoListsOfOneCA(t *testing.T) {
+	r := runServer(t, omca.Config{})
+	other := newOtherPKI(t)
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(*other.list.Load()) // who asked sees when it is cut off
+	}))
+	defer web.Close()
+	key, err := pki.EncodePrivateKey(other.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string][]byte{"private_key": key, "certificate_chain": pki.EncodeCertificates(other.cert)} {
+		local(t, r.Server, "PATCH", "/api/object/path/system/sec/ca/data", []map[string]string{{"action": "change", "name": name, "string": string(value)}})
+	}
+	alice := r.client(t, "alice", "guest:ns1")
+	carol, cert := other.client(t, r, "carol")
+	refused := func(when string, clients map[string]*http.Client) {
+		t.Helper()
+		for name, c := range clients {
+			c.CloseIdleConnections()
+			if got := asks(c, r.address); got != 0 {
+				t.Errorf("%s: %s, who is revoked, is let in: %d", when, name, got)
+			}
+		}
+	}
+	if got := asks(carol, r.address); got != http.StatusUnauthorized { // a certificate of the CA, and nobody here
+		t.Fatalf("before: %d", got)
+	}
+	local(t, r.Server, "PATCH", "/api/cluster/config?set=cluster.crl%3D"+web.URL+"/list.crl", nil)
+	refresh := func() bool {
+		status, _ := try(t, r.Server, "POST", "/api/crl/refresh", map[string]string{"source": web.URL + "/list.crl"})
+		return status == http.StatusNoContent
+	}
+	other.publish(t, cert)
+	until(t, "the company's list came", refresh)
+	refused("on the company's list", map[string]*http.Client{"carol": carol})
+
+	local(t, r.Server, "POST", "/api/certificate/"+string(serialOf(t, alice))+"/revoke", map[string]string{"reason": "keyCompromise"})
+	until(t, "our list has the revocation", func() bool { return listed(t, r, "/crl/ca.crl", other.cert) == 1 })
+	both := map[string]*http.Client{"alice": alice, "carol": carol}
+	refused("with our list the newer", both)
+
+	ours := time.Now().Add(2 * time.Second)
+	until(t, "the clock has gone on", func() bool { return time.Now().After(ours) })
+	other.number += 1000
+	other.publish(t)
+	if !refresh() {
+		t.Fatal("the company's next list did not come")
+	}
+	refused("with the company's list the newer", both)
+}

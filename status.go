@@ -22,7 +22,7 @@ func (s *Server) status(ctx context.Context) (api.Status, error) {
 	}
 	st := api.Status{
 		Node: s.config.NodeName, Version: s.config.Version, PID: os.Getpid(), StartedAt: s.started.UTC(),
-		Addresses: []string{}, InProcess: s.listener.Load() == nil, RestartError: s.config.RestartError,
+		Addresses: []string{}, InProcess: s.listener.Load() == nil, RestartError: s.config.RestartError, Draining: s.draining.Load(),
 	}
 	st.Cluster, _ = cluster.Config.Get("cluster.name")
 	st.ClusterID, _ = cluster.Config.Get("cluster.id")
@@ -36,6 +36,9 @@ func (s *Server) status(ctx context.Context) (api.Status, error) {
 		st.ListenerSerial, st.ListenerNotAfter = string(pki.SerialOf(cert)), cert.NotAfter.UTC()
 	}
 	st.OpenID = s.openidStatus()
+	if st.Store, err = s.storeStatus(ctx); err != nil {
+		return st, err
+	}
 	st.Certificates, err = s.objects.CountRecords(ctx)
 	return st, err
 }
@@ -66,9 +69,16 @@ func (s *Server) leaf(ctx context.Context, where func(context.Context) (string, 
 	return chain[0], nil
 }
 
-// ready answers /readyz: the store answers, and there is a CA to sign with.
+// ready answers /readyz: the store answers, or has not been away for too long, and
+// there is a CA to sign with.
 func (s *Server) ready(ctx context.Context) error {
+	if s.draining.Load() {
+		return errDraining
+	}
 	if _, err := s.db.Rev(ctx); err != nil {
+		return err
+	}
+	if err := s.current(ctx); err != nil {
 		return err
 	}
 	_, err := s.leaf(ctx, s.authority.ClusterCA)

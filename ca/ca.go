@@ -29,6 +29,11 @@ type Config struct {
 	Store Store
 	Now   func() time.Time
 	Log   *slog.Logger // the audit trail
+
+	// Node is the name of this machine, and NodeListener the path of a listener's
+	// certificate of its own, where several serve: see ListenerPath. "" for one that
+	// is alone.
+	Node, NodeListener string
 }
 
 // Authority issues certificates. It is safe for concurrent use.
@@ -37,6 +42,8 @@ type Authority struct {
 	now   func() time.Time
 	log   *slog.Logger
 	self  usr.Caller // who asks for the renewals that nobody asks for
+
+	node, nodeListener string // see Config
 
 	mu      sync.Mutex
 	epoch   uint64               // counts Changed, so that a read that raced with it is not kept
@@ -51,7 +58,7 @@ func New(c Config) (*Authority, error) {
 		return nil, errors.New("ca: Config needs Store, Now and Log")
 	}
 	self := usr.Caller{Name: "omca", Method: usr.MethodDaemon, Grants: usr.RootGrants()}
-	return &Authority{store: c.Store, now: c.Now, log: c.Log, self: self, issuers: make(map[string]*issuer), formers: make(map[string][]*issuer)}, nil
+	return &Authority{store: c.Store, now: c.Now, log: c.Log, self: self, node: c.Node, nodeListener: c.NodeListener, issuers: make(map[string]*issuer), formers: make(map[string][]*issuer)}, nil
 }
 
 // Changed tells the authority that the object at path is not what it was. The
@@ -168,13 +175,41 @@ func (a *Authority) ClusterCA(ctx context.Context) (string, error) {
 }
 
 // ListenerPath returns the path of the certificate that the listener serves:
-// system/sec/cert-<cluster> when it holds a complete set, else system/sec/cert.
+// system/sec/cert-<cluster>, the older manuals' name, when it holds a complete
+// set. Else, where several nodes serve, the node's own, when it has one and
+// [Authority.NeedsOwnListener]. Else system/sec/cert.
 func (a *Authority) ListenerPath(ctx context.Context) (string, error) {
 	c, err := a.store.Cluster(ctx)
 	if err != nil {
 		return "", err
 	}
-	return a.named(ctx, PathListener+"-"+c.Name, PathListener)
+	path, err := a.named(ctx, PathListener+"-"+c.Name, PathListener)
+	if err != nil || path != PathListener || a.nodeListener == "" {
+		return path, err
+	}
+	if needs, err := a.NeedsOwnListener(ctx); err != nil || !needs {
+		return path, err
+	}
+	return a.named(ctx, a.nodeListener, PathListener)
+}
+
+// NeedsOwnListener reports whether system/sec/cert is not for this node: it was
+// issued here, for other names. One that was imported is for all nodes.
+func (a *Authority) NeedsOwnListener(ctx context.Context) (bool, error) {
+	if a.nodeListener == "" {
+		return false, nil
+	}
+	chain, _, err := a.Serving(ctx, PathListener)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrConflict) || errors.Is(err, ErrInvalid) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if chain[0].VerifyHostname(a.node) == nil {
+		return false, nil
+	}
+	return a.recorded(ctx, chain[0])
 }
 
 // named returns path if it holds a complete set, else fallback.

@@ -128,6 +128,12 @@ func (a *Authority) keepExternal(ctx context.Context, h Holder, have set) error 
 
 // orderFor is the walk that gives h a certificate over key.
 func (a *Authority) orderFor(ctx context.Context, who usr.Caller, h Holder, key crypto.Signer) (order, error) {
+	return a.orderOver(ctx, who, h, key.Public(), key)
+}
+
+// orderOver is orderFor for a key of which only the public half is here, unless
+// it is a CA's that signs itself.
+func (a *Authority) orderOver(ctx context.Context, who usr.Caller, h Holder, public crypto.PublicKey, key crypto.Signer) (order, error) {
 	o := order{who: who, validity: h.Validity, owner: h.Path}
 	var err error
 	if o.profile, err = pki.LookupProfile(h.Profile); err != nil {
@@ -154,7 +160,7 @@ func (a *Authority) orderFor(ctx context.Context, who usr.Caller, h Holder, key 
 			return order{}, err
 		}
 	}
-	if o.request, err = pki.NewRequest(key.Public(), subject, names); err == nil {
+	if o.request, err = pki.NewRequest(public, subject, names); err == nil {
 		o.request, err = named(o.request, o.profile)
 	}
 	if err != nil {
@@ -211,7 +217,7 @@ func holderIdentity(cluster string, h Holder) (*url.URL, error) {
 	if h.Profile == ProfileOCSP && !Answers(h.Path) {
 		return nil, fmt.Errorf("%w: %s cannot have profile %q: that is for %s and %s-NAME", ErrInvalid, h.Path, h.Profile, PathOCSP, PathOCSP)
 	}
-	return identity(cluster, h.Profile, h.Name), nil
+	return identity(cluster, h.Profile, nodeName(h)), nil
 }
 
 // issuerFor returns who signs for h: the object that its keyword ca names, the

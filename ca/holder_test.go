@@ -2,13 +2,19 @@ package ca_test
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
 
 	"omca/ca"
+	"omca/crl"
 	"omca/pki"
 	"omca/usr"
 )
@@ -207,6 +213,101 @@ func TestIdentifyWantsTheInventory(t *testing.T) {
 	if id, err := w.Identify(t.Context(), w.verified(cert)); !errors.Is(err, ca.ErrInvalid) || !strings.Contains(err.Error(), "inventory") {
 		t.Errorf("a certificate outside the inventory is %+v: %v", id, err)
 	}
+}
+
+// A CA below the cluster's is no way around the inventory: of one that was made
+// here, what was issued here is a user's, and nothing else is, however many CAs
+// its key signed first.
+func TestIdentifyBelowASubordinate(t *testing.T) {
+	w := bootstrapped(t)
+	w.create("system/sec/ca-sub", "cn=Sub CA", "ca="+ca.PathCA)
+	w.mustIssue("system/sec/ca-sub")
+	w.create("system/usr/alice", "ca=system/sec/ca-sub")
+	alice := w.mustIssue("system/usr/alice")
+	if id, err := w.Identify(t.Context(), alice.Chain); err != nil || id.User != "alice" || id.IssuedAt.IsZero() {
+		t.Errorf("a user of a subordinate CA is %+v: %v", id, err)
+	}
+	for _, path := range []string{"system/sec/ca-sub", ca.PathCA} {
+		chain, key, err := w.Serving(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		forged := forge(t, w.now, "alice", chain[0], key)
+		if id, err := w.Identify(t.Context(), append([]*x509.Certificate{forged}, chain...)); !errors.Is(err, ca.ErrInvalid) {
+			t.Errorf("signed with the key of %s, outside of the inventory: %+v, %v", path, id, err)
+		}
+		between, err := pki.GenerateKey(pki.ECP256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sub := forgeCA(t, w.now, between.Public(), chain[0], key)
+		forged = forge(t, w.now, "alice", sub, between)
+		if id, err := w.Identify(t.Context(), append([]*x509.Certificate{forged, sub}, chain...)); !errors.Is(err, ca.ErrInvalid) {
+			t.Errorf("signed by a CA below %s that nobody here made: %+v, %v", path, id, err)
+		}
+	}
+}
+
+// What a revoked CA signs nobody believes: it is refused, and with another key
+// that CA signs again.
+func TestRevokedCASignsNoMore(t *testing.T) {
+	w := bootstrapped(t)
+	root := caller(t, "root", "root")
+	for path, issuer := range map[string]string{"system/sec/ca-sub": ca.PathCA, "system/sec/ca-low": "system/sec/ca-sub"} {
+		w.create(path, "cn="+path, "ca="+issuer)
+	}
+	sub := w.mustIssue("system/sec/ca-sub").Certificate
+	w.mustIssue("system/sec/ca-low")
+	w.create("system/usr/alice", "ca=system/sec/ca-sub")
+	w.create("system/usr/bob", "ca=system/sec/ca-low")
+	w.mustIssue("system/usr/alice")
+	if _, err := w.Revoke(t.Context(), root, pki.SerialOf(sub), crl.CACompromise); err != nil {
+		t.Fatal(err)
+	}
+	before := len(w.records(ca.Query{}))
+	for _, path := range []string{"system/usr/alice", "system/usr/bob", "system/sec/ca-low"} {
+		_, err := w.Create(t.Context(), root, path, ca.CreateOptions{})
+		if !errors.Is(err, ca.ErrConflict) || !strings.Contains(fmt.Sprint(err), "revoked") {
+			t.Errorf("%s, of a revoked CA: %v", path, err)
+		}
+	}
+	if n := len(w.records(ca.Query{})); n != before {
+		t.Errorf("%d records after refusals, want %d", n, before)
+	}
+	if _, err := w.Create(t.Context(), root, "system/sec/ca-sub", ca.CreateOptions{Rekey: true}); err != nil {
+		t.Fatal(err)
+	}
+	w.mustIssue("system/usr/alice")
+}
+
+// forge signs a certificate for a client named cn, as anybody with the key could.
+func forge(t *testing.T, now time.Time, cn string, issuer *x509.Certificate, key crypto.Signer) *x509.Certificate {
+	t.Helper()
+	return forged(t, &x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: cn}, NotBefore: now, NotAfter: now.Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, newKey(t).Public(), issuer, key)
+}
+
+func forgeCA(t *testing.T, now time.Time, public crypto.PublicKey, issuer *x509.Certificate, key crypto.Signer) *x509.Certificate {
+	t.Helper()
+	return forged(t, &x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano() + 1), Subject: pkix.Name{CommonName: "Between"}, NotBefore: now, NotAfter: now.Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}, public, issuer, key)
+}
+
+func forged(t *testing.T, template *x509.Certificate, public crypto.PublicKey, issuer *x509.Certificate, key crypto.Signer) *x509.Certificate {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer, public, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
 }
 
 func TestRenewDue(t *testing.T) {

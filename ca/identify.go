@@ -84,39 +84,99 @@ func (a *Authority) Identify(ctx context.Context, chain []*x509.Certificate) (Id
 	if err != nil {
 		return Identity{}, err
 	}
-	own, err := a.ownIssuer(ctx, chain[1])
-	if err != nil {
-		return Identity{}, err
-	}
 	if !marked {
 		if id, ok, err := a.adoptedUser(ctx, leaf); ok || err != nil {
 			return id, err
 		}
 	}
-	switch {
-	case own == nil && !marked:
-		user = leaf.Subject.CommonName // an external CA knows no SPIFFE ID of ours
-	case own == nil:
-		return Identity{}, fmt.Errorf("%w: an external CA marked the certificate as one of this cluster", ErrInvalid)
-	case !marked:
-		return Identity{}, fmt.Errorf("%w: the certificate is not marked as a user's", ErrInvalid)
+	id, err := a.vouched(ctx, chain, leaf, marked)
+	if err != nil {
+		return Identity{}, err
 	}
-	id := Identity{User: user, Serial: pki.SerialOf(leaf)}
-	if own != nil {
-		r, err := a.store.Record(ctx, id.Serial)
-		switch {
-		case err == nil && r.Certificate.Equal(leaf):
-			id.IssuedAt = r.IssuedAt
-		case err != nil && !errors.Is(err, ErrNotFound):
-			return Identity{}, err
-		case own.made:
-			return Identity{}, fmt.Errorf("%w: the certificate is not in the inventory", ErrInvalid)
-		}
+	if id.User = user; !marked {
+		id.User = leaf.Subject.CommonName // an external CA knows no SPIFFE ID of ours
 	}
-	if user == "" || user != leaf.Subject.CommonName {
-		return Identity{}, fmt.Errorf("%w: the certificate has common name %q and is marked for user %q", ErrInvalid, leaf.Subject.CommonName, user)
+	if id.User == "" || id.User != leaf.Subject.CommonName {
+		return Identity{}, fmt.Errorf("%w: the certificate has common name %q and is marked for user %q", ErrInvalid, leaf.Subject.CommonName, id.User)
 	}
 	return id, nil
+}
+
+// vouched says when the leaf of a chain was issued here, if it was, and refuses
+// one that its CAs cannot vouch for: of a CA of ours it has to be marked, and
+// recorded if the key was made here, and of any other it has not to be marked.
+func (a *Authority) vouched(ctx context.Context, chain []*x509.Certificate, leaf *x509.Certificate, marked bool) (Identity, error) {
+	own, made, err := a.ours(ctx, chain[1:])
+	if err != nil {
+		return Identity{}, err
+	}
+	switch {
+	case marked && !own:
+		return Identity{}, fmt.Errorf("%w: an external CA marked the certificate as one of this cluster", ErrInvalid)
+	case !marked && (own || made):
+		return Identity{}, fmt.Errorf("%w: the certificate is not marked as a user's", ErrInvalid)
+	}
+	id := Identity{Serial: pki.SerialOf(leaf)}
+	if !marked {
+		return id, nil
+	}
+	r, err := a.store.Record(ctx, id.Serial)
+	switch {
+	case err == nil && r.Certificate.Equal(leaf):
+		id.IssuedAt = r.IssuedAt
+	case err != nil && !errors.Is(err, ErrNotFound):
+		return Identity{}, err
+	case made:
+		return Identity{}, fmt.Errorf("%w: the certificate is not in the inventory", ErrInvalid)
+	}
+	return id, nil
+}
+
+// ours looks at all the CAs of a chain, issuer first: whoever has the key of one
+// makes as many CAs below it as they like. It reports whether the certificate
+// below them is one of ours to mark (own), and whether it has to be in the
+// inventory, as the key of one of them was made here (made).
+func (a *Authority) ours(ctx context.Context, cas []*x509.Certificate) (own, made bool, err error) {
+	for i, cert := range cas {
+		is, err := a.ownIssuer(ctx, cert)
+		if err != nil {
+			return false, false, err
+		}
+		if is != nil {
+			own, made = own || i == 0 || is.made, made || is.made
+			continue
+		}
+		recorded, current, err := a.recordedCA(ctx, cert)
+		if err != nil {
+			return false, false, err
+		}
+		own, made = own || current, made || recorded
+	}
+	return own, made, nil
+}
+
+// recordedCA reports whether cert is a CA's that was issued here, and whether
+// that CA is still what its object is. A request is never signed as a CA's
+// (Sign), so the key of one on record is here.
+func (a *Authority) recordedCA(ctx context.Context, cert *x509.Certificate) (recorded, current bool, err error) {
+	r, err := a.store.Record(ctx, pki.SerialOf(cert))
+	if errors.Is(err, ErrNotFound) {
+		return false, false, nil
+	}
+	if err != nil {
+		return false, false, err
+	}
+	if r.Profile != ProfileCA || !r.Certificate.Equal(cert) {
+		return false, false, nil
+	}
+	is, err := a.issuerAt(ctx, r.Owner)
+	switch {
+	case err == nil:
+		return true, pki.SameKey(is.set.chain[0].PublicKey, cert.PublicKey), nil
+	case errors.Is(err, ErrInvalid), errors.Is(err, ErrConflict), errors.Is(err, ErrNotFound):
+		return true, false, nil // deleted, or no CA any more
+	}
+	return false, false, err
 }
 
 // ownIssuer returns the cluster's CA when cert is its certificate, else nil.

@@ -219,6 +219,9 @@ func (a *Authority) draft(ctx context.Context, o order) (draft pki.Draft, now ti
 	if err := granted(o); err != nil {
 		return draft, now, err
 	}
+	if err := a.mayGoOn(ctx, o); err != nil {
+		return draft, now, err
+	}
 	// 4. The draft is linted.
 	serial, err := pki.NewSerial()
 	if err != nil {
@@ -237,6 +240,30 @@ func (a *Authority) draft(ctx context.Context, o order) (draft pki.Draft, now ti
 		return draft, now, fmt.Errorf("%w: draft: %w", ErrInvalid, err)
 	}
 	return draft, now, nil
+}
+
+// mayGoOn refuses an issuer that was revoked, or is below one that was: nobody
+// would believe what it signs, here neither. Its answers about what it signed
+// before go on.
+func (a *Authority) mayGoOn(ctx context.Context, o order) error {
+	if o.profile.Name == ProfileOCSP || o.issuer.Certificate() == nil {
+		return nil
+	}
+	for _, cert := range o.issuer.Chain() {
+		if selfSigned(cert) {
+			continue // what nobody can revoke
+		}
+		r, revoked, err := a.RevocationOf(ctx, cert)
+		if err != nil {
+			return err
+		}
+		if revoked {
+			return hint.With(fmt.Errorf("%w: %s cannot sign: the certificate of %q was revoked on %s (%s)",
+				ErrConflict, o.issuer.path, cert.Subject, r.At.UTC().Format("2006-01-02"), r.Reason),
+				"name another CA in the keyword ca, or give that one another key: \"omca PATH certificate renew --rekey\"")
+		}
+	}
+	return nil
 }
 
 // pointers says in the certificate where its revocation is published, if
@@ -262,6 +289,9 @@ func (a *Authority) audit(ctx context.Context, o order, cert *x509.Certificate) 
 // the issuer for everyone, and against the names granted to the caller unless
 // that is root.
 func granted(o order) error {
+	if err := bySelfOrPeers(o); err != nil {
+		return err
+	}
 	subject, names := o.request.Subject(), o.request.Names()
 	if err := o.issuer.policy.Check(subject, names); err != nil {
 		return hint.With(fmt.Errorf("%w: %s may not sign this: %w", usr.ErrDenied, o.issuer.path, err),

@@ -27,6 +27,7 @@ const (
 type Publisher struct {
 	a       *Authority
 	changed func([]*crl.Verified) // told of all current lists whenever one is new
+	chosen  func() bool           // whether this process numbers lists; nil: it alone does
 
 	mu    sync.Mutex
 	dirty chan struct{}     // something is to be built
@@ -39,7 +40,7 @@ type shelf struct {
 	former  int    // number of the set, of a CA that was replaced
 	issuer  *x509.Certificate
 	builder *crl.Builder
-	waiting []crl.Revocation // not on a list yet
+	waiting []Revocation // not on a list yet
 	current *crl.Published
 	next    time.Time // when the current one is to be replaced
 }
@@ -50,13 +51,19 @@ func (a *Authority) NewPublisher(changed func([]*crl.Verified)) *Publisher {
 	return &Publisher{a: a, changed: changed, dirty: make(chan struct{}, 1), lists: make(map[string]*shelf)}
 }
 
+// Share says that other processes publish lists of the same CAs. The one that is
+// chosen numbers them, and all make the same list of a number: what was taken
+// back up to the revision at which the number was reserved. Call it before Run,
+// and Reload when there is a new number.
+func (p *Publisher) Share(chosen func() bool) { p.chosen = chosen }
+
 // Add puts a revocation on the next list of its CA.
 func (p *Publisher) Add(r Revocation) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.lists {
 		if KeyID(s.issuer) == r.KeyID {
-			s.waiting = append(s.waiting, r.Revocation)
+			s.waiting = append(s.waiting, r)
 			p.wake()
 		}
 	}
@@ -114,7 +121,7 @@ func (p *Publisher) Publish(ctx context.Context) (next time.Time, err error) {
 			continue
 		}
 		built = built || fresh
-		if next.IsZero() || s.next.Before(next) {
+		if p.numbers() && (next.IsZero() || s.next.Before(next)) {
 			next = s.next
 		}
 	}
@@ -211,13 +218,15 @@ func (a *Authority) Authorities(ctx context.Context) ([]*x509.Certificate, error
 
 func (p *Publisher) newShelf(ctx context.Context, at string, is *issuer) (*shelf, error) {
 	id := KeyID(is.Certificate())
-	last, err := p.a.store.LastList(ctx, id)
-	if err != nil {
-		return nil, err
+	config := crl.BuilderConfig{Issuer: is.Certificate(), Key: is.set.key}
+	if p.chosen == nil { // else the last list is made again, and followed
+		last, err := p.a.store.LastList(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		config.Number, config.ThisUpdate = last.Number, last.ThisUpdate
 	}
-	builder, err := crl.NewBuilder(crl.BuilderConfig{
-		Issuer: is.Certificate(), Key: is.set.key, Number: last.Number, ThisUpdate: last.ThisUpdate,
-	})
+	builder, err := crl.NewBuilder(config)
 	if err != nil {
 		return nil, err
 	}
@@ -231,48 +240,95 @@ func (p *Publisher) newShelf(ctx context.Context, at string, is *issuer) (*shelf
 			return nil, err
 		}
 		p.mu.Lock()
-		s.waiting = append(s.waiting, r.Revocation)
+		s.waiting = append(s.waiting, r)
 		p.mu.Unlock()
 	}
 	return s, nil
 }
 
+// numbers reports whether this process numbers lists.
+func (p *Publisher) numbers() bool { return p.chosen == nil || p.chosen() }
+
 // build makes the next list of one CA, if it is time for one.
 func (p *Publisher) build(ctx context.Context, s *shelf) (fresh bool, err error) {
+	if p.chosen != nil {
+		if fresh, err = p.adopt(ctx, s); err != nil || !p.chosen() {
+			return fresh, err
+		}
+	}
 	now := p.a.now()
 	p.mu.Lock()
-	waiting := s.waiting
-	s.waiting = nil
-	current := s.current
+	waiting, current := len(s.waiting), s.current
 	p.mu.Unlock()
 	// A list from a clock that was ahead is not valid yet for anybody.
 	early := current != nil && current.Verified.Header().ThisUpdate.After(now)
-	if len(waiting) == 0 && current != nil && now.Before(s.next) && !early {
-		return false, nil
+	if waiting == 0 && current != nil && now.Before(s.next) && !early {
+		return fresh, nil
 	}
 	// The number is durable before the list exists: no two lists share one.
 	state, err := p.a.store.ReserveList(ctx, KeyID(s.issuer), now.UTC().Truncate(time.Second))
-	if err == nil {
-		err = s.builder.Add(waiting...)
-	}
 	if err != nil {
-		p.mu.Lock()
-		s.waiting = append(waiting, s.waiting...)
-		p.mu.Unlock()
+		return fresh, err
+	}
+	return true, p.make(ctx, s, state)
+}
+
+// adopt makes the list that was numbered last, unless it is the current one.
+func (p *Publisher) adopt(ctx context.Context, s *shelf) (fresh bool, err error) {
+	state, err := p.a.store.LastList(ctx, KeyID(s.issuer))
+	if err != nil || state.Number.Sign() == 0 {
 		return false, err
+	}
+	p.mu.Lock()
+	current := s.current
+	p.mu.Unlock()
+	if current != nil && state.Number.Cmp(current.Verified.Header().Number) <= 0 {
+		return false, nil
+	}
+	return true, p.make(ctx, s, state)
+}
+
+// make makes the list of a number.
+func (p *Publisher) make(ctx context.Context, s *shelf, state ListState) error {
+	p.mu.Lock()
+	var due, later []Revocation
+	for _, r := range s.waiting {
+		if p.chosen != nil && r.Revision > state.Revision {
+			later = append(later, r)
+		} else {
+			due = append(due, r)
+		}
+	}
+	s.waiting = later
+	p.mu.Unlock()
+	listed := make([]crl.Revocation, len(due))
+	for i, r := range due {
+		listed[i] = r.Revocation
+	}
+	if err := s.builder.Add(listed...); err != nil {
+		p.mu.Lock()
+		s.waiting = append(due, s.waiting...)
+		p.mu.Unlock()
+		return err
+	}
+	if p.chosen != nil {
+		s.builder.Follow(state.Previous)
 	}
 	published, err := s.builder.Build(state.Number, state.ThisUpdate, state.ThisUpdate.Add(listLife))
 	if err != nil {
 		p.mu.Lock()
 		s.next = time.Time{} // what was added is on no list yet
 		p.mu.Unlock()
-		return false, err
+		return err
 	}
 	p.mu.Lock()
-	s.current, s.next = published, now.Add(listAge)
+	s.current, s.next = published, state.ThisUpdate.Add(listAge)
+	if len(s.waiting) > 0 {
+		p.wake()
+	}
 	p.mu.Unlock()
 	p.a.log.InfoContext(ctx, "revocation list", "ca", s.path, "number", state.Number.String(), "entries", s.builder.Len(), "next_update", state.ThisUpdate.Add(listLife))
-	return true, nil
+	return nil
 }
 
 // ListName is the name under which the list of the CA that the object at path

@@ -22,6 +22,7 @@ type Revocation struct {
 	crl.Revocation        // serial number, time, reason, and when the certificate expires
 	KeyID          string // of the key that signed it: the subject key identifier, hexadecimal
 	By             string // name of the caller who asked
+	Revision       int64  // of the store, since when it is there; 0 where that is not known
 }
 
 // ListState is what must not be forgotten of the revocation lists of one key:
@@ -29,6 +30,8 @@ type Revocation struct {
 type ListState struct {
 	Number     *big.Int
 	ThisUpdate time.Time
+	Previous   time.Time // thisUpdate of the list before; zero when there was none, or when that is not known
+	Revision   int64     // of the store: what was taken back up to it is on the list
 }
 
 // Revocations is the part of the Store that remembers what was taken back.
@@ -44,7 +47,9 @@ type Revocations interface {
 	Revocations(ctx context.Context, keyID string) iter.Seq2[Revocation, error]
 
 	// ReserveList makes the number of the next list of a key durable, before
-	// that list is shown to anybody: one more than the last, whoever asked.
+	// that list is shown to anybody: one more than the last, whoever asked. Who
+	// is told of revocations has been told of all up to its revision, when it
+	// returns; so with LastList.
 	ReserveList(ctx context.Context, keyID string, thisUpdate time.Time) (ListState, error)
 
 	// LastList reads the state of the last list of a key; zero when there is none.

@@ -121,6 +121,10 @@ func (p *Published) ETag() string { return fmt.Sprintf("%q", fmt.Sprintf("%x", s
 // Next returns the number that the next list may have at least.
 func (b *Builder) Next() *big.Int { return new(big.Int).Add(b.number, big.NewInt(1)) }
 
+// Follow says when the list before the next one was made, where others than the
+// builder make lists of the issuer.
+func (b *Builder) Follow(last time.Time) { b.last = last }
+
 // Build signs a list with a number above that of the last one, to be followed by
 // another before nextUpdate. Times are cut to the second. Entries of
 // certificates that had expired when the last list was made are dropped first:

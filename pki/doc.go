@@ -7,8 +7,8 @@
 //
 // A [Request] is a key that was proven and names that were proposed; nothing
 // else of a signing request survives parsing. [Issuer.Draft] builds the exact
-// to-be-signed bytes, signs them with a throwaway key, reads them back and
-// lints what it reads. [Issuer.Sign] puts the real key to the bytes of a draft,
+// to-be-signed bytes, puts them under a throwaway signature, reads them back
+// and lints what it reads. [Issuer.Sign] puts the real key to the bytes of a draft,
 // once. No function leads from a request to a certificate.
 //
 // The package never reads a clock, a disk, a network or the environment, and

@@ -29,6 +29,7 @@ type Issuer struct {
 	key       crypto.Signer
 	keyID     []byte
 	throwaway crypto.Signer
+	sample    []byte            // a signature of the throwaway key, for drafts whose signature nobody verifies
 	twin      *x509.Certificate // the CA's certificate with the throwaway key in its place, for checkConstraints
 	lints     linter
 }
@@ -85,7 +86,11 @@ func newIssuer(key crypto.Signer) (*Issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("throwaway key: %w", err)
 	}
-	return &Issuer{key: key, keyID: id, throwaway: throwaway, lints: newLinter()}, nil
+	sample, err := sign(throwaway, []byte("omca draft"), signatureAlgorithm(key.Public()))
+	if err != nil {
+		return nil, fmt.Errorf("throwaway signature: %w", err)
+	}
+	return &Issuer{key: key, keyID: id, throwaway: throwaway, sample: sample, lints: newLinter()}, nil
 }
 
 // throwawayKey makes a key that signs with the algorithm of pub, as cheaply as
@@ -224,7 +229,7 @@ func (i *Issuer) Draft(r Request, t Terms) (Draft, error) {
 	if err != nil {
 		return Draft{}, err
 	}
-	der, err := signTBS(d.tbs, i.throwaway, template.SignatureAlgorithm)
+	der, err := i.underThrowaway(d.tbs)
 	if err != nil {
 		return Draft{}, fmt.Errorf("throwaway signature: %w", err)
 	}
@@ -257,9 +262,13 @@ func (i *Issuer) Sign(d Draft) (*x509.Certificate, error) {
 	if d.signed.Swap(true) {
 		return nil, fmt.Errorf("%w: the draft with serial %s was signed before", ErrInvalid, d.Serial())
 	}
-	der, err := signTBS(d.tbs, i.key, d.linted.SignatureAlgorithm)
+	signature, err := sign(i.key, d.tbs, d.linted.SignatureAlgorithm)
 	if err != nil {
 		return nil, fmt.Errorf("signing serial %s: %w", d.Serial(), err)
+	}
+	der, err := certificateOf(d.tbs, signature)
+	if err != nil {
+		return nil, fmt.Errorf("serial %s: %w", d.Serial(), err)
 	}
 	if inProcess(i.key) {
 		return d.under(der)
@@ -364,12 +373,30 @@ func encodeTBS(template, parent *x509.Certificate, subjectKey, issuerKey crypto.
 	return c.tbs, nil
 }
 
-// signTBS signs tbs with key and returns the certificate, DER.
-func signTBS(tbs []byte, key crypto.Signer, algorithm x509.SignatureAlgorithm) ([]byte, error) {
-	signature, err := crypto.SignMessage(key, rand.Reader, tbs, hashOf(algorithm))
+// underThrowaway is the certificate that readers and lints look at: tbs under a
+// signature that no CA made. Under name constraints it is verified against the
+// twin, so it is made for these bytes. Otherwise nothing but its form is looked
+// at, and one that was made once serves every draft.
+func (i *Issuer) underThrowaway(tbs []byte) ([]byte, error) {
+	if !i.constrained() {
+		return certificateOf(tbs, i.sample)
+	}
+	signature, err := sign(i.throwaway, tbs, signatureAlgorithm(i.key.Public()))
 	if err != nil {
 		return nil, err
 	}
+	return certificateOf(tbs, signature)
+}
+
+// constrained reports whether a certificate above the drafts has name constraints.
+func (i *Issuer) constrained() bool { return slices.ContainsFunc(i.chain, hasNameConstraints) }
+
+func sign(key crypto.Signer, message []byte, algorithm x509.SignatureAlgorithm) ([]byte, error) {
+	return crypto.SignMessage(key, rand.Reader, message, hashOf(algorithm))
+}
+
+// certificateOf puts tbs and its signature together: the certificate, DER.
+func certificateOf(tbs, signature []byte) ([]byte, error) {
 	// RFC 5280, 4.1.1.2: the algorithm beside the signature is the one inside.
 	in := cryptobyte.String(tbs)
 	var identifier cryptobyte.String
@@ -379,7 +406,7 @@ func signTBS(tbs []byte, key crypto.Signer, algorithm x509.SignatureAlgorithm) (
 		!in.ReadASN1Element(&identifier, cryptobyte_asn1.SEQUENCE) {
 		return nil, errors.New("the bytes to sign are no TBSCertificate")
 	}
-	var b cryptobyte.Builder
+	b := cryptobyte.NewBuilder(make([]byte, 0, len(tbs)+len(identifier)+len(signature)+16))
 	b.AddASN1(cryptobyte_asn1.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddBytes(tbs)
 		b.AddBytes(identifier)
@@ -510,7 +537,7 @@ func (i *Issuer) makeCA(template *x509.Certificate, t Terms) error {
 // standard library's own path validation: the issuer's twin stands for the
 // issuer. Without constraints it costs nothing.
 func (i *Issuer) checkConstraints(draft *x509.Certificate) error {
-	if !slices.ContainsFunc(i.chain, hasNameConstraints) {
+	if !i.constrained() {
 		return nil
 	}
 	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()

@@ -40,7 +40,11 @@ func checkDaemon(c daemonConfig) error { return omca.Check(c.authority()) }
 func (c daemonConfig) authority() omca.Config {
 	config := omca.Config{
 		Home: c.home, PassphraseFile: c.passphraseFile, Version: version(), Now: time.Now,
+		Store: omca.StoreConfig{
+			URL: c.store.url, CAFile: c.store.ca, CertFile: c.store.cert, KeyFile: c.store.key, User: c.store.user, PasswordFile: c.store.passwordFile,
+		},
 		Listen: c.listen, ClusterName: c.clusterName, NodeName: c.nodeName, Log: c.log,
+		Cluster: c.cluster, Join: c.join, Peer: c.peer,
 		Restart: c.restart, RestartError: c.restartError, Memory: c.memory,
 	}
 	for _, k := range c.sockets {

@@ -132,12 +132,6 @@ func (p *program) onObject(target string) []*cli.Command {
 	return append(commands, gen)
 }
 
-// clusterGroup is the cluster object by its own name.
-func (p *program) clusterGroup() *cli.Command {
-	commands := []*cli.Command{p.configGroup(clusterWord), p.command(clusterWord, objectVerb("show"))}
-	return group(clusterWord, "the cluster object", append(commands, p.commands(clusterWord, olderConfigVerbs())...)...)
-}
-
 // line is a command line that was understood.
 type line struct {
 	target string         // the path or selector typed; "" when none was

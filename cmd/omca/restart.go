@@ -185,7 +185,7 @@ func monotonic() int64 {
 	return now.Nano() / int64(time.Microsecond)
 }
 
-// restartDaemon has the daemon restarted, and waits until its successor serves.
+// restartDaemon has the daemon restarted, and waits until its successor serves; with --node, those of all nodes selected, one after another.
 func restartDaemon(ctx context.Context, c *call) error {
 	api, err := c.onlyDaemon(ctx)
 	if err != nil {
@@ -195,13 +195,33 @@ func restartDaemon(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if selector := c.flags.String("node"); c.flags.IsSet("node") {
-		if match, err := selects(selector, before.Node); err != nil {
+	nodes := []string{before.Node}
+	if c.flags.IsSet("node") {
+		if nodes, err = c.selectedNodes(ctx, api, before.Node); err != nil {
 			return err
-		} else if !match {
-			return hint.With(fmt.Errorf("--node %q: %w; this daemon's node is %s", selector, errNotFound, before.Node), "give its name, or \"*\"")
 		}
 	}
+	for _, node := range nodes {
+		began := time.Now()
+		if len(nodes) > 1 {
+			c.progress("%s restarts", node)
+		}
+		if node == before.Node {
+			err = c.restartThis(ctx, api, before)
+		} else {
+			err = c.askNode(ctx, api, node, "restart")
+		}
+		if err != nil {
+			return err
+		}
+		if len(nodes) > 1 {
+			c.progress("%s serves again, after %s", node, time.Since(began).Round(10*time.Millisecond))
+		}
+	}
+	return nil
+}
+
+func (c *call) restartThis(ctx context.Context, api *client.Client, before client.Status) error {
 	if err := api.Restart(ctx); err != nil {
 		return err
 	}

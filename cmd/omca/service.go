@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"omca"
 	"omca/internal/client"
 	"omca/internal/hint"
 )
@@ -21,23 +22,37 @@ func (p *program) daemonGroup() *cli.Command {
 	return group("daemon", "the daemon", p.commands("", []verb{
 		{
 			name: "run", usage: "run the daemon in the foreground; the first start makes the CA and the listener's certificate", run: runDaemon,
-			flags: []cli.Flag{
+			flags: append([]cli.Flag{
 				&cli.StringFlag{Name: "listen", Usage: "`ADDR` to listen on: :1215, 127.0.0.1:8443 (default: keywords listener.addr and listener.port)"},
 				&cli.StringFlag{Name: "cluster-name", Usage: "`NAME` of the cluster, on the first start (default: drawn)"},
 				&cli.StringFlag{Name: "node-name", Usage: "`NAME` of this node (default: the host name)"},
+				&cli.StringFlag{Name: "store", Usage: "`URL` of an etcd that nodes share: etcd://HOST:PORT,HOST:PORT/PREFIX, or etcds:// for TLS (default: what the home remembers, else a store in the home)"},
+				&cli.StringFlag{Name: "store-ca", Usage: "PEM `FILE` with the CA of the etcd servers (default: those that the system trusts)"},
+				&cli.StringFlag{Name: "store-cert", Usage: "PEM `FILE` with this node's certificate for etcd"},
+				&cli.StringFlag{Name: "store-key", Usage: "PEM `FILE` with its key, mode 0600"},
+				&cli.StringFlag{Name: "store-user", Usage: "`NAME` of the user at etcd"},
+				&cli.StringFlag{Name: "store-password-file", Usage: "`FILE` whose first line is the user's password, mode 0600"},
 				&cli.StringFlag{Name: "log-level", Value: "info", Usage: "`LEVEL`: debug, info, warn or error"},
 				&cli.StringFlag{Name: "log-format", Value: "auto", Usage: "`FORMAT`: text, json, or auto (text on a terminal)"},
-			},
-			example: "omca daemon run\nomca --home /srv/omca daemon run --listen 127.0.0.1:8443 --cluster-name prod",
+			}, joinFlags()...),
+			example: "omca daemon run\nomca --home /srv/omca daemon run --listen 127.0.0.1:8443 --cluster-name prod\nomca daemon run --cluster --peer node1:1217\nomca daemon run --join https://node1:1215 --token-file token --node-name node2\nomca daemon run --store etcds://etcd1:2379,etcd2:2379/omca --store-ca etcd-ca.pem --store-user omca --store-password-file etcd.pw --cluster-name prod",
 		},
 		daemonAuthVerb(),
 		{name: "status", usage: "how the daemon is doing", example: "omca daemon status", run: daemonStatus},
 		{
 			name: "restart", usage: "have a new process take the daemon's place; no connection is refused", run: restartDaemon,
-			flags:   []cli.Flag{&cli.StringFlag{Name: "node", Usage: "only when the daemon's node is one of `SELECTOR`: node1, or \"*\" (default: whichever it is)"}},
+			flags:   []cli.Flag{nodeFlag()},
 			example: "omca daemon restart\nomca daemon restart --node=\"*\"",
 		},
-		{name: "stop", usage: "stop the daemon, once what it is doing is done", example: "omca daemon stop", run: stopDaemon},
+		{
+			name: "drain", usage: "have load balancers leave the daemon: it serves on, and says that it is not ready", run: drainDaemon,
+			flags:   []cli.Flag{nodeFlag(), &cli.BoolFlag{Name: "off", Usage: "be ready again"}},
+			example: "omca daemon drain\nomca daemon drain --node node2\nomca daemon drain --off",
+		},
+		{
+			name: "stop", usage: "stop the daemon, once what it is doing is done", run: stopDaemon,
+			flags: []cli.Flag{nodeFlag()}, example: "omca daemon stop\nomca daemon stop --node node2",
+		},
 	})...)
 }
 
@@ -45,13 +60,22 @@ func (p *program) daemonGroup() *cli.Command {
 type daemonConfig struct {
 	place
 	listen, clusterName, nodeName string
-	log                           *slog.Logger
-	memory                        func(bytes int64) // is told what is taken for a moment
+	store                         storeFlags
+
+	cluster bool       // become the first member
+	join    *omca.Join // nil: do not
+	peer    string     // address for the other members
+
+	log    *slog.Logger
+	memory func(bytes int64) // is told what is taken for a moment
 
 	sockets      []socket     // left by another daemon, or by this one
 	restart      func() error // starts a successor
 	restartError string       // why this one serves on after that
 }
+
+// storeFlags say which store is shared with other nodes, and how it is reached.
+type storeFlags struct{ url, ca, cert, key, user, passwordFile string }
 
 // ready is what a daemon says once it serves.
 type ready struct {
@@ -69,14 +93,25 @@ func runDaemon(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	joins, err := c.joining(ctx)
+	if err != nil {
+		return err
+	}
 	pace := c.paceCollector(ctx)
 	config := daemonConfig{
 		place:       place{home, c.passphraseFile()},
 		listen:      c.flags.String("listen"),
 		clusterName: c.flags.String("cluster-name"),
 		nodeName:    c.flags.String("node-name"),
-		log:         log,
-		memory:      pace,
+		cluster:     c.flags.Bool("cluster"),
+		join:        joins,
+		peer:        c.flags.String("peer"),
+		store: storeFlags{
+			url: c.flags.String("store"), ca: c.flags.String("store-ca"), cert: c.flags.String("store-cert"), key: c.flags.String("store-key"),
+			user: c.flags.String("store-user"), passwordFile: c.flags.String("store-password-file"),
+		},
+		log:    log,
+		memory: pace,
 	}
 	return c.serve(ctx, config)
 }
@@ -158,7 +193,37 @@ func daemonStatus(ctx context.Context, c *call) error {
 		{name: "CA NOT AFTER", text: func(s s) string { return instant(s.CANotAfter) }},
 		{name: "LISTENER SERIAL", text: func(s s) string { return s.ListenerSerial }},
 		{name: "LISTENER NOT AFTER", text: func(s s) string { return instant(s.ListenerNotAfter) }},
-	}, openidColumns()...))
+	}, append(openidColumns(), storeColumns()...)...))
+}
+
+// storeColumns say in the status of a daemon how it stands to the store that it shares.
+func storeColumns() []column[client.Status] {
+	type s = client.Status
+	return []column[s]{
+		{name: "STORE", text: func(s s) string {
+			if s.Store == nil {
+				return ""
+			}
+			return s.Store.Name
+		}},
+		{name: "STORE STATE", text: func(s s) string {
+			switch t := s.Store; {
+			case t == nil:
+				return ""
+			case t.Ended:
+				return fmt.Sprintf("away since %s, only the unix socket is served: %s", instant(t.Word), t.Away)
+			case t.Away != "":
+				return fmt.Sprintf("away since %s, served until %s: %s", instant(t.Word), instant(t.Until), t.Away)
+			}
+			return "current at " + instant(s.Store.Word)
+		}},
+		{name: "CHOSEN NODE", text: func(s s) string {
+			if s.Store == nil {
+				return ""
+			}
+			return s.Store.Chosen
+		}},
+	}
 }
 
 // stopDaemon asks the daemon to stop and waits until it answers no more.
@@ -166,6 +231,9 @@ func stopDaemon(ctx context.Context, c *call) error {
 	api, err := c.onlyDaemon(ctx)
 	if err != nil {
 		return err
+	}
+	if c.flags.IsSet("node") {
+		return c.askNodes(ctx, api, "stop")
 	}
 	if err := api.Stop(ctx); err != nil {
 		return err

@@ -46,6 +46,10 @@ type Config struct {
 	// room left, or that it takes no more work. Nil: no error means that.
 	Full, Down func(error) bool
 
+	// Explain says, of an error that means Down, what is wrong and what to do, in
+	// words for whoever calls; "" when that is for the log alone. Nil: always.
+	Explain func(error) (detail, hint string)
+
 	// Publisher has the revocation lists of our own CAs.
 	Publisher *ca.Publisher
 
@@ -98,6 +102,10 @@ type Config struct {
 	// Trail is the last lines of the audit trail, the oldest first. Nil: none are kept.
 	Trail func(most int) []AuditLine
 
+	// Members are the members of the cluster that keeps the store in the daemons.
+	// Nil: the store is this node's own, or kept elsewhere.
+	Members Members
+
 	// Collectors are more metrics to serve. May be nil.
 	Collectors []prometheus.Collector
 
@@ -120,9 +128,21 @@ type Status struct {
 	ListenerSerial   string    `json:"listener_serial"`
 	ListenerNotAfter time.Time `json:"listener_not_after"`
 	Certificates     int       `json:"certificates"`            // in the inventory
+	Draining         bool      `json:"draining,omitempty"`      // it says that it is not ready
 	RestartError     string    `json:"restart_error,omitempty"` // why the daemon serves on after a restart
 
 	OpenID *OpenIDStatus `json:"openid,omitempty"` // when an issuer is configured
+	Store  *StoreStatus  `json:"store,omitempty"`  // when it is shared with other nodes
+}
+
+// StoreStatus is how a node stands to the store that it shares.
+type StoreStatus struct {
+	Name   string    `json:"name"`           // its URL
+	Away   string    `json:"away,omitempty"` // why nothing can be changed now
+	Word   time.Time `json:"word,omitzero"`  // when the node's copy was known to be current last
+	Until  time.Time `json:"until,omitzero"` // when the node will serve the unix socket alone, if the store stays away
+	Ended  bool      `json:"ended"`          // that has come
+	Chosen string    `json:"chosen"`         // node that renews and numbers revocation lists for all; "" for none at the moment
 }
 
 // door is what the handlers share.

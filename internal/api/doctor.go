@@ -18,7 +18,7 @@ import (
 
 // Trouble is something that needs a hand, and the command that mends it.
 type Trouble struct {
-	Check  string `json:"check"`  // "pending", "expiring", "revoked", "orphan", "names", "crl", "policy", "openid", "restart" or "backup"
+	Check  string `json:"check"`  // "pending", "expiring", "revoked", "orphan", "names", "crl", "policy", "openid", "store", "restart" or "backup"
 	Level  string `json:"level"`  // "error": something does not work; "warning": it will not, or a guard is off
 	Object string `json:"object"` // path; "" when it is about none
 	What   string `json:"what"`
@@ -296,10 +296,27 @@ func (d *door) checkCluster(ctx context.Context, who usr.Caller) ([]Trouble, err
 		}
 		all = append(all, Trouble{"openid", level, path.String(), "the OpenID issuer " + o.Issuer + " does not answer: " + o.LastError, "omca daemon status"})
 	}
+	all = append(all, storeTroubles(status.Store)...)
 	if status.RestartError != "" {
 		all = append(all, Trouble{"restart", levelError, "", "the last restart failed: " + status.RestartError, "omca daemon restart"})
 	}
 	return d.checkBackup(ctx, all)
+}
+
+// storeTroubles looks at the store that nodes share.
+func storeTroubles(s *StoreStatus) []Trouble {
+	const mend = "omca daemon status"
+	switch {
+	case s == nil:
+		return nil
+	case s.Ended:
+		return []Trouble{{"store", levelError, "", fmt.Sprintf("the store %s was heard of last at %s: only the unix socket is served", s.Name, s.Word.Format(time.RFC3339)), mend}}
+	case s.Away != "":
+		return []Trouble{{"store", levelError, "", fmt.Sprintf("the store %s is away, nothing can be changed, and from %s on only the unix socket is served: %s", s.Name, s.Until.Format(time.RFC3339), s.Away), mend}}
+	case s.Chosen == "":
+		return []Trouble{{"store", levelWarning, "", "no node renews certificates and numbers revocation lists at the moment", mend}}
+	}
+	return nil
 }
 
 func (d *door) checkBackup(ctx context.Context, all []Trouble) ([]Trouble, error) {

@@ -158,6 +158,7 @@ func matrixModel() map[string]func(cell) bool {
 		"any user": yes,
 		"any user, with a token for other services too": yes,
 		"root": cell.root,
+		"join": func(c cell) bool { return mayRole(c.grants, "join", "") },
 		"guest on the namespace, or the user itself":                                                            cell.reads,
 		"admin on the namespace (guest for a cfg); root for private keys and for system/sec":                    cell.readsKey,
 		"root, or the user itself":                                                                              func(c cell) bool { c.key = "private_key"; return c.readsKey() },
@@ -223,7 +224,7 @@ func (w *world) ask(r route, c cell, method string) int {
 
 // cells are the questions about one route by one caller.
 func cells(r route, caller, grants string) []cell {
-	if strings.HasPrefix(r.path, "/api/cluster/") {
+	if strings.HasPrefix(r.path, pathCluster) {
 		return []cell{{caller, grants, "root/ccfg/cluster", ""}}
 	}
 	if !strings.Contains(r.path, "{kind}") {

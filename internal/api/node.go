@@ -35,7 +35,7 @@ type NodeMeta struct {
 	Node string `json:"node"`
 }
 
-// NodeData is what a node says of itself; of another node, nothing is known here.
+// NodeData is what a node says of itself, as long as it is there.
 type NodeData struct {
 	Status *NodeStatus `json:"status"`
 }
@@ -56,9 +56,9 @@ type NodeInfo struct {
 
 // NodeListener is where a node answers.
 type NodeListener struct {
-	Addr  string `json:"addr"`  // "" for a node that is not this one
+	Addr  string `json:"addr"`  // "" for a node that is not there
 	Port  string `json:"port"`  //
-	State string `json:"state"` // "running", or "" where it is not known
+	State string `json:"state"` // "running", or "" for a node that is not there
 }
 
 // Called says that something was begun that goes on after the answer.
@@ -81,7 +81,65 @@ func (d *door) nodeRoutes() []route {
 			answer: answer{status: http.StatusNoContent}, handle: d.pingNode},
 		{method: http.MethodPost, path: pathNode + "/daemon/action/restart", rule: root(), id: "restartNode", about: "Restart the daemon of a node, without a refused connection.",
 			answer: jsonAnswer[Called](http.StatusOK), audit: auditCalls, handle: d.restartNode},
+		{method: http.MethodPost, path: pathNode + "/daemon/action/{action}", rule: root(), id: "askNode",
+			about:  "Have the daemon of a node stop; drain, which is to answer /readyz with 503, so that load balancers leave it; or resume after that.",
+			answer: jsonAnswer[Called](http.StatusOK), audit: auditCalls, handle: d.askNode},
+		{method: http.MethodGet, path: pathNode + "/daemon/action", rule: root(), id: "nodeTask", about: "What the daemon of a node was asked to do last, by any node, and how that goes.",
+			answer: jsonAnswer[NodeTask](http.StatusOK), handle: d.nodeTask},
 	}
+}
+
+// NodeTask is what a node was asked to do last.
+type NodeTask struct {
+	Node    string    `json:"node"`
+	Do      string    `json:"do"`    // restart, stop, drain or resume
+	State   string    `json:"state"` // asked, taken, done or failed
+	Error   string    `json:"error"` // why it failed
+	By      string    `json:"by"`
+	AskedAt time.Time `json:"asked_at"`
+}
+
+// askNode leaves word for a node in the store, which the node follows.
+func (d *door) askNode(ctx context.Context, c *call) (response, error) {
+	do := c.vars["action"]
+	if !slices.Contains([]string{object.DoStop, object.DoDrain, object.DoResume}, do) {
+		return response{}, fmt.Errorf("%w: a node does restart, stop, drain or resume, not %.32q", errBadRequest, do)
+	}
+	name, _, err := d.node(ctx, c.vars["node"])
+	if errors.Is(err, errNoNode) {
+		return response{}, fmt.Errorf("%w: %w", errBadRequest, err)
+	}
+	if err != nil {
+		return response{}, err
+	}
+	return d.ask(ctx, c, name, do)
+}
+
+func (d *door) ask(ctx context.Context, c *call, node, do string) (response, error) {
+	if d.Stop == nil {
+		return response{}, fmt.Errorf("%w: no daemon is running here", ca.ErrConflict)
+	}
+	c.note(slog.String("node", node))
+	c.note(slog.String("do", do))
+	if err := d.Objects.Ask(ctx, object.Task{Node: node, Do: do, By: c.who.Name}); err != nil {
+		return response{}, err
+	}
+	return reply(http.StatusOK, Called{Title: "background daemon " + do + " has been called", Status: http.StatusOK, Detail: "the daemon of " + node + " was asked to " + do})
+}
+
+func (d *door) nodeTask(ctx context.Context, c *call) (response, error) {
+	name, _, err := d.node(ctx, c.vars["node"])
+	if errors.Is(err, errNoNode) {
+		return response{}, fmt.Errorf("%w: %w", ca.ErrNotFound, err)
+	}
+	if err != nil {
+		return response{}, err
+	}
+	t, err := d.Objects.Task(ctx, name)
+	if err != nil {
+		return response{}, err
+	}
+	return reply(http.StatusOK, NodeTask{Node: t.Node, Do: t.Do, State: t.State, Error: t.Error, By: t.By, AskedAt: t.AskedAt})
 }
 
 // anyRole is for what whoever holds any role may know.
@@ -100,50 +158,67 @@ func anyRole() rule {
 // errNoNode means that the cluster has no node of that name.
 var errNoNode = errors.New("no node of the cluster")
 
-// nodes are the names of the nodes, sorted, and how this one is doing.
-func (d *door) nodes(ctx context.Context) ([]string, Status, error) {
+// members are the nodes of the cluster: those that are there, and those that
+// only the keyword knows.
+type members struct {
+	names []string // sorted
+	there map[string]object.Node
+	self  Status
+}
+
+func (d *door) members(ctx context.Context) (members, error) {
 	self, err := d.Status(ctx)
 	if err != nil {
-		return nil, self, err
+		return members{}, err
 	}
 	cluster, err := d.Objects.Get(ctx, object.ClusterPath())
 	if err != nil && !errors.Is(err, ca.ErrNotFound) {
-		return nil, self, err
+		return members{}, err
 	}
-	names := []string{self.Node}
+	m := members{names: []string{self.Node}, there: make(map[string]object.Node), self: self}
 	if err == nil {
 		others, err := cluster.Config.Strings("cluster.nodes")
 		if err != nil {
-			return nil, self, err
+			return members{}, err
 		}
-		names = append(names, others...)
+		m.names = append(m.names, others...)
 	}
-	slices.Sort(names)
-	return slices.Compact(names), self, nil
+	present, err := d.Objects.Nodes(ctx)
+	if err != nil {
+		return members{}, err
+	}
+	for _, n := range present {
+		m.there[n.Name] = n
+		m.names = append(m.names, n.Name)
+	}
+	m.there[self.Node] = object.Node{Name: self.Node, Version: self.Version, Addresses: self.Addresses, StartedAt: self.StartedAt}
+	slices.Sort(m.names)
+	m.names = slices.Compact(m.names)
+	return m, nil
 }
 
 // node finds the node that a call names, as OpenSVC's client does: localhost and _ are this one.
-func (d *door) node(ctx context.Context, name string) (found string, self Status, err error) {
-	names, self, err := d.nodes(ctx)
+func (d *door) node(ctx context.Context, name string) (found string, m members, err error) {
+	m, err = d.members(ctx)
 	switch {
 	case err != nil:
-		return "", self, err
+		return "", m, err
 	case name == "localhost", name == "_":
-		return self.Node, self, nil
-	case slices.Contains(names, name):
-		return name, self, nil
+		return m.self.Node, m, nil
+	case slices.Contains(m.names, name):
+		return name, m, nil
 	}
-	return "", self, fmt.Errorf("%w is called %.64q", errNoNode, name)
+	return "", m, fmt.Errorf("%w is called %.64q", errNoNode, name)
 }
 
 func (d *door) listNodes(ctx context.Context, c *call) (response, error) {
-	names, self, err := d.nodes(ctx)
+	m, err := d.members(ctx)
 	if err != nil {
 		return response{}, err
 	}
 	list := NodeList{Kind: "NodeList", Items: []NodeItem{}}
-	for _, name := range names {
-		selected, err := selectsNode(c.query.Get("node"), name, self.Node)
+	for _, name := range m.names {
+		selected, err := selectsNode(c.query.Get("node"), name, m.self.Node)
 		if err != nil {
 			return response{}, err
 		}
@@ -151,8 +226,8 @@ func (d *door) listNodes(ctx context.Context, c *call) (response, error) {
 			continue
 		}
 		item := NodeItem{Kind: "NodeItem", Meta: NodeMeta{name}}
-		if name == self.Node {
-			item.Data.Status = &NodeStatus{Agent: self.Version, StartedAt: self.StartedAt}
+		if n, there := m.there[name]; there {
+			item.Data.Status = &NodeStatus{Agent: n.Version, StartedAt: n.StartedAt}
 		}
 		list.Items = append(list.Items, item)
 	}
@@ -180,15 +255,15 @@ func selectsNode(selector, name, self string) (bool, error) {
 }
 
 func (d *door) nodeInfo(ctx context.Context, _ *call) (response, error) {
-	names, self, err := d.nodes(ctx)
+	m, err := d.members(ctx)
 	if err != nil {
 		return response{}, err
 	}
-	infos := make(map[string]NodeInfo, len(names))
-	for _, name := range names {
+	infos := make(map[string]NodeInfo, len(m.names))
+	for _, name := range m.names {
 		info := NodeInfo{Labels: map[string]string{}, Paths: []string{}}
-		if name == self.Node && len(self.Addresses) > 0 {
-			host, port, err := net.SplitHostPort(self.Addresses[0])
+		if addresses := m.there[name].Addresses; len(addresses) > 0 {
+			host, port, err := net.SplitHostPort(addresses[0])
 			if err != nil {
 				return response{}, fmt.Errorf("address of the listener: %w", err)
 			}
@@ -200,33 +275,29 @@ func (d *door) nodeInfo(ctx context.Context, _ *call) (response, error) {
 }
 
 func (d *door) pingNode(ctx context.Context, c *call) (response, error) {
-	name, self, err := d.node(ctx, c.vars["node"])
+	name, m, err := d.node(ctx, c.vars["node"])
 	if errors.Is(err, errNoNode) {
 		return response{}, fmt.Errorf("%w: %w", ca.ErrNotFound, err)
 	}
 	if err != nil {
 		return response{}, err
 	}
-	if name != self.Node {
-		return response{}, otherNode(name, self.Node)
+	if _, there := m.there[name]; !there {
+		return response{}, fmt.Errorf("%w: %q is another node than %q, and is not there", errUpstream, name, m.self.Node)
 	}
 	return noContent()
 }
 
-// otherNode says that a node has to be asked itself.
-func otherNode(name, self string) error {
-	return fmt.Errorf("%w: %q is another node than %q: ask it itself", errUpstream, name, self)
-}
-
 func (d *door) restartNode(ctx context.Context, c *call) (response, error) {
-	name, self, err := d.node(ctx, c.vars["node"])
+	name, m, err := d.node(ctx, c.vars["node"])
+	self := m.self
 	switch {
 	case errors.Is(err, errNoNode):
 		return response{}, fmt.Errorf("%w: %w", errBadRequest, err)
 	case err != nil:
 		return response{}, err
 	case name != self.Node:
-		return response{}, otherNode(name, self.Node)
+		return d.ask(ctx, c, name, object.DoRestart)
 	}
 	c.note(slog.String("node", name))
 	if _, err := d.restart(ctx, c); err != nil {

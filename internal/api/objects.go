@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"omca/ca"
+	"omca/crl"
 	"omca/internal/hint"
 	"omca/internal/object"
 	"omca/usr"
@@ -417,11 +418,19 @@ func (d *door) deleteObject(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	// First: what is deleted and still works is found by nobody.
-	if err := d.endOf(ctx, c); err != nil {
+	wanted, err := d.endOf(ctx, c)
+	if err != nil {
 		return response{}, err
 	}
 	if err := d.Objects.Delete(ctx, c.path); err != nil {
 		return response{}, err
+	}
+	// And once more: what was on its way to the object meanwhile is on record now,
+	// and nothing gets there any more.
+	if wanted {
+		if err := d.revokeOwned(context.WithoutCancel(ctx), c, "", crl.CessationOfOperation); err != nil {
+			return response{}, fmt.Errorf("%s is deleted, and not all that was issued for it meanwhile is revoked: %w", c.path, err)
+		}
 	}
 	return reply(http.StatusOK, Orchestration{OrchestrationID: object.NewUUID()})
 }

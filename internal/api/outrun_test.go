@@ -2,8 +2,11 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"testing"
 
+	"omca/internal/object"
+	"omca/internal/store"
 	"omca/usr"
 )
 
@@ -25,5 +28,50 @@ func TestNoTokenOutrunsRevocation(t *testing.T) {
 	list := into[TokenList](w.do(request{target: "/api/token?subject=guest", by: "root"}).want(http.StatusOK))
 	if len(list.Items) != 1 || list.Items[0].State != stateRevoked {
 		t.Errorf("what is left: %+v", list.Items)
+	}
+}
+
+// TestNoCertificateOutrunsDeletion: what a user has signed while the user is
+// being deleted is taken back too, whether it is on record before the object has
+// gone or after.
+func TestNoCertificateOutrunsDeletion(t *testing.T) {
+	w := newWorld(t)
+	w.db.before = func(tx store.Tx) {
+		if slices.Contains(tx.Deletes, "obj/system/usr/guest1") { // all that was there is revoked by now
+			w.db.before = nil
+			w.sign("root", asJSON(t, SignRequest{CSR: csr(t, "web.clu.mycorp"), Owner: "system/usr/guest1"})).want(http.StatusCreated)
+		}
+	}
+	w.do(request{method: http.MethodPost, target: at + "system/usr/guest1/action/delete", by: "root"}).want(http.StatusOK)
+	const gone = "revoked cessationOfOperation"
+	if got := w.states("system/usr/guest1"); w.db.before != nil || got != gone+", "+gone {
+		t.Errorf("of the deleted user: %s", got)
+	}
+
+	for _, method := range []usr.Method{usr.MethodX509, usr.MethodSession, usr.MethodPassword} {
+		w = newWorld(t)
+		c := w.door.Config
+		asked := 0
+		c.Identify = func(r *http.Request) (usr.Caller, error) {
+			if asked++; asked > 1 {
+				return usr.Caller{}, usr.ErrUnauthenticated
+			}
+			who, err := w.identify(r)
+			who.Method = method
+			return who, err
+		}
+		usual := w.handler
+		w.handler = must(New(c))(t)
+		w.db.before = func(tx store.Tx) {
+			w.db.before = nil
+			if err := w.objects.Delete(t.Context(), must(object.ParsePath("system/usr/guest1"))(t)); err != nil {
+				t.Error(err)
+			}
+		}
+		w.sign("guest1", asJSON(t, SignRequest{CSR: csr(t, "guest1"), Profile: "usr"})).want(http.StatusUnauthorized)
+		w.handler = usual
+		if got := w.states("system/usr/guest1"); got != "valid, "+gone && got != gone+", valid" {
+			t.Errorf("by %s, signed for a user who was deleted meanwhile: %s", method, got)
+		}
 	}
 }

@@ -80,6 +80,12 @@ func (d *door) problemOf(err error, requestID string) Problem {
 		p.Hint = "make room on the file system of the home (OMCA_HOME), then repeat the command"
 	case http.StatusServiceUnavailable:
 		p.Detail = "the service cannot do its work at the moment"
+		if d.Explain == nil {
+			break
+		}
+		if detail, hint := d.Explain(err); detail != "" {
+			p.Detail, p.Hint = detail, hint
+		}
 	default:
 		p.Detail, p.Hint = err.Error(), hint.Of(err)
 	}

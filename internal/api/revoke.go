@@ -188,20 +188,20 @@ func (d *door) revokeOwned(ctx context.Context, c *call, keep pki.Serial, reason
 }
 
 // endOf takes back what was issued for the object of the call, which is about
-// to be deleted: for a user unless told not to, for any other only when told to.
-func (d *door) endOf(ctx context.Context, c *call) error {
-	wanted := c.path.Kind == object.KindUsr
+// to be deleted, and reports whether that was wanted: for a user unless told not
+// to, for any other only when told to.
+func (d *door) endOf(ctx context.Context, c *call) (wanted bool, err error) {
+	wanted = c.path.Kind == object.KindUsr
 	if _, said := c.query["revoke"]; said {
-		var err error
 		if wanted, err = c.flag("revoke"); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if !wanted {
-		return nil
+		return false, nil
 	}
 	if _, err := d.Objects.Get(ctx, c.path); err != nil {
-		return err
+		return false, err
 	}
-	return d.revokeOwned(ctx, c, "", crl.CessationOfOperation)
+	return true, d.revokeOwned(ctx, c, "", crl.CessationOfOperation)
 }

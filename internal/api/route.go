@@ -245,7 +245,7 @@ func (c *call) address(r route) error {
 			return err
 		}
 	}
-	if strings.HasPrefix(r.path, "/api/cluster/") {
+	if strings.HasPrefix(r.path, pathCluster) {
 		c.path = object.ClusterPath()
 		return nil
 	}

@@ -21,6 +21,7 @@ func (d *door) routes() []route {
 	rows = append(rows, d.configRoutes()...)
 	rows = append(rows, d.keyRoutes()...)
 	rows = append(rows, d.nodeRoutes()...)
+	rows = append(rows, d.clusterRoutes()...)
 	rows = append(rows, d.certificateRoutes()...)
 	rows = append(rows, d.previewRoutes()...)
 	rows = append(rows, d.adoptionRoutes()...)

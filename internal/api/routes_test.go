@@ -94,7 +94,9 @@ func TestWhoMay(t *testing.T) {
 		"metrics":   "guest guest1 operator1 admin1 adminall adminsys root",
 		"listPaths": users, "listObjects": users, "getObject": readers,
 		"createObject": changers, "deleteObject": changers, "purgeObject": changers,
-		"listNodes": "root", "nodeInfo": "guest guest1 operator1 admin1 adminall adminsys squatter root", "pingNode": "root", "restartNode": "root",
+		"listNodes": "root", "nodeInfo": "guest guest1 operator1 admin1 adminall adminsys squatter root", "pingNode": "root", "restartNode": "root", "askNode": "root", "nodeTask": "root",
+		"clusterToken": "root", "clusterJoin": everyone, "removeMember": "root", // a token: also who holds join, see TestClusterToken
+		"listMembers": "guest guest1 operator1 admin1 adminall adminsys root", "clusterStatus": "guest guest1 operator1 admin1 adminall adminsys root",
 		"getConfigFile": readers, "postConfigFile": changers, "putConfigFile": changers,
 		"getConfig": readers, "patchConfig": changers, "validateConfig": readers,
 		"getClusterConfig": "guest adminall root", "patchClusterConfig": "root",

@@ -39,7 +39,7 @@ func (s schemas) of(t reflect.Type) (schema, error) {
 		return schema{Type: "string"}, nil
 	case reflect.Bool:
 		return schema{Type: "boolean"}, nil
-	case reflect.Int:
+	case reflect.Int, reflect.Int64, reflect.Uint64:
 		return schema{Type: "integer"}, nil
 	case reflect.Slice:
 		items, err := s.of(t.Elem())

@@ -261,15 +261,12 @@ func (d *door) issueToken(ctx context.Context, c *call) (response, error) {
 // and goes the same way. Whoever else may call loses that with the user's object,
 // which the record expects as it was.
 func (d *door) stands(ctx context.Context, c *call, id string) error {
-	if c.who.Method != usr.MethodX509 && c.who.Method != usr.MethodSession {
-		return nil
-	}
-	who, err := d.Identify(c.request)
-	if err == nil && who.Name == c.who.Name {
+	err := d.stillCalls(ctx, c)
+	if err == nil {
 		return nil
 	}
 	_, failed := d.Tokens.Revoke(context.WithoutCancel(ctx), id, c.who)
-	return errors.Join(usr.ErrUnauthenticated, err, failed)
+	return errors.Join(err, failed)
 }
 
 // fillSubject says in the request what its subject holds now. The machine's root

@@ -39,6 +39,7 @@ const callerHeader = "Test-Caller"
 // world is a whole API over a store in memory. Every answer that it gives is
 // held against its OpenAPI document.
 type world struct {
+	members fakeMembers
 	t       testing.TB
 	door    *door
 	handler http.Handler
@@ -88,15 +89,20 @@ func (l *lockedBuffer) take() string {
 	return l.b.String()
 }
 
-// faultyStore fails its commits with fault, when that is set.
+// faultyStore fails its commits with fault, when that is set, and tells before of
+// each.
 type faultyStore struct {
 	store.Store
-	fault error
+	fault  error
+	before func(store.Tx)
 }
 
 func (s *faultyStore) Commit(ctx context.Context, tx store.Tx) (int64, error) {
 	if s.fault != nil {
 		return 0, s.fault
+	}
+	if s.before != nil {
+		s.before(tx)
 	}
 	return s.Store.Commit(ctx, tx)
 }
@@ -189,8 +195,9 @@ func (w *world) config(authority *ca.Authority, log *slog.Logger, clock func() t
 		Status: func(context.Context) (Status, error) {
 			return Status{Node: "node1", Version: "1.2.3", Addresses: []string{"[::]:1215"}, ListenerNotAfter: w.now}, nil
 		},
-		Ready: func(context.Context) error { return w.ready },
-		Stop:  func() { w.stopped++ },
+		Members: &w.members,
+		Ready:   func(context.Context) error { return w.ready },
+		Stop:    func() { w.stopped++ },
 		Restart: func() error {
 			w.restarted++
 			return w.restartFails

@@ -35,11 +35,15 @@ func (d *daemon) post(c *http.Client, path string, body []byte) ([]byte, error) 
 
 // issue asks the daemon for one certificate, and returns its answer.
 func (d *daemon) issue(c *http.Client, request []byte) ([]byte, error) {
-	body, err := json.Marshal(map[string]string{"csr": string(request), "profile": "listener", "validity": "24h"})
+	body, err := issueBody(request)
 	if err != nil {
 		return nil, err
 	}
 	return d.post(c, "/api/certificate", body)
+}
+
+func issueBody(request []byte) ([]byte, error) {
+	return json.Marshal(map[string]string{"csr": string(request), "profile": "listener", "validity": "24h"})
 }
 
 // load is so many clients, each with one keep-alive connection.
@@ -197,10 +201,22 @@ func (b *bench) issueAlone(ctx context.Context) error {
 		return err
 	}
 	defer disk.close()
-	c := d.http()
-	defer c.CloseIdleConnections()
+	own, err := d.dial(d.address)
+	if err != nil {
+		return err
+	}
+	defer own.conn.Close()
+	other, err := d.dial(least.address)
+	if err != nil {
+		return err
+	}
+	defer other.conn.Close()
 	var waits, bares, syncs, served []time.Duration
 	for _, r := range requests {
+		body, err := issueBody(r)
+		if err != nil {
+			return err
+		}
 		bare, err := timed(func() error { _, err := floor.issue(r); return err })
 		if err != nil {
 			return err
@@ -209,11 +225,11 @@ func (b *bench) issueAlone(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		wait, err := timed(func() error { _, err := d.issue(c, r); return err })
+		wait, err := timed(func() error { return own.post("/api/certificate", "application/json", body) })
 		if err != nil {
 			return err
 		}
-		behind, err := timed(func() error { return post(c, "https://"+least.address+"/bare", r) })
+		behind, err := timed(func() error { return other.post("/bare", "application/octet-stream", r) })
 		if err != nil {
 			return err
 		}
@@ -233,22 +249,6 @@ func timed(do func() error) (time.Duration, error) {
 	begin := time.Now()
 	err := do()
 	return time.Since(begin), err
-}
-
-// post sends a body, and wants it taken.
-func post(c *http.Client, url string, body []byte) error {
-	r, err := c.Post(url, "application/octet-stream", bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	defer r.Body.Close()
-	if _, err := io.Copy(io.Discard, r.Body); err != nil {
-		return err
-	}
-	if r.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, r.Status)
-	}
-	return nil
 }
 
 // whoami holds the cheapest authenticated request against an empty handler.

@@ -20,10 +20,22 @@ type Status struct {
 	CANotAfter       time.Time `json:"ca_not_after,omitzero"`
 	ListenerSerial   string    `json:"listener_serial"`
 	ListenerNotAfter time.Time `json:"listener_not_after,omitzero"`
-	Certificates     int       `json:"certificates"` // in the inventory
+	Certificates     int       `json:"certificates"`       // in the inventory
+	Draining         bool      `json:"draining,omitempty"` // it says that it is not ready
 	RestartError     string    `json:"restart_error,omitempty"`
 
 	OpenID *OpenIDStatus `json:"openid,omitempty"` // nil: no issuer is configured
+	Store  *StoreStatus  `json:"store,omitempty"`  // nil: the node has one of its own
+}
+
+// StoreStatus is how a node stands to the store that it shares with others.
+type StoreStatus struct {
+	Name   string    `json:"name"`           // its URL
+	Away   string    `json:"away,omitempty"` // why nothing can be changed now
+	Word   time.Time `json:"word,omitzero"`  // when the node's copy was known to be current last
+	Until  time.Time `json:"until,omitzero"` // when the node will serve the unix socket alone, if the store stays away
+	Ended  bool      `json:"ended"`          // that has come
+	Chosen string    `json:"chosen"`         // node that renews and numbers revocation lists for all
 }
 
 // OpenIDStatus is how the OpenID issuer that is configured is doing.

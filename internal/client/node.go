@@ -74,3 +74,24 @@ func (c *Client) Ping(ctx context.Context, node string) error {
 	_, err := c.send(ctx, request{method: http.MethodGet, path: "/api/node/name/" + node + "/ping"})
 	return err
 }
+
+// AskNode asks the daemon of a node to restart, stop, drain or resume. It returns when word is left for it.
+func (c *Client) AskNode(ctx context.Context, node, do string) error {
+	_, err := c.send(ctx, request{method: http.MethodPost, path: "/api/node/name/" + url.PathEscape(node) + "/daemon/action/" + do})
+	return err
+}
+
+// NodeTask is what a node was asked to do last.
+type NodeTask struct {
+	Node    string    `json:"node"`
+	Do      string    `json:"do"`
+	State   string    `json:"state"` // asked, taken, done or failed
+	Error   string    `json:"error"`
+	By      string    `json:"by"`
+	AskedAt time.Time `json:"asked_at,omitzero"`
+}
+
+// NodeTask returns what a node was asked to do last.
+func (c *Client) NodeTask(ctx context.Context, node string) (NodeTask, error) {
+	return call[NodeTask](ctx, c, request{method: http.MethodGet, path: "/api/node/name/" + url.PathEscape(node) + "/daemon/action"}, nil)
+}

@@ -5,8 +5,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -33,13 +36,14 @@ type authority struct {
 }
 
 // serve opens an authority and runs it until the test ends.
-func serve(t *testing.T) *authority {
+func serve(t *testing.T) *authority { return serveAs(t, omca.Config{NodeName: "node1"}) }
+
+// serveAs is serve with what a configuration says besides.
+func serveAs(t *testing.T, c omca.Config) *authority {
 	t.Helper()
 	a := &authority{clock: new(clock)}
-	s, err := omca.Open(t.Context(), omca.Config{
-		Home: lab.NewHome(t).Dir, Listen: "127.0.0.1:0", NodeName: "node1",
-		Now: a.clock.now, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	})
+	c.Home, c.Listen, c.Now, c.Log = lab.NewHome(t).Dir, "127.0.0.1:0", a.clock.now, slog.New(slog.NewTextHandler(t.Output(), nil))
+	s, err := omca.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,4 +240,113 @@ func (a *authority) await(t *testing.T, what string, happened func() bool) {
 		case <-tick.C:
 		}
 	}
+}
+
+// TestClusterClock sets the clock of one node of three a day wrong. The others go
+// on; it does as it can, and all have one history when its clock is right again.
+func TestClusterClock(t *testing.T) {
+	nodes := []*authority{serveAs(t, omca.Config{NodeName: "node1", Cluster: true, Peer: "127.0.0.1:" + freePort(t)})}
+	for _, name := range []string{"node2", "node3"} {
+		token, err := nodes[0].ClusterToken(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes = append(nodes, serveAs(t, omca.Config{NodeName: name, Join: &omca.Join{Token: token.Token, Address: nodes[0].address}, Peer: "127.0.0.1:" + freePort(t)}))
+	}
+	request := signingRequest(t)
+	serials := map[string]bool{}
+	sign := func(n int) error {
+		s, err := nodes[n].Sign(t.Context(), client.SignRequest{CSR: request, Profile: "listener", Validity: "48h"})
+		if err != nil {
+			return err
+		}
+		if serials[s.Serial] {
+			t.Errorf("serial %s was used before", s.Serial)
+		}
+		serials[s.Serial] = true
+		return nil
+	}
+	signs := func(n int) { until(t, nodes[n].address+" signs", func() bool { return sign(n) == nil }) }
+	var numbers int64
+	for _, offset := range []time.Duration{24 * time.Hour, -24 * time.Hour} {
+		for n := range nodes {
+			signs(n)
+		}
+		nodes[2].clock.set(offset)
+		for i := range 20 {
+			if err := sign(i % 2); err != nil {
+				t.Errorf("beside a node whose clock is %s off: %v", offset, err)
+			}
+		}
+		user := path(t, "system/usr/late"+strconv.Itoa(int(offset.Hours())+24))
+		if _, err := nodes[0].Create(t.Context(), user, client.NewObject{}); err != nil {
+			t.Fatal(err)
+		}
+		var revoked client.Revoked
+		until(t, "the other has heard of "+user.String(), func() (done bool) {
+			var err error
+			revoked, err = nodes[1].Revoke(t.Context(), user, "keyCompromise")
+			return err == nil
+		})
+		t.Logf("the node whose clock is %s off signs: %v", offset, sign(2))
+		nodes[2].clock.set(0)
+		for n, a := range nodes {
+			signs(n)
+			until(t, a.address+" has one history with the others", func() bool { return a.knows(t, serials, revoked.Serial) })
+			numbers = a.listNumber(t, numbers)
+		}
+	}
+}
+
+// knows reports whether an authority has all these certificates, and the
+// revoked one as revoked.
+func (a *authority) knows(t *testing.T, serials map[string]bool, revoked string) bool {
+	t.Helper()
+	have := map[string]string{}
+	for r, err := range a.Certificates(t.Context(), client.Filter{}) {
+		if err != nil {
+			return false
+		}
+		have[r.Serial] = r.State
+	}
+	for serial := range serials {
+		if have[serial] == "" {
+			return false
+		}
+	}
+	return have[revoked] == "revoked"
+}
+
+// listNumber waits until an authority publishes the list of the CA with this number
+// or a higher one, and returns it.
+func (a *authority) listNumber(t *testing.T, least int64) (number int64) {
+	t.Helper()
+	until(t, "the list has a number that is not below the one before", func() bool {
+		lists, err := a.Lists(t.Context())
+		if err != nil {
+			return false
+		}
+		for _, l := range lists {
+			if l.CA == "system/sec/ca" && l.Former == 0 {
+				_, err := fmt.Sscan(l.Number, &number)
+				return err == nil && number >= least
+			}
+		}
+		return false
+	})
+	return number
+}
+
+// freePort is a port of the loopback that nobody listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err = errors.Join(err, l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return port
 }

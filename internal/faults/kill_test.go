@@ -20,9 +20,15 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/interop/lab"
+	"omca/internal/store/etcd/etcdtest"
 )
 
-func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
+func TestMain(m *testing.M) {
+	if etcdtest.Main() {
+		return
+	}
+	os.Exit(lab.Main(m))
+}
 
 const (
 	startTime = 5 * time.Second // bounds a start of the daemon; it takes a hundredth of that

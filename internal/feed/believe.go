@@ -222,6 +222,9 @@ func (f *Feeds) accept(ctx context.Context, s *source, p parcel) error {
 	s.lists, s.aside, s.sum, s.etag, s.modified = b.lists, b.aside, sum, p.etag, p.modified
 	f.mu.Unlock()
 	f.announce(ctx)
+	if p.kept {
+		return nil
+	}
 	f.save(ctx, s, Kept{DER: b.der, ETag: p.etag, LastModified: p.modified, FetchedAt: now})
 	return nil
 }

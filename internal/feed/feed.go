@@ -55,6 +55,10 @@ type Config struct {
 	Limits    Limits
 	Transport http.RoundTripper // nil: one of its own, that trusts the roots of the system and no proxy
 	Rand      func() float64    // jitter, in [0,1); nil: math/rand/v2
+
+	// Elsewhere reports whether another process with the same Memory fetches from URLs for all: then copies are taken from there,
+	// and a URL is asked only when these are not fresh. Nil: none does.
+	Elsewhere func() bool
 }
 
 // Feeds follows sources of revocation lists. Any number of goroutines may use it.
@@ -222,6 +226,18 @@ func (f *Feeds) Notify(path string) {
 			f.rouse()
 		}
 	}
+}
+
+// Brought says that there may be new copies in Memory, or that Elsewhere answers otherwise than before: Run looks at once.
+func (f *Feeds) Brought() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range slices.Concat(f.sources, f.deltas) {
+		if s.kind == web {
+			s.again = true
+		}
+	}
+	f.rouse()
 }
 
 // Refresh fetches a source now, whole, whatever the schedule says. It waits for an attempt that is under way. Errors: ErrUnknown;

@@ -3,6 +3,7 @@ package feed
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -517,4 +518,49 @@ func TestAtOnce(t *testing.T) {
 		t.Error(err)
 	}
 	b.holds("Corp 1")
+}
+
+// Where another process fetches, its copies are taken as they come and nobody
+// is asked, until they lapse.
+func TestElsewhere(t *testing.T) {
+	corp := newCA(t, "Corp")
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Limits{}, corp)
+		var here atomic.Bool
+		b.build(Config{Transport: b, Now: time.Now, Log: slog.New(slog.DiscardHandler), Elsewhere: func() bool { return !here.Load() }})
+		start := time.Now()
+		b.serve(corp.sign(t, draft{number: 9, this: start.Add(2 * time.Hour), next: start.Add(20 * day)}))
+		keep := func(number int64) {
+			t.Helper()
+			der := corp.sign(t, draft{number: number, this: time.Now(), next: time.Now().Add(day)})
+			if err := b.memory.SaveList(t.Context(), url1, Kept{DER: der, FetchedAt: time.Now()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		keep(1)
+		b.load(url1)
+		b.run()
+		sleep(time.Hour)
+		keep(2)
+		b.Brought()
+		sleep(time.Second)
+		if s := b.Status()[0]; s.State != Fresh || s.Number != "2" {
+			t.Errorf("after a copy was brought: %+v", s)
+		}
+		sleep(20 * time.Hour)
+		if asked := b.requests(); len(asked) > 0 {
+			t.Errorf("asked at %s, and another process is there for that", asked)
+		}
+		sleep(5 * time.Hour) // nobody has brought another: the copy has lapsed
+		if s := b.Status()[0]; s.State != Fresh || s.Number != "9" {
+			t.Errorf("after the copy lapsed: %+v", s)
+		}
+		b.requests()
+		here.Store(true)
+		b.Brought()
+		sleep(time.Second)
+		if len(b.requests()) == 0 {
+			t.Error("the process that is to fetch for all does not")
+		}
+	})
 }

@@ -116,6 +116,7 @@ type parcel struct {
 	body           []byte
 	etag, modified string
 	info           fs.FileInfo // of a file
+	kept           bool        // Memory has it
 }
 
 // fetch brings what a source has, at most Limits.Bytes.
@@ -129,6 +130,11 @@ func (f *Feeds) fetch(ctx context.Context, s *source, m mode) (parcel, error) {
 	}
 	switch s.kind {
 	case web:
+		if m == ifChanged && f.cfg.Elsewhere != nil && f.cfg.Elsewhere() {
+			if p, there, err := f.brought(ctx, s); there || err != nil {
+				return p, err
+			}
+		}
 		return f.get(ctx, s.place, etag, modified)
 	case file:
 		return f.look(ctx, s.place, seen)
@@ -140,6 +146,23 @@ func (f *Feeds) fetch(ctx context.Context, s *source, m mode) (parcel, error) {
 		return parcel{body: body}, err
 	}
 	return parcel{}, s.bad
+}
+
+// brought returns the copy that another process has left in Memory, unless that is not there, or no newer than what is held and that
+// not fresh.
+func (f *Feeds) brought(ctx context.Context, s *source) (p parcel, there bool, err error) {
+	kept, err := f.cfg.Memory.LoadList(ctx, s.name)
+	if err != nil || len(kept.DER) == 0 {
+		return parcel{}, false, err
+	}
+	f.mu.Lock()
+	fresh, newer := s.state(f.now()) == Fresh, kept.FetchedAt.After(s.fetched)
+	f.mu.Unlock()
+	if !fresh && !newer {
+		return parcel{}, false, nil
+	}
+	// That it is what is held already shows in its bytes: clocks differ.
+	return parcel{body: kept.DER, etag: kept.ETag, modified: kept.LastModified, kept: true}, true, nil
 }
 
 // look reads a file, unless it is the one seen before. A file system may hang: then the goroutine that reads is left behind.

@@ -24,7 +24,7 @@ func plan() map[string]room {
 		cli  = "github.com/urfave/cli"
 	)
 	doors := room{
-		own:   []string{"ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/object", "internal/hint"},
+		own:   []string{"ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/object", "internal/join", "internal/hint"},
 		never: []string{bolt, etcd, cli},
 	}
 	driver := room{own: []string{"internal/store", "internal/store/internal/ring"}, never: []string{"net/http", cli}}
@@ -52,9 +52,12 @@ func plan() map[string]room {
 		"internal/store/mem":           driver,
 		"internal/store/bolt":          driver,
 		"internal/store/etcd":          driver,
+		"internal/store/etcd/etcdtest": {probe: true},
+		"internal/store/replica":       {own: []string{"internal/store", "internal/store/bolt"}, never: []string{"net/http", cli, bolt, etcd}},
 		"internal/join":                {never: []string{"os", "net/http", "log", "flag", cli, bolt, etcd}},
+		"internal/member":              {own: []string{"internal/hint"}, never: []string{"flag", cli, bolt}},
 		"internal/object": {
-			own:   []string{"internal/store", "ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/hint"},
+			own:   []string{"internal/store", "internal/join", "ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/hint"},
 			never: []string{"net/http", cli, bolt, etcd},
 		},
 		"internal/feed":    {own: []string{"crl", "pki", "internal/hint"}, never: []string{"flag", cli, bolt, etcd}},

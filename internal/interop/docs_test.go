@@ -25,7 +25,8 @@ import (
 // A page is run in an empty directory beside a daemon of its own, reached through
 // OMCA_HOME; README.md is run in the root of the repository and starts its daemon
 // itself. The port 1215 of the text becomes a free one, and "daemon run" is told
-// to listen on it; nothing else is altered.
+// to listen on it; the etcd of a page becomes one of the test. Nothing else is
+// altered.
 
 // block is one fenced part of a page.
 type block struct {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"omca/internal/interop/lab"
+	"omca/internal/store/etcd/etcdtest"
 )
 
 // pageTime bounds a page.
@@ -26,8 +27,8 @@ type session struct {
 	tmp string // short, for a unix socket's path is
 	env []string
 
-	// port takes the place of 1215.
-	port string
+	port string // takes the place of 1215
+	etcd string // takes the place of 127.0.0.1:2379, on a page that speaks of it
 }
 
 // newSession makes a session in the root of the repository for README.md, which
@@ -50,6 +51,9 @@ func newSession(t *testing.T, page, script string) *session {
 	s.dir = filepath.Join(s.tmp, "work")
 	if err := os.Mkdir(s.dir, 0o700); err != nil {
 		t.Fatal(err)
+	}
+	if strings.Contains(script, "etcd://") {
+		s.etcd = etcdtest.Start(t, 1, nil).Addresses()[0]
 	}
 	d := home.Start(t, "--cluster-name", "demo", "--node-name", "node1", "--log-level", "warn")
 	var err error
@@ -101,8 +105,12 @@ func lookAtSources(t *testing.T) {
 	}
 }
 
-// adapt puts the port of this session in place of 1215.
+// adapt puts the port of this session in place of 1215, and its etcd in place of
+// the one that a page speaks of.
 func (s *session) adapt(text string) string {
+	if s.etcd != "" {
+		text = strings.ReplaceAll(text, "127.0.0.1:2379", s.etcd)
+	}
 	text = strings.ReplaceAll(text, ":1215", ":"+s.port)
 	return strings.ReplaceAll(text, "omca daemon run", "omca daemon run --listen 127.0.0.1:"+s.port)
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"math"
+	"math/rand/v2"
 
 	"omca/internal/store"
 )
@@ -49,7 +51,8 @@ func (s *Store) SaveBlob(ctx context.Context, name string, value []byte) error {
 	if rev == 0 && value == nil {
 		return nil
 	}
-	next := blobHead{Generation: old.Generation + 1, SHA256: hexSum(sha256.New(), value)}
+	// Drawn and not counted: two who save at once do not write into each other's parts.
+	next := blobHead{Generation: 1 + rand.Int64N(math.MaxInt64-1), SHA256: hexSum(sha256.New(), value)}
 	for rest := value; len(rest) > 0; next.Parts++ {
 		part := rest[:min(len(rest), blobPart)]
 		rest = rest[len(part):]
@@ -72,6 +75,11 @@ func (s *Store) SaveBlob(ctx context.Context, name string, value []byte) error {
 		tx.Puts = []store.Put{{Key: key, Value: text}}
 	}
 	_, err = s.db.Commit(ctx, tx)
+	if errors.Is(err, store.ErrConflict) && next.Parts > 0 {
+		// Somebody else was first: what was written for nobody goes.
+		_, left := s.db.Commit(ctx, store.Tx{DeletePrefixes: []string{partPrefix(key, next.Generation)}})
+		err = errors.Join(err, left)
+	}
 	return fromStore(err)
 }
 

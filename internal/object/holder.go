@@ -165,7 +165,9 @@ func (s *Store) Commit(ctx context.Context, c ca.Change) error {
 	if err := s.commitChange(ctx, c, records); err != nil {
 		return err
 	}
-	s.records.Add(int64(len(c.Records)))
+	if !s.shared { // else the watch counts
+		s.records.Add(int64(len(c.Records)))
+	}
 	return nil
 }
 

@@ -45,7 +45,41 @@ const (
 type fileMaster struct {
 	id     string
 	cipher *xaes
+	key    [xaesKey]byte // for ExportMaster
 }
+
+// ExportMaster returns the text of the file that a master key lies in, for another
+// member of the cluster, to be sealed for that one alone. A passphrase is not
+// given away: ErrMaster.
+func ExportMaster(m Master) ([]byte, error) {
+	f, ok := m.(*fileMaster)
+	if !ok {
+		return nil, fmt.Errorf("%w: %s is in no file", ErrMaster, m.ID())
+	}
+	return sealKeyLine(f.key), nil
+}
+
+func sealKeyLine(key [xaesKey]byte) []byte {
+	return []byte(sealKeyText + sealKeyPrefix + base64.StdEncoding.EncodeToString(key[:]) + "\n")
+}
+
+// ImportFileMaster writes what ExportMaster returned into a new file at name, as
+// CreateFileMaster does.
+func ImportFileMaster(name string, text []byte) error {
+	if len(text) > maxSealKey {
+		return fmt.Errorf("%w: %d bytes are no seal key", ErrMaster, len(text))
+	}
+	if _, err := parseFileMaster("what was received", text); err != nil {
+		return err
+	}
+	if err := writeNew(name, text); err != nil {
+		return fmt.Errorf("writing the seal key: %w", err)
+	}
+	return nil
+}
+
+// Format keeps the key out of everything that is printed.
+func (m *fileMaster) Format(f fmt.State, _ rune) { fmt.Fprint(f, m.ID()) }
 
 func newFileMaster(key [xaesKey]byte) (*fileMaster, error) {
 	cipher, err := newXAES(key)
@@ -53,7 +87,7 @@ func newFileMaster(key [xaesKey]byte) (*fileMaster, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256(append([]byte("omca seal key id\x00"), key[:]...))
-	return &fileMaster{fmt.Sprintf("file:%x", sum[:8]), cipher}, nil
+	return &fileMaster{fmt.Sprintf("file:%x", sum[:8]), cipher, key}, nil
 }
 
 func (m *fileMaster) ID() string { return m.id }
@@ -86,8 +120,7 @@ func CreateFileMaster(name string) (Master, error) {
 	if err != nil {
 		return nil, err
 	}
-	text := sealKeyText + sealKeyPrefix + base64.StdEncoding.EncodeToString(key[:]) + "\n"
-	if err := writeNew(name, []byte(text)); err != nil {
+	if err := writeNew(name, sealKeyLine(key)); err != nil {
 		return nil, fmt.Errorf("creating the seal key: %w", err)
 	}
 	return m, nil
@@ -132,6 +165,10 @@ func OpenFileMaster(name string) (Master, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the seal key: %w", err)
 	}
+	return parseFileMaster(name, text)
+}
+
+func parseFileMaster(name string, text []byte) (Master, error) {
 	bad := fmt.Errorf("%w: %s does not hold a seal key", ErrMaster, name)
 	var found [][]byte
 	for line := range bytes.Lines(text) {

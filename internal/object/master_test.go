@@ -183,3 +183,38 @@ func TestPassphraseCost(t *testing.T) {
 		t.Errorf("cut short: %v", err)
 	}
 }
+
+// A master key goes to another member as it lies in the file, and into a fresh file
+// there. A passphrase goes nowhere.
+func TestExportMaster(t *testing.T) {
+	dir := t.TempDir()
+	made := must[Master](t)(CreateFileMaster(filepath.Join(dir, "a")))
+	text := must[[]byte](t)(ExportMaster(made))
+	if got := must[[]byte](t)(os.ReadFile(filepath.Join(dir, "a"))); !bytes.Equal(got, text) {
+		t.Error("it is not what is in the file")
+	}
+	there := filepath.Join(dir, "b")
+	if err := ImportFileMaster(there, text); err != nil {
+		t.Fatal(err)
+	}
+	if read := must[Master](t)(OpenFileMaster(there)); read.ID() != made.ID() {
+		t.Errorf("ID %q, was %q", read.ID(), made.ID())
+	}
+	if err := ImportFileMaster(there, text); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("over a file: %v", err)
+	}
+	for _, bad := range []string{"", "OMCA-SEAL-KEY-1 AAAA", strings.Repeat("#\n", maxSealKey)} {
+		if err := ImportFileMaster(filepath.Join(dir, "c"), []byte(bad)); !errors.Is(err, ErrMaster) {
+			t.Errorf("%.20q: %v", bad, err)
+		}
+	}
+	if _, err := ExportMaster(must[Master](t)(NewPassphraseMaster([]byte("correct horse")))); !errors.Is(err, ErrMaster) {
+		t.Errorf("a passphrase: %v", err)
+	}
+	key := text[bytes.LastIndexByte(text[:len(text)-1], ' ')+1 : len(text)-1]
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+		if said := fmt.Sprintf(verb, made); strings.Contains(said, string(key)) || said != made.ID() {
+			t.Errorf("%s says %q", verb, said)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package object
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -65,6 +66,28 @@ func CAPath() Path { return Path{nsSystem, KindSec, "ca"} }
 
 // CertPath is the listener's certificate, "system/sec/cert".
 func CertPath() Path { return Path{nsSystem, KindSec, "cert"} }
+
+// NodeListenerPath is the listener's certificate of one node of several,
+// "system/sec/listener-<node>". What a path cannot hold of a name, or has no room
+// for, is told apart by a hash. It begins otherwise than system/sec/cert-<cluster>,
+// which has a meaning of its own whatever a cluster is called.
+func NodeListenerPath(node string) Path {
+	const prefix, mark = "listener-", 12
+	name := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '.', r == '-':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return '-'
+	}, node)
+	if most := maxPart - len(prefix); name != node || len(name) > most {
+		sum := sha256.Sum256([]byte(node))
+		name = fmt.Sprintf("%s-%x", name[:min(len(name), most-mark-1)], sum[:mark/2])
+	}
+	return Path{nsSystem, KindSec, prefix + name}
+}
 
 // JWTPath is the token signing keys, "system/sec/jwt".
 func JWTPath() Path { return Path{nsSystem, KindSec, "jwt"} }

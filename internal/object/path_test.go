@@ -157,3 +157,26 @@ func FuzzParsePath(f *testing.F) {
 		}
 	})
 }
+
+// Nodes of different names have different paths, all of them valid, and none is
+// one that a cluster's name gives a meaning to.
+func TestNodeListenerPath(t *testing.T) {
+	seen := make(map[Path]string)
+	long := strings.Repeat("n", 80)
+	for _, node := range []string{"n1", "N1", "n1.clu", "n-1", "n_1", "n 1", "", "é", long, long + "x", strings.Repeat("n", 54), strings.Repeat("n", 55), "../ca"} {
+		p := NodeListenerPath(node)
+		if parsed, err := ParsePath(p.String()); err != nil || parsed != p {
+			t.Errorf("%q: %s, %v", node, p, err)
+		}
+		if other, clash := seen[p]; clash {
+			t.Errorf("%q and %q are both %s", node, other, p)
+		}
+		seen[p] = node
+		if strings.HasPrefix(p.Name, "cert-") || strings.HasPrefix(p.Name, "ca-") || strings.HasPrefix(p.Name, "ocsp-") {
+			t.Errorf("%q: %s has a meaning already", node, p)
+		}
+	}
+	if p := NodeListenerPath("n1"); p.String() != "system/sec/listener-n1" {
+		t.Errorf("%s", p)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,7 +48,7 @@ func (s *Store) Revoke(ctx context.Context, r ca.Revocation) error {
 	return s.revoked.wait(ctx, rev)
 }
 
-func decodeRevocation(key string, value []byte) (ca.Revocation, error) {
+func decodeRevocation(key string, value []byte, rev int64) (ca.Revocation, error) {
 	keyID, serial, ok := strings.Cut(strings.TrimPrefix(key, prefixRevoked), "/")
 	if !ok {
 		return ca.Revocation{}, fmt.Errorf("store key %q: no revocation", key)
@@ -56,7 +57,7 @@ func decodeRevocation(key string, value []byte) (ca.Revocation, error) {
 	if err := json.Unmarshal(value, &kept); err != nil {
 		return ca.Revocation{}, fmt.Errorf("store key %q: %w", key, err)
 	}
-	r := ca.Revocation{KeyID: keyID, By: kept.By}
+	r := ca.Revocation{KeyID: keyID, By: kept.By, Revision: rev}
 	r.Serial, r.Reason = pki.Serial(serial), kept.Reason
 	r.At, r.NotAfter = time.Unix(kept.At, 0).UTC(), time.Unix(kept.NotAfter, 0).UTC()
 	return r, nil
@@ -68,7 +69,7 @@ func (s *Store) Revocation(ctx context.Context, keyID string, serial pki.Serial)
 	if err != nil {
 		return ca.Revocation{}, fromStore(err)
 	}
-	return decodeRevocation(e.Key, e.Value)
+	return decodeRevocation(e.Key, e.Value, e.Rev)
 }
 
 // Revocations implements [ca.Revocations].
@@ -85,7 +86,7 @@ func (s *Store) scanRevocations(ctx context.Context, prefix string) iter.Seq2[ca
 				return
 			}
 			for _, e := range page.Entries {
-				revocation, err := decodeRevocation(e.Key, e.Value)
+				revocation, err := decodeRevocation(e.Key, e.Value, e.Rev)
 				if !yield(revocation, err) || err != nil {
 					return
 				}
@@ -105,10 +106,13 @@ func (s *Store) OnRevoke(tell func(ca.Revocation)) { s.tellRevoked = append(s.te
 // revocationsChanged tells of the revocations of a change.
 func (s *Store) revocationsChanged(change store.Change) error {
 	for _, e := range change.Events {
-		if e.Deleted {
+		if s.shared {
+			s.sharedChanged(e)
+		}
+		if e.Deleted || !strings.HasPrefix(e.Key, prefixRevoked) {
 			continue
 		}
-		r, err := decodeRevocation(e.Key, e.Value)
+		r, err := decodeRevocation(e.Key, e.Value, change.Rev)
 		if err != nil {
 			return err
 		}
@@ -119,8 +123,33 @@ func (s *Store) revocationsChanged(change store.Change) error {
 	return nil
 }
 
+// sharedChanged takes note of what a process that has the store for itself knows
+// without being told.
+func (s *Store) sharedChanged(e store.Event) {
+	switch {
+	case strings.HasPrefix(e.Key, prefixList):
+		for _, tell := range s.tellList {
+			tell()
+		}
+	case strings.HasPrefix(e.Key, prefixBlob) && strings.Count(e.Key, "/") == 1: // its head
+		for _, tell := range s.tellBlob {
+			tell()
+		}
+	case strings.HasPrefix(e.Key, prefixSerial) && e.Deleted:
+		s.records.Add(-1)
+	case strings.HasPrefix(e.Key, prefixSerial):
+		s.records.Add(1)
+	}
+}
+
 // revocationsLost tells of all revocations again: some were not seen.
 func (s *Store) revocationsLost(ctx context.Context) error {
+	for _, tell := range slices.Concat(s.tellList, s.tellBlob) {
+		tell()
+	}
+	s.counting.Lock()
+	s.counted = false
+	s.counting.Unlock()
 	for r, err := range s.scanRevocations(ctx, prefixRevoked) {
 		if err != nil {
 			return err
@@ -132,10 +161,19 @@ func (s *Store) revocationsLost(ctx context.Context) error {
 	return nil
 }
 
+// OnList registers who is told that a list has a new number, in a store that is
+// shared, from the same goroutine. It must not commit.
+func (s *Store) OnList(tell func()) { s.tellList = append(s.tellList, tell) }
+
+// OnBlob registers who is told that a blob was saved or removed, in a store that
+// is shared, from the same goroutine. It must not commit.
+func (s *Store) OnBlob(tell func()) { s.tellBlob = append(s.tellBlob, tell) }
+
 // storedList is the state of the last list of a key.
 type storedList struct {
 	Number     string    `json:"number"` // decimal
 	ThisUpdate time.Time `json:"this_update"`
+	Previous   time.Time `json:"previous,omitzero"` // this_update of the list before
 }
 
 func (s *Store) readList(ctx context.Context, keyID string) (state ca.ListState, rev int64, err error) {
@@ -154,12 +192,15 @@ func (s *Store) readList(ctx context.Context, keyID string) (state ca.ListState,
 	if !ok {
 		return ca.ListState{}, 0, fmt.Errorf("store key %q: %q is no number", e.Key, kept.Number)
 	}
-	return ca.ListState{Number: number, ThisUpdate: kept.ThisUpdate}, e.Rev, nil
+	return ca.ListState{Number: number, ThisUpdate: kept.ThisUpdate, Previous: kept.Previous, Revision: e.Rev}, e.Rev, nil
 }
 
 // LastList implements [ca.Revocations].
 func (s *Store) LastList(ctx context.Context, keyID string) (ca.ListState, error) {
-	state, _, err := s.readList(ctx, keyID)
+	state, rev, err := s.readList(ctx, keyID)
+	if err == nil && s.shared {
+		err = s.revoked.wait(ctx, rev)
+	}
 	return state, err
 }
 
@@ -170,15 +211,19 @@ func (s *Store) ReserveList(ctx context.Context, keyID string, thisUpdate time.T
 		if err != nil {
 			return ca.ListState{}, err
 		}
-		next := ca.ListState{Number: new(big.Int).Add(last.Number, big.NewInt(1)), ThisUpdate: thisUpdate}
-		value, err := json.Marshal(storedList{next.Number.String(), next.ThisUpdate})
+		next := ca.ListState{Number: new(big.Int).Add(last.Number, big.NewInt(1)), ThisUpdate: thisUpdate, Previous: last.ThisUpdate}
+		value, err := json.Marshal(storedList{next.Number.String(), next.ThisUpdate, next.Previous})
 		if err != nil {
 			return ca.ListState{}, err
 		}
 		key := prefixList + keyID
-		_, err = s.db.Commit(ctx, store.Tx{Expect: []store.Expect{{Key: key, Rev: rev}}, Puts: []store.Put{{Key: key, Value: value}}})
-		if !errors.Is(err, store.ErrConflict) {
-			return next, err
+		next.Revision, err = s.db.Commit(ctx, store.Tx{Expect: []store.Expect{{Key: key, Rev: rev}}, Puts: []store.Put{{Key: key, Value: value}}})
+		if errors.Is(err, store.ErrConflict) {
+			continue
 		}
+		if err == nil && s.shared {
+			err = s.revoked.wait(ctx, next.Revision)
+		}
+		return next, err
 	}
 }

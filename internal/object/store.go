@@ -32,9 +32,10 @@ const (
 // ErrExists means that an object or a key is already there.
 var ErrExists = fmt.Errorf("%w: exists already", ca.ErrConflict)
 
-// StoreConfig says what a Store works with. Every field is required.
+// StoreConfig says what a Store works with. Every field is required but Shared.
 type StoreConfig struct {
 	Store  store.Store
+	Shared bool   // other processes change the store too
 	Master Master // unwraps the data keys
 	Now    func() time.Time
 	Log    *slog.Logger
@@ -55,8 +56,12 @@ type Store struct {
 	watch *follower    // of the objects
 	tell  []func(Path) // who wants to know of their changes
 
+	shared bool // see StoreConfig
+
 	revoked     *follower // of the revocations
 	tellRevoked []func(ca.Revocation)
+	tellList    []func()
+	tellBlob    []func()
 
 	tokenWatch    *follower     // of the revocations of tokens
 	tokensRevoked revokedTokens // ids
@@ -116,12 +121,27 @@ func OpenStore(ctx context.Context, c StoreConfig) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: c.Store, keys: keys, now: c.Now, log: c.Log, heads: make(map[Path]*entry)}
+	s := &Store{db: c.Store, keys: keys, now: c.Now, log: c.Log, shared: c.Shared, heads: make(map[Path]*entry)}
 	s.watch = newFollower(c.Store, prefixObject, rev, s.changed, s.lost)
-	s.revoked = newFollower(c.Store, prefixRevoked, rev, s.revocationsChanged, s.revocationsLost)
+	revocations := prefixRevoked
+	if c.Shared {
+		// Every change, so that whoever waits for a revision has been told of all
+		// revocations up to it, whatever has that revision.
+		revocations = ""
+	}
+	s.revoked = newFollower(c.Store, revocations, rev, s.revocationsChanged, s.revocationsLost)
 	s.tokenWatch = newFollower(c.Store, prefixTokenRevoked, rev, s.tokenRevocationsChanged, s.loadTokenRevocations)
 	s.tokensRevoked.ids = make(map[string]struct{})
 	return s, s.loadTokenRevocations(ctx)
+}
+
+// Sealed reports whether a store has the keyring that OpenStore makes.
+func Sealed(ctx context.Context, db store.Store) (bool, error) {
+	_, err := db.Get(ctx, keyKeyring)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // openKeyring reads the wrapped data keys. Two processes that open an empty

@@ -32,6 +32,15 @@ var (
 	// a commit unknown. The commit that met it may or may not be there after
 	// the store was opened again; later ones are refused and write nothing.
 	ErrBroken = errors.New("the disk failed during a commit: the store takes no more commits until it is opened again")
+	// ErrAway means that whoever keeps the store does not answer now, or has no
+	// majority. Nothing was written.
+	ErrAway = errors.New("the store is away")
+	// ErrRefused means that whoever keeps the store does not let this caller in.
+	// Nothing was written.
+	ErrRefused = errors.New("the store lets us not in")
+	// ErrUncertain means that whoever keeps the store did not answer in time:
+	// the commit that met it may or may not be there when the answer is known.
+	ErrUncertain = errors.New("the store has not answered: the change may have happened, or not")
 	// ErrDamaged means that the disk does not hold what was written to it; the
 	// error names the file and says what was found there. Nothing is repaired.
 	// Reads of what is whole may go on; a commit that meets damage gives
@@ -109,10 +118,10 @@ type Change struct {
 // Reads are linearizable and show durable commits only: what a read has seen
 // does not vanish in a power failure.
 //
-// Errors: ErrNotFound, ErrConflict, ErrInvalid, ErrTooLarge, ErrFull and
-// ErrClosed are exact, and a Commit that returns one of them, or that was
+// Errors: ErrNotFound, ErrConflict, ErrInvalid, ErrTooLarge, ErrFull,
+// ErrAway, ErrRefused and ErrClosed are exact, and a Commit that returns one of them, or that was
 // called with a context already done, wrote nothing. Any other error of
-// Commit (ErrBroken, a context that ended meanwhile, a network failure) leaves
+// Commit (ErrBroken, ErrUncertain, a context that ended meanwhile) leaves
 // the outcome unknown: read back before deciding what to do. A store that
 // finds its own files damaged says ErrDamaged, from any method, and neither
 // panics nor makes up an answer.

@@ -103,6 +103,34 @@ func (d *Daemon) Kill(t testing.TB) {
 	d.signal(t, syscall.SIGKILL)
 }
 
+// Ended reports whether the daemon has ended.
+func (d *Daemon) Ended() bool {
+	select {
+	case <-d.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// Pause has the daemon do nothing until Resume: its connections stay open, and
+// nothing answers on them.
+func (d *Daemon) Pause(t testing.TB) {
+	t.Helper()
+	if err := d.command.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Resume(t) }) // or it could not be ended
+}
+
+// Resume has a daemon go on.
+func (d *Daemon) Resume(t testing.TB) {
+	t.Helper()
+	if err := d.command.Process.Signal(syscall.SIGCONT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Error(err)
+	}
+}
+
 // signal ends the daemon, and says whether it was this that did.
 func (d *Daemon) signal(t testing.TB, s syscall.Signal) bool {
 	t.Helper()

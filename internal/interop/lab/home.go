@@ -14,7 +14,10 @@ import (
 )
 
 // Home is a directory that omca may call its own. It need not exist.
-type Home struct{ Dir string }
+type Home struct {
+	Dir       string
+	Namespace string // network namespace that commands run in; "" for that of the test
+}
 
 // NewHome returns a home that does not exist yet.
 func NewHome(t testing.TB) Home {
@@ -29,7 +32,7 @@ func NewHome(t testing.TB) Home {
 			t.Error(err)
 		}
 	})
-	return Home{filepath.Join(dir, "home")}
+	return Home{Dir: filepath.Join(dir, "home")}
 }
 
 // Result is what became of a command.
@@ -87,7 +90,11 @@ func (h Home) Client(t testing.TB) *client.Client {
 // operator who has set nothing else.
 func (h Home) Command(ctx context.Context, t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
-	c := exec.CommandContext(ctx, Binary(t), args...)
+	args = append([]string{Binary(t)}, args...)
+	if h.Namespace != "" {
+		args = append([]string{"ip", "netns", "exec", h.Namespace}, args...)
+	}
+	c := exec.CommandContext(ctx, args[0], args[1:]...)
 	c.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "OMCA_") || strings.HasPrefix(v, "NOTIFY_")
 	})

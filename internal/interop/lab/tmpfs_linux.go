@@ -18,5 +18,5 @@ func Tmpfs(t testing.TB, size string) Home {
 			t.Error(err)
 		}
 	})
-	return Home{filepath.Join(dir, "home")}
+	return Home{Dir: filepath.Join(dir, "home")}
 }

@@ -19,6 +19,8 @@ type Store struct {
 	db       *bbolt.DB
 	file     *os.File // the one that db has open
 	path     string
+	name     []byte // of the bucket
+	magic    uint32 // of the frames
 	pageSize int64
 	recent   *ring.Ring               // what is published here is durable
 	tables   atomic.Pointer[[]*table] // what bbolt may lack: the one in use, and the one on its way

@@ -406,7 +406,7 @@ func TestClose(t *testing.T) {
 // TestDamagedValue reads a value too short to hold its revision.
 func TestDamagedValue(t *testing.T) {
 	s := openIn(t, t.TempDir())
-	if err := s.db.Update(func(tx txn) error { return tx.Bucket(bucketName).Put([]byte("a"), []byte("1234567")) }); err != nil {
+	if err := s.db.Update(func(tx txn) error { return tx.Bucket([]byte(storeName)).Put([]byte("a"), []byte("1234567")) }); err != nil {
 		t.Fatal(err)
 	}
 	_, get := s.Get(t.Context(), "a")

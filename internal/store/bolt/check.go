@@ -57,7 +57,7 @@ func newest(metas []meta) meta {
 // checkChange reads what bbolt is about to read, and write anew, when it
 // changes tables: it takes sizes from a damaged page as they are, and would
 // fill the memory, and the disk, with them.
-func checkChange(f *os.File, tables []*table) error {
+func checkChange(f *os.File, name []byte, tables []*table) error {
 	found, err := metas(f)
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func checkChange(f *os.File, tables []*table) error {
 	if _, err := c.near(c.meta.root, useName, besideToo); err != nil {
 		return err
 	}
-	root, err := c.near(c.meta.root, bucketName, besideToo)
+	root, err := c.near(c.meta.root, name, besideToo)
 	if err != nil || root == 0 {
 		return err
 	}

@@ -37,7 +37,9 @@ func (s *Store) prepare(changes []store.Change) ([]byte, error) {
 		if err := s.settle(); err != nil {
 			return nil, err
 		}
-		s.turn()
+		if err := s.turn(); err != nil {
+			return nil, err
+		}
 	}
 	frame = s.journal.frame(changes) // of another generation now
 	if err := s.journal.grow(s.journal.off + int64(len(frame))); err != nil && !isFull(err) {
@@ -53,7 +55,7 @@ func (s *Store) begin() error {
 	if err := s.settle(); err != nil {
 		return err
 	}
-	j, err := newJournal(s.path, s.disk)
+	j, err := newJournal(s.path, s.magic, s.disk)
 	if isFull(err) {
 		return s.full(err)
 	}
@@ -84,7 +86,14 @@ func (s *Store) settle() error {
 
 // turn has commits go to the other file and a new table, and carries what was
 // written so far to bbolt meanwhile. Nothing else may be on its way.
-func (s *Store) turn() {
+func (s *Store) turn() error {
+	if s.magic == copyMagic {
+		// What comes is not to be on the disk before this is.
+		if err := s.journal.sync(); err != nil {
+			return s.fail(err)
+		}
+		s.stats.syncs.Add(1)
+	}
 	s.journal.turn()
 	s.tables.Store(&[]*table{new(table), (*s.tables.Load())[0]})
 	c := &checkpoint{done: make(chan struct{})}
@@ -93,6 +102,7 @@ func (s *Store) turn() {
 		defer close(c.done)
 		c.err = s.carry()
 	}()
+	return nil
 }
 
 // carried reports whether bbolt has all but the table in use.
@@ -106,7 +116,7 @@ func (s *Store) carry() error {
 	}
 	tables := *s.tables.Load()
 	err := s.update(func(tx *bbolt.Tx) error {
-		b, err := data(tx)
+		b, err := s.data(tx)
 		if err != nil {
 			return err
 		}
@@ -149,7 +159,7 @@ func (s *Store) finish() error {
 	j := s.journal
 	s.journal = nil
 	var err error
-	if s.failed() == nil && s.stats.syncs.Load() > 0 {
+	if s.failed() == nil && s.stats.groups.Load()+s.stats.syncs.Load() > 0 {
 		all := append([]*table{new(table)}, *s.tables.Load()...)
 		s.tables.Store(&all)
 		s.db.NoFreelistSync = false
@@ -167,7 +177,7 @@ func (s *Store) finish() error {
 // This is believed only when the file shows it: its header must still be that
 // of the transaction before.
 func (s *Store) update(change func(*bbolt.Tx) error) error {
-	if err := checkChange(s.file, (*s.tables.Load())[1:]); err != nil {
+	if err := checkChange(s.file, s.name, (*s.tables.Load())[1:]); err != nil {
 		return s.fail(err)
 	}
 	var tx *bbolt.Tx

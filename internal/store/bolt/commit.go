@@ -120,7 +120,7 @@ func (s *Store) write(requests []*request) ([]verdict, error) {
 		return nil, s.fail(err)
 	}
 	if len(g.changes) > 0 {
-		if err := s.record(g.changes); err != nil {
+		if err := s.record(g.changes, func() { s.recent.Publish(g.changes...) }); err != nil {
 			return nil, err
 		}
 	}
@@ -133,8 +133,9 @@ func (s *Store) write(requests []*request) ([]verdict, error) {
 	return verdicts, nil
 }
 
-// record makes changes durable, and only then lets readers see them.
-func (s *Store) record(changes []store.Change) error {
+// record makes changes durable (in a copy: written), and only then lets readers
+// see them, by publish.
+func (s *Store) record(changes []store.Change, publish func()) error {
 	frame, err := s.prepare(changes)
 	if err != nil {
 		return err
@@ -147,15 +148,17 @@ func (s *Store) record(changes []store.Change) error {
 		return s.fail(err)
 	}
 	s.stats.groups.Add(1)
-	s.stats.syncs.Add(1)
+	if s.magic != copyMagic {
+		s.stats.syncs.Add(1)
+	}
 	s.stats.bytes.Add(int64(len(frame)))
 	active := (*s.tables.Load())[0]
 	for _, c := range changes {
 		active.add(c)
 	}
-	s.recent.Publish(changes...)
+	publish()
 	if active.bytes >= tableBytes && s.carried() {
-		s.turn()
+		return s.turn()
 	}
 	return nil
 }

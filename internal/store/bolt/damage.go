@@ -89,10 +89,10 @@ func giveUp(f *os.File) error {
 }
 
 // data returns the bucket of keys and values.
-func data(tx *bbolt.Tx) (*bbolt.Bucket, error) {
-	b := tx.Bucket(bucketName)
+func (s *Store) data(tx *bbolt.Tx) (*bbolt.Bucket, error) {
+	b := tx.Bucket(s.name)
 	if b == nil {
-		return nil, fmt.Errorf("%w: it does not hold %q any more", store.ErrDamaged, bucketName)
+		return nil, fmt.Errorf("%w: it does not hold %q any more", store.ErrDamaged, s.name)
 	}
 	return b, nil
 }

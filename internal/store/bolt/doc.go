@@ -21,6 +21,11 @@
 // commits go to the other file and a new table. When both files are full,
 // commits wait for bbolt.
 //
+// # Copies
+//
+// A Copy is the same for what is committed elsewhere: changes come with their
+// revisions, and the journal is not waited for, as they can be had again.
+//
 // # Reads
 //
 // A read merges the tables over bbolt, without a lock and at the revision that

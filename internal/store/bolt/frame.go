@@ -19,12 +19,16 @@ import (
 //	         length of the key, the key, 0 for a deleted one or else the length
 //	         of the value and 1, the value. Numbers are uvarints.
 //
+// Revisions are consecutive; in the frames of a copy, which have a magic of
+// their own, each begins with the distance from the one before.
+//
 // The id is random and known to these files and to bbolt only, so that nothing
 // else passes for a frame: not what an earlier use left in the file, and not
 // what somebody has stored as a value.
 const (
 	pageBytes  = 4096
 	frameMagic = 0x6f6d6a31
+	copyMagic  = 0x6f6d6a32 // of a frame whose revisions may leave some out
 	frameHead  = 44
 	idBytes    = 16
 )
@@ -44,6 +48,7 @@ type frameInfo struct {
 	gen         uint64
 	first, last int64
 	sum         uint32 // of the body
+	gaps        bool   // revisions may be left out
 }
 
 // pages returns the bytes of a frame with a body of n bytes, in whole pages.
@@ -51,19 +56,24 @@ func pages(n int64) int64 {
 	return (frameHead + n + pageBytes - 1) &^ (pageBytes - 1)
 }
 
-// appendFrame appends the frame of changes, of consecutive revisions, and
-// fills its last page.
-func appendFrame(b []byte, id journalID, gen uint64, changes []store.Change) []byte {
+// appendFrame appends the frame of changes, and fills its last page. With the
+// magic of a copy their revisions need not be consecutive.
+func appendFrame(b []byte, magic uint32, id journalID, gen uint64, changes []store.Change) []byte {
 	at := len(b)
 	b = append(b, make([]byte, frameHead)...)
+	last := changes[0].Rev
 	for _, c := range changes {
+		if magic == copyMagic {
+			b = binary.AppendUvarint(b, uint64(c.Rev-last))
+			last = c.Rev
+		}
 		b = binary.AppendUvarint(b, uint64(len(c.Events)))
 		for _, e := range c.Events {
 			b = appendEvent(b, e)
 		}
 	}
 	head, body := b[at:at:at+frameHead], b[at+frameHead:]
-	head = binary.BigEndian.AppendUint32(head, frameMagic)
+	head = binary.BigEndian.AppendUint32(head, magic)
 	head = binary.BigEndian.AppendUint64(head, uint64(len(body)))
 	head = binary.BigEndian.AppendUint64(head, gen)
 	head = binary.BigEndian.AppendUint64(head, uint64(changes[0].Rev))
@@ -89,8 +99,11 @@ func headSum(id journalID, head []byte) uint32 {
 
 // parseHead reads the head of a frame; ok is false when it is none of this id.
 func parseHead(id journalID, b []byte) (f frameInfo, ok bool) {
-	if len(b) < frameHead || binary.BigEndian.Uint32(b) != frameMagic ||
-		binary.BigEndian.Uint32(b[frameHead-4:]) != headSum(id, b[:frameHead-4]) {
+	if len(b) < frameHead {
+		return frameInfo{}, false
+	}
+	magic := binary.BigEndian.Uint32(b)
+	if magic != frameMagic && magic != copyMagic || binary.BigEndian.Uint32(b[frameHead-4:]) != headSum(id, b[:frameHead-4]) {
 		return frameInfo{}, false
 	}
 	return frameInfo{
@@ -99,6 +112,7 @@ func parseHead(id journalID, b []byte) (f frameInfo, ok bool) {
 		first: int64(binary.BigEndian.Uint64(b[20:])),
 		last:  int64(binary.BigEndian.Uint64(b[28:])),
 		sum:   binary.BigEndian.Uint32(b[36:]),
+		gaps:  magic == copyMagic,
 	}, true
 }
 
@@ -108,16 +122,32 @@ func (f frameInfo) parseBody(body []byte) ([]store.Change, error) {
 	r := reader{b: body}
 	var changes []store.Change
 	for rev := f.first; rev <= f.last && !r.bad; rev++ {
+		if f.gaps {
+			rev = f.skip(&r, rev, len(changes) == 0)
+		}
 		c := store.Change{Rev: rev}
 		for n := r.number(); n > 0 && !r.bad; n-- {
 			c.Events = append(c.Events, r.event())
 		}
 		changes = append(changes, c)
 	}
-	if r.bad || len(r.b) > 0 || len(changes) == 0 {
+	if r.bad || len(r.b) > 0 || len(changes) == 0 || changes[len(changes)-1].Rev != f.last {
 		return nil, fmt.Errorf("%w: the frame of revisions %d to %d: %w", store.ErrDamaged, f.first, f.last, errBody)
 	}
 	return changes, nil
+}
+
+// skip reads how far a revision is from the one before, which rev follows.
+func (f frameInfo) skip(r *reader, rev int64, first bool) int64 {
+	distance := r.number()
+	switch {
+	case first && distance == 0:
+		return rev
+	case !first && distance > 0 && distance <= uint64(f.last-rev+1):
+		return rev - 1 + int64(distance)
+	}
+	r.bad = true
+	return rev
 }
 
 var errBody = errors.New("its body does not say what a frame should")

@@ -32,6 +32,7 @@ type journal struct {
 	size  int64  // of each file
 	buf   []byte
 	disk  disk
+	magic uint32 // of its frames
 }
 
 // A disk is what a journal does to its files; a test can fail each.
@@ -63,8 +64,8 @@ func journalPath(store string, which int) string {
 
 // newJournal returns an empty journal beside a store, in the files of an
 // earlier one if there are any.
-func newJournal(path string, d disk) (j *journal, err error) {
-	j = &journal{disk: d, off: pageBytes}
+func newJournal(path string, magic uint32, d disk) (j *journal, err error) {
+	j = &journal{disk: d, off: pageBytes, magic: magic}
 	defer func() {
 		if err != nil {
 			j, err = nil, errors.Join(err, j.close())
@@ -131,7 +132,7 @@ func (j *journal) resize(size int64) error {
 // frame returns the frame of changes in the current generation, until the
 // next call.
 func (j *journal) frame(changes []store.Change) []byte {
-	b := appendFrame(j.buf[:0], j.id, j.gen, changes)
+	b := appendFrame(j.buf[:0], j.magic, j.id, j.gen, changes)
 	if cap(b) <= keepBuffer {
 		j.buf = b
 	}
@@ -156,10 +157,22 @@ func (j *journal) append(frame []byte) error {
 	if _, err := j.disk.write(f, frame, j.off); err != nil {
 		return err
 	}
-	if err := j.disk.sync(f); err != nil {
-		return &syncError{err}
+	if j.magic == copyMagic {
+		j.off += int64(len(frame))
+		return nil // see Copy: who follows the changes can have them again
+	}
+	if err := j.sync(); err != nil {
+		return err
 	}
 	j.off += int64(len(frame))
+	return nil
+}
+
+// sync waits until what was appended in the current generation is on the disk.
+func (j *journal) sync() error {
+	if err := j.disk.sync(j.files[j.gen%2]); err != nil {
+		return &syncError{err}
+	}
 	return nil
 }
 
@@ -178,10 +191,10 @@ func (j *journal) close() error {
 
 // replay returns what the journal of a store holds beyond revision rev, and
 // makes sure that it is on the disk. It changes nothing.
-func replay(path string, u use, rev int64, sync func(*os.File) error) ([]store.Change, error) {
+func replay(path string, u use, rev int64, magic uint32, sync func(*os.File) error) ([]store.Change, error) {
 	var changes []store.Change
 	for gen := u.base; gen < u.base+2; gen++ {
-		more, err := replayFile(path, u.id, gen, sync)
+		more, err := replayFile(path, u.id, gen, magic, sync)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("the store was not closed, and its journal is missing: %w", err)
 		}
@@ -191,14 +204,15 @@ func replay(path string, u use, rev int64, sync func(*os.File) error) ([]store.C
 		changes = append(changes, more...)
 	}
 	for _, c := range changes {
-		if rev++; c.Rev != rev {
-			return nil, fmt.Errorf("%w: its journal: revision %d is missing before %d", store.ErrDamaged, rev, c.Rev)
+		if next := rev + 1; c.Rev < next || c.Rev > next && magic != copyMagic {
+			return nil, fmt.Errorf("%w: its journal: revision %d is missing before %d", store.ErrDamaged, next, c.Rev)
 		}
+		rev = c.Rev
 	}
 	return changes, nil
 }
 
-func replayFile(path string, id journalID, gen uint64, sync func(*os.File) error) (_ []store.Change, err error) {
+func replayFile(path string, id journalID, gen uint64, magic uint32, sync func(*os.File) error) (_ []store.Change, err error) {
 	which := int(gen % 2)
 	f, size, err := openJournal(path, which, 0)
 	if err != nil {
@@ -213,7 +227,7 @@ func replayFile(path string, id journalID, gen uint64, sync func(*os.File) error
 	if !bytes.Equal(want, got) {
 		return nil, errors.New("it belongs to another store, or to another time of this one")
 	}
-	changes, err := readFrames(f, size, id, gen)
+	changes, err := readFrames(f, size, magic, id, gen)
 	if err != nil {
 		return nil, err
 	}
@@ -222,8 +236,10 @@ func replayFile(path string, id journalID, gen uint64, sync func(*os.File) error
 
 // readFrames returns the changes of one generation. The last frame may be
 // torn: its commit was never answered. No other may, so a sound one behind an
-// unsound one is damage, as is one of a later generation.
-func readFrames(r io.ReaderAt, size int64, id journalID, gen uint64) ([]store.Change, error) {
+// unsound one is damage, as is one of a later generation. Those of a copy were
+// not waited for, and reach the disk in any order: it ends before the first
+// that did not.
+func readFrames(r io.ReaderAt, size int64, magic uint32, id journalID, gen uint64) ([]store.Change, error) {
 	var changes []store.Change
 	off := int64(pageBytes)
 	for off < size {
@@ -245,7 +261,7 @@ func readFrames(r io.ReaderAt, size int64, id journalID, gen uint64) ([]store.Ch
 		switch {
 		case ok && f.gen > gen:
 			return nil, fmt.Errorf("it is newer than the store: generation %d, expected %d", f.gen, gen)
-		case ok && f.gen == gen && at > off:
+		case ok && f.gen == gen && at > off && magic != copyMagic:
 			return nil, fmt.Errorf("%w: no frame at %d, and revision %d behind it", store.ErrDamaged, off, f.first)
 		}
 	}
@@ -279,3 +295,7 @@ func readHead(r io.ReaderAt, off int64, id journalID) (frameInfo, bool, error) {
 	f, ok := parseHead(id, b[:n])
 	return f, ok, nil
 }
+
+// Suffixes are what follows the path of a store in the names of all of its files.
+// Renamed together, while nobody has it open, they are the same store.
+func Suffixes() []string { return []string{"", journalPath("", 0), journalPath("", 1)} }

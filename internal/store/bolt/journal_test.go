@@ -75,7 +75,7 @@ func TestTornTail(t *testing.T) {
 	b = b[:end+pageBytes]
 	read := func(b []byte) []store.Change {
 		t.Helper()
-		changes, err := readFrames(bytes.NewReader(b), int64(len(b)), s.journal.id, 0)
+		changes, err := readFrames(bytes.NewReader(b), int64(len(b)), frameMagic, s.journal.id, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,7 +200,7 @@ func TestJournalRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	newer := appendFrame(nil, s.journal.id, 2, []store.Change{{Rev: 1}})
+	newer := appendFrame(nil, frameMagic, s.journal.id, 2, []store.Change{{Rev: 1}})
 	blank := func(from, to int) func([]byte) []byte {
 		return func(b []byte) []byte { clear(b[from:min(to, len(b))]); return b }
 	}
@@ -316,31 +316,34 @@ func FuzzFrames(f *testing.F) {
 		{Rev: 7, Events: []store.Event{{Key: "a", Value: []byte("1")}, {Key: "b", Deleted: true}}},
 		{Rev: 8, Events: []store.Event{{Key: "c", Value: []byte{}}}},
 	}
-	good := appendFrame(header(id, 0), id, 4, changes)
+	good := appendFrame(header(id, 0), frameMagic, id, 4, changes)
 	page := make([]byte, pageBytes)
 	f.Add(append(page, good[len(header(id, 0)):]...), []byte{1, 1, 'a', 0})
-	f.Add(append(page, appendFrame(nil, journalID{}, 4, changes)...), []byte{2, 1, 'a', 2, 'x', 1, 'b', 0})
-	f.Add(append(page, appendFrame(nil, id, 3, changes)...), []byte{0xff, 0xff, 0xff, 0xff, 0x0f, 1})
-	f.Add([]byte{}, []byte{})
+	f.Add(append(page, appendFrame(nil, frameMagic, journalID{}, 4, changes)...), []byte{2, 1, 'a', 2, 'x', 1, 'b', 0})
+	f.Add(append(page, appendFrame(nil, frameMagic, id, 3, changes)...), []byte{0xff, 0xff, 0xff, 0xff, 0x0f, 1})
+	f.Add(append(page, appendFrame(nil, copyMagic, id, 4, changes)...), []byte{0, 1, 1, 'a', 0, 2, 1, 1, 'b', 2, 'x'})
+	f.Add([]byte{}, []byte{1, 1, 'a', 0, 1, 1, 'b', 0, 1, 1, 'c', 0})
 	f.Fuzz(func(t *testing.T, file, body []byte) {
 		// An error or changes; which of them, the checksums decide.
-		if got, err := readFrames(bytes.NewReader(file), int64(len(file)), id, 4); err != nil && got != nil {
+		if got, err := readFrames(bytes.NewReader(file), int64(len(file)), frameMagic, id, 4); err != nil && got != nil {
 			t.Errorf("both changes and %v", err)
 		}
 		// Bodies are read behind a checksum, and still not trusted.
-		info := frameInfo{first: 7, last: 8}
-		got, err := info.parseBody(body)
-		if err != nil {
-			return
-		}
-		again := appendFrame(nil, id, 4, got)
-		head, ok := parseHead(id, again)
-		if !ok || head.first != 7 || head.last != 8 {
-			t.Fatalf("head %+v, %t", head, ok)
-		}
-		parsed, err := head.parseBody(again[frameHead : frameHead+head.body])
-		if diff := cmp.Diff(got, parsed); err != nil || diff != "" {
-			t.Errorf("%v (-got +again):\n%s", err, diff)
+		for _, magic := range []uint32{frameMagic, copyMagic} {
+			info := frameInfo{first: 7, last: 9, gaps: magic == copyMagic}
+			got, err := info.parseBody(body)
+			if err != nil {
+				continue
+			}
+			again := appendFrame(nil, magic, id, 4, got)
+			head, ok := parseHead(id, again)
+			if !ok || head.first != 7 || head.last != 9 {
+				t.Fatalf("head %+v, %t", head, ok)
+			}
+			parsed, err := head.parseBody(again[frameHead : frameHead+head.body])
+			if diff := cmp.Diff(got, parsed); err != nil || diff != "" {
+				t.Errorf("%v (-got +again):\n%s", err, diff)
+			}
 		}
 	})
 }

@@ -15,8 +15,11 @@ import (
 	"omca/internal/store/internal/ring"
 )
 
-// bucketName names the one bucket, and with it the format of the file.
-var bucketName = []byte("omca/1")
+// The name of the one bucket, and with it the format of the file.
+const (
+	storeName = "omca/1"
+	copyName  = "omca-copy/1"
+)
 
 // fillPercent is how full bbolt leaves a page that it splits. Most keys are
 // appended in ascending order under their prefix, and pages left half empty
@@ -33,14 +36,20 @@ type Config struct {
 // store.ErrLocked. A file that others than its owner may use, that is cut
 // short or that is not a store is refused, never replaced.
 func Open(ctx context.Context, c Config) (*Store, error) {
+	return open(ctx, c, storeName, frameMagic)
+}
+
+func open(ctx context.Context, c Config, name string, magic uint32) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := guard(func() error { return create(c.Path) }); err != nil {
+	if err := guard(func() error { return create(c.Path, []byte(name)) }); err != nil {
 		return nil, describe(c.Path, err)
 	}
 	s := &Store{
 		path:    c.Path,
+		name:    []byte(name),
+		magic:   magic,
 		sync:    (*bbolt.Tx).Commit,
 		disk:    realDisk(),
 		closing: make(chan struct{}),
@@ -81,7 +90,7 @@ func (s *Store) load() error {
 	s.pageSize = int64(s.db.Info().PageSize)
 	tables := []*table{new(table)}
 	if u != (use{}) {
-		missed, err := replay(s.path, u, rev, s.disk.sync)
+		missed, err := replay(s.path, u, rev, s.magic, s.disk.sync)
 		if err != nil {
 			return err
 		}
@@ -128,7 +137,7 @@ func options(openFile func(string, int, os.FileMode) (*os.File, error)) *bbolt.O
 // create makes an empty store where there is none. It is made under another
 // name and then linked, so that what stands at path is a whole store at any
 // time, on a full disk too, and of two processes one finds the other's.
-func create(path string) (err error) {
+func create(path string, name []byte) (err error) {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -145,7 +154,7 @@ func create(path string) (err error) {
 		return err
 	}
 	made := db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucket(bucketName)
+		_, err := tx.CreateBucket(name)
 		return err
 	})
 	if err := errors.Join(made, db.Close()); err != nil {
@@ -215,9 +224,9 @@ func checkMode(f *os.File) (fs.FileInfo, error) {
 // and refuses a file that is not a store, or one of another format.
 func (s *Store) state() (rev int64, u use, err error) {
 	err = s.look(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(bucketName)
+		b := tx.Bucket(s.name)
 		if b == nil {
-			return fmt.Errorf("not a store that this version of omca knows: it does not hold %q", bucketName)
+			return fmt.Errorf("not a store that this version of omca knows: it does not hold %q", s.name)
 		}
 		rev = int64(b.Sequence())
 		var err error

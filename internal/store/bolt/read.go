@@ -98,7 +98,7 @@ func (s *Store) now(ctx context.Context) (int64, []*table, error) {
 // view reads bbolt. What it shows is durable: it was in the journal before.
 func (s *Store) view(read func(*bbolt.Bucket) error) error {
 	err := s.look(func(tx *bbolt.Tx) error {
-		b, err := data(tx)
+		b, err := s.data(tx)
 		if err != nil {
 			return err
 		}

@@ -30,7 +30,9 @@ func TestRelease(t *testing.T) {
 	if err := s.settle(); err != nil {
 		t.Fatal(err)
 	}
-	s.turn()
+	if err := s.turn(); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.settle(); err != nil {
 		t.Fatal(err)
 	}

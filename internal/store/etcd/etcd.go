@@ -23,23 +23,49 @@ type Config struct {
 	// Prefix is put in front of every key, so that others can use the same etcd.
 	// It is not empty, and no other prefix in use begins with it.
 	Prefix string
+	// Why, if there is one, says what is wrong with a server that does not answer:
+	// the client only says that it does not.
+	Why func(ctx context.Context, server string) error
 	// Wait bounds one call when its context has no deadline. 10 s unless given.
 	Wait time.Duration
 }
 
 const defaultWait = 10 * time.Second
 
-// Store is a store.Store in etcd. Use Open.
-type Store struct {
+// A Source is the store as etcd has it, without a memory of its own. Use New.
+type Source struct {
 	client *clientv3.Client
 	prefix string
 	wait   time.Duration
-	recent *ring.Ring
+	why    func(context.Context, string) error
 
-	end     context.CancelFunc // of the watch
-	working sync.RWMutex       // held for reading by each call, for writing by Close
+	turning sync.Mutex
+	servers []string // all of them
+	server  int      // the one that the client talks to, when there are several
+
+	working sync.RWMutex // held for reading by each call, for writing by Close
 	closed  bool
-	watched chan struct{} // closed when the watch has ended
+}
+
+// New returns the store under the prefix. It asks etcd for nothing yet.
+func New(c Config) (*Source, error) {
+	if c.Client == nil || c.Prefix == "" {
+		return nil, errors.New("etcd: Config needs Client and Prefix")
+	}
+	if c.Wait <= 0 {
+		c.Wait = defaultWait
+	}
+	s := &Source{client: c.Client, prefix: c.Prefix, wait: c.Wait, why: c.Why}
+	s.choose()
+	return s, nil
+}
+
+// Store is a store.Store that reads from etcd itself. Use Open.
+type Store struct {
+	*Source
+	recent  *ring.Ring
+	end     context.CancelFunc // of the watch
+	watched chan struct{}      // closed when the watch has ended
 }
 
 var _ store.Store = (*Store)(nil)
@@ -47,18 +73,15 @@ var _ store.Store = (*Store)(nil)
 // Open returns the store under the prefix. It fails when etcd does not answer
 // within c.Wait.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	if c.Client == nil || c.Prefix == "" {
-		return nil, errors.New("etcd: Config needs Client and Prefix")
+	source, err := New(c)
+	if err != nil {
+		return nil, err
 	}
-	if c.Wait <= 0 {
-		c.Wait = defaultWait
-	}
-	s := &Store{client: c.Client, prefix: c.Prefix, wait: c.Wait, watched: make(chan struct{})}
-	rev, err := s.Rev(ctx)
+	rev, err := source.Rev(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("etcd at %s: %w", strings.Join(c.Client.Endpoints(), ", "), err)
 	}
-	s.recent = ring.New(rev)
+	s := &Store{Source: source, recent: ring.New(rev), watched: make(chan struct{})}
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	s.end = end
 	go s.follow(background, rev)
@@ -66,7 +89,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 }
 
 // begin admits a call, and bounds it. The func that it returns ends it.
-func (s *Store) begin(ctx context.Context) (context.Context, func(), error) {
+func (s *Source) begin(ctx context.Context) (context.Context, func(), error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
@@ -83,7 +106,7 @@ func (s *Store) begin(ctx context.Context) (context.Context, func(), error) {
 }
 
 // Get is store.Store.Get.
-func (s *Store) Get(ctx context.Context, key string) (store.Entry, error) {
+func (s *Source) Get(ctx context.Context, key string) (store.Entry, error) {
 	ctx, end, err := s.begin(ctx)
 	if err != nil {
 		return store.Entry{}, err
@@ -99,7 +122,7 @@ func (s *Store) Get(ctx context.Context, key string) (store.Entry, error) {
 	return s.entry(r.Kvs[0].Key, r.Kvs[0].Value, r.Kvs[0].ModRevision), nil
 }
 
-func (s *Store) entry(key, value []byte, rev int64) store.Entry {
+func (s *Source) entry(key, value []byte, rev int64) store.Entry {
 	if value == nil {
 		value = []byte{} // etcd does not tell an empty value from none
 	}
@@ -107,7 +130,7 @@ func (s *Store) entry(key, value []byte, rev int64) store.Entry {
 }
 
 // Rev is store.Store.Rev.
-func (s *Store) Rev(ctx context.Context) (int64, error) {
+func (s *Source) Rev(ctx context.Context) (int64, error) {
 	ctx, end, err := s.begin(ctx)
 	if err != nil {
 		return 0, err
@@ -121,7 +144,7 @@ func (s *Store) Rev(ctx context.Context) (int64, error) {
 }
 
 // Scan is store.Store.Scan.
-func (s *Store) Scan(ctx context.Context, r store.Range) (store.Page, error) {
+func (s *Source) Scan(ctx context.Context, r store.Range) (store.Page, error) {
 	if err := r.Check(); err != nil {
 		return store.Page{}, err
 	}
@@ -142,7 +165,7 @@ func (s *Store) Scan(ctx context.Context, r store.Range) (store.Page, error) {
 // page reads a page in pieces, all at the revision of the first. etcd bounds an
 // answer by a number of keys only, so the pieces begin small and grow as long as
 // the values are.
-func (s *Store) page(ctx context.Context, r store.Range) (store.Page, error) {
+func (s *Source) page(ctx context.Context, r store.Range) (store.Page, error) {
 	const least, most = 16, store.PageLimit
 	stop := clientv3.GetPrefixRangeEnd(s.prefix + r.Prefix)
 	var page store.Page
@@ -178,7 +201,7 @@ func (s *Store) page(ctx context.Context, r store.Range) (store.Page, error) {
 }
 
 // Commit is store.Store.Commit.
-func (s *Store) Commit(ctx context.Context, tx store.Tx) (int64, error) {
+func (s *Source) Commit(ctx context.Context, tx store.Tx) (int64, error) {
 	if err := tx.Check(); err != nil {
 		return 0, err
 	}
@@ -232,18 +255,22 @@ func (s *Store) Watch(ctx context.Context, prefix string, after int64) iter.Seq2
 	return s.recent.Watch(ctx, prefix, after)
 }
 
+// Close ends the calls: it waits for those under way, and the next get
+// store.ErrClosed. The client stays open.
+func (s *Source) Close() error {
+	s.working.Lock()
+	defer s.working.Unlock()
+	s.closed = true
+	return nil
+}
+
 // Close is store.Store.Close. The client stays open.
 func (s *Store) Close() error {
-	s.working.Lock()
-	closed := s.closed
-	s.closed = true
-	s.working.Unlock()
-	if !closed {
-		s.recent.End(store.ErrClosed)
-		s.end()
-	}
+	err := s.Source.Close()
+	s.recent.End(store.ErrClosed) // again does nothing, nor does the next
+	s.end()
 	<-s.watched
-	return nil
+	return err
 }
 
 // fromEtcd says an error of etcd in the words of the contract. What is not
@@ -256,6 +283,10 @@ func fromEtcd(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", store.ErrFull, err)
 	case errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrTooManyOps):
 		return fmt.Errorf("%w: %w", store.ErrTooLarge, err)
+	case errors.Is(err, rpctypes.ErrAuthFailed), errors.Is(err, rpctypes.ErrPermissionDenied), errors.Is(err, rpctypes.ErrUserEmpty):
+		return fmt.Errorf("%w: %w", store.ErrRefused, err)
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return err
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", ctx.Err(), err)
 	}

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -37,28 +38,23 @@ func (s *Store) follow(ctx context.Context, after int64) {
 // watch is one watch. It returns the revision up to which the ring knows
 // everything, and whether etcd answered at all.
 func (s *Store) watch(ctx context.Context, after int64) (last int64, answered bool) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	// A member that was cut off from the others would otherwise be silent for good.
-	answers := s.client.Watch(clientv3.WithRequireLeader(ctx), s.prefix,
-		clientv3.WithPrefix(), clientv3.WithRev(after+1), clientv3.WithProgressNotify())
-	for r := range answers {
-		if r.CompactRevision > after {
+	for c, err := range s.Changes(ctx, after) {
+		if errors.Is(err, store.ErrCompacted) {
 			// Changes are gone that nobody here has seen: every watcher is told.
-			after = max(r.CompactRevision, r.Header.Revision)
-			s.recent.Forget(after)
-			return after, true
+			rev, err := s.Rev(ctx)
+			if err == nil {
+				after = rev
+				s.recent.Forget(after)
+			}
+			return after, err == nil
 		}
-		if r.Err() != nil {
+		if err != nil {
 			return after, answered
 		}
 		answered = true
-		if changes := s.changes(r.Events, after); len(changes) > 0 {
-			after = changes[len(changes)-1].Rev
-			s.recent.Publish(changes...)
-		}
-		if r.IsProgressNotify() {
-			after = max(after, r.Header.Revision)
+		after = c.Rev
+		if len(c.Events) > 0 {
+			s.recent.Publish(c)
 		}
 	}
 	return after, answered
@@ -66,7 +62,7 @@ func (s *Store) watch(ctx context.Context, after int64) (last int64, answered bo
 
 // changes groups events by their revision: etcd never splits one over two
 // answers, unless asked to.
-func (s *Store) changes(events []*clientv3.Event, after int64) []store.Change {
+func (s *Source) changes(events []*clientv3.Event, after int64) []store.Change {
 	var changes []store.Change
 	for _, e := range events {
 		rev := e.Kv.ModRevision

@@ -1,0 +1,199 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"omca/ca"
+	"omca/internal/hint"
+	"omca/internal/join"
+	"omca/internal/object"
+	"omca/usr"
+)
+
+// Members are the members of the cluster that keeps the store in the daemons.
+//
+// Errors: ca.ErrNotFound for a node that is no member, ca.ErrConflict for what
+// cannot be done now, ca.ErrInvalid for what never can.
+type Members interface {
+	// Token makes a token with which one machine becomes a member until it expires.
+	Token(ctx context.Context, who usr.Caller, life time.Duration) (JoinToken, error)
+	// Join redeems the request of a machine: join.ErrRefused for every request that
+	// is not proven, whatever is wrong with it.
+	Join(ctx context.Context, caller string, request []byte) ([]byte, error)
+	// List lists the members by name, as far as is known here.
+	List(ctx context.Context) ([]ClusterMember, error)
+	// Status is how the member of this node is doing.
+	Status(ctx context.Context) (ClusterStatus, error)
+	// Remove takes a node out of the cluster and its certificates back.
+	Remove(ctx context.Context, who usr.Caller, node string) error
+}
+
+// TokenRequest asks for a token with which a machine becomes a member.
+type TokenRequest struct {
+	Duration string `json:"duration,omitempty"` // such as 30m, which it is unless given; 24h at most
+}
+
+// JoinToken is a token with which one machine becomes a member.
+type JoinToken struct {
+	Token     string    `json:"token"` // one word; a secret
+	ID        string    `json:"id"`    // as the audit trail has it
+	Addresses []string  `json:"addresses"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// MemberList is the members of the cluster, by name.
+type MemberList struct {
+	Kind  string          `json:"kind"` // "MemberList"
+	Items []ClusterMember `json:"items"`
+}
+
+// ClusterMember is one member of the cluster.
+type ClusterMember struct {
+	Node   string `json:"node"`
+	URL    string `json:"url"`    // where the other members reach it
+	State  string `json:"state"`  // "leader", "member", "learning", "awaited", or "admitted" when it is not in the cluster and may connect
+	Serial string `json:"serial"` // of its certificate; "" when there is none
+}
+
+// ClusterStatus is how the member of a node is doing.
+type ClusterStatus struct {
+	Node    string `json:"node"`
+	Leader  string `json:"leader"` // "" when there is none
+	Members int    `json:"members"`
+	State   string `json:"state"` // "member" or "learning"
+
+	SizeBytes  int64    `json:"size_bytes"`
+	InUseBytes int64    `json:"in_use_bytes"`
+	QuotaBytes int64    `json:"quota_bytes"`
+	Behind     uint64   `json:"behind"` // changes that it knows of and has not made yet
+	Term       uint64   `json:"term"`
+	Alarms     []string `json:"alarms"`
+	Warnings   []string `json:"warnings"` // for people; none when all is well
+}
+
+// What a machine says that joins, and what it is told.
+type (
+	JoinRequest join.Request
+	JoinAnswer  join.Answer
+)
+
+// The life of a token.
+const (
+	tokenLife     = 30 * time.Minute
+	mostTokenLife = 24 * time.Hour
+)
+
+func (d *door) clusterRoutes() []route {
+	return []route{
+		{method: http.MethodPost, path: "/api/cluster/token", rule: needs("join", usr.Cluster(usr.RoleJoin)), id: "clusterToken",
+			about: "Make a token with which one machine becomes a member of the cluster, once.",
+			body:  jsonOption[TokenRequest](), answer: jsonAnswer[JoinToken](http.StatusCreated), audit: auditCalls, handle: d.clusterToken},
+		{method: http.MethodPost, path: "/api/cluster/join", rule: public(), id: "clusterJoin",
+			about: "Become a member of the cluster: the request proves that it knows a token. 403 says the same whatever is wrong with it.",
+			body:  jsonBody[JoinRequest](join.MaxRequest), answer: jsonAnswer[JoinAnswer](http.StatusOK), audit: auditCalls, handle: d.clusterJoin},
+		{method: http.MethodGet, path: "/api/cluster/member", rule: looksAround(), id: "listMembers", about: "The members of the cluster that keeps the store.",
+			answer: jsonAnswer[MemberList](http.StatusOK), handle: d.listMembers},
+		{method: http.MethodDelete, path: "/api/cluster/member/{node}", rule: root(), id: "removeMember",
+			about:  "Take a node out of the cluster: its connections are closed, its certificates revoked, and its daemon stops.",
+			answer: answer{status: http.StatusNoContent}, audit: auditCalls, handle: d.removeMember},
+		{method: http.MethodGet, path: "/api/cluster/status", rule: looksAround(), id: "clusterStatus", about: "How the member of this node is doing.",
+			answer: jsonAnswer[ClusterStatus](http.StatusOK), handle: d.clusterStatus},
+	}
+}
+
+// ownCluster are the members, or why there are none.
+func (d *door) ownCluster() (Members, error) {
+	if d.Members == nil {
+		return nil, hint.With(fmt.Errorf("%w: the store of this node is its own: it is no member of a cluster", ca.ErrConflict),
+			"stop the daemon and start it with \"omca daemon run --cluster\"")
+	}
+	return d.Members, nil
+}
+
+func (d *door) clusterToken(ctx context.Context, c *call) (response, error) {
+	want, err := decode[TokenRequest](c)
+	if err != nil {
+		return response{}, err
+	}
+	life := tokenLife
+	if want.Duration != "" {
+		if life, err = object.ParseDuration(want.Duration); err != nil {
+			return response{}, fmt.Errorf("%w: duration: %w", errBadRequest, err)
+		}
+	}
+	if life < time.Second || life > mostTokenLife {
+		return response{}, fmt.Errorf("%w: duration %s: expected 1s to 24h", errBadRequest, want.Duration)
+	}
+	members, err := d.ownCluster()
+	if err != nil {
+		return response{}, err
+	}
+	token, err := members.Token(ctx, c.who, life)
+	if err != nil {
+		return response{}, err
+	}
+	c.note(slog.String("token_id", token.ID))
+	return reply(http.StatusCreated, token)
+}
+
+// clusterJoin is open to everybody: what proves that the caller may is the request.
+func (d *door) clusterJoin(ctx context.Context, c *call) (response, error) {
+	if d.Members == nil {
+		return response{}, fmt.Errorf("%w: %w", usr.ErrDenied, join.ErrRefused)
+	}
+	caller := c.request.RemoteAddr
+	if d.Address != nil {
+		caller = d.Address(c.request)
+	}
+	answer, err := d.Members.Join(ctx, caller, c.body)
+	if errors.Is(err, join.ErrRefused) {
+		d.Log.WarnContext(ctx, "join refused", "address", caller, "request_id", c.id, "error", join.Reason(err))
+		return response{}, fmt.Errorf("%w: %w", usr.ErrDenied, join.ErrRefused)
+	}
+	if err != nil {
+		return response{}, err
+	}
+	return response{status: http.StatusOK, media: mediaJSON, body: answer}, nil
+}
+
+func (d *door) listMembers(ctx context.Context, _ *call) (response, error) {
+	members, err := d.ownCluster()
+	if err != nil {
+		return response{}, err
+	}
+	list, err := members.List(ctx)
+	if err != nil {
+		return response{}, err
+	}
+	return reply(http.StatusOK, MemberList{Kind: "MemberList", Items: append([]ClusterMember{}, list...)})
+}
+
+func (d *door) clusterStatus(ctx context.Context, _ *call) (response, error) {
+	members, err := d.ownCluster()
+	if err != nil {
+		return response{}, err
+	}
+	s, err := members.Status(ctx)
+	if err != nil {
+		return response{}, err
+	}
+	s.Alarms, s.Warnings = append([]string{}, s.Alarms...), append([]string{}, s.Warnings...)
+	return reply(http.StatusOK, s)
+}
+
+func (d *door) removeMember(ctx context.Context, c *call) (response, error) {
+	members, err := d.ownCluster()
+	if err != nil {
+		return response{}, err
+	}
+	c.note(slog.String("node", c.vars["node"]))
+	if err := members.Remove(ctx, c.who, c.vars["node"]); err != nil {
+		return response{}, err
+	}
+	return noContent()
+}

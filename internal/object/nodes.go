@@ -1,0 +1,112 @@
+package object
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"omca/internal/store"
+)
+
+const (
+	prefixNode = "node/"        // node/<name> → node, as long as it is there
+	keyChosen  = "elected/node" // name of the node that does what one does for all, likewise
+)
+
+// A Node is a process that serves the store's cluster now.
+type Node struct {
+	Name      string    `json:"name"`
+	Home      string    `json:"home"` // identity of its home
+	Version   string    `json:"version"`
+	Addresses []string  `json:"addresses"` // of its listener
+	StartedAt time.Time `json:"started_at"`
+}
+
+// Put is how a node makes itself known.
+func (n Node) Put() (store.Put, error) {
+	value, err := json.Marshal(n)
+	return store.Put{Key: prefixNode + n.Name, Value: value}, err
+}
+
+// Node returns the node of that name that is there; ca.ErrNotFound.
+func (s *Store) Node(ctx context.Context, name string) (Node, error) {
+	e, err := s.db.Get(ctx, prefixNode+name)
+	if err != nil {
+		return Node{}, fromStore(err)
+	}
+	return decodeNode(e)
+}
+
+func decodeNode(e store.Entry) (Node, error) {
+	var n Node
+	if err := json.Unmarshal(e.Value, &n); err != nil {
+		return Node{}, fmt.Errorf("store key %q: %w", e.Key, err)
+	}
+	return n, nil
+}
+
+// Chosen is how a node becomes the one that does what one does for all.
+func (n Node) Chosen() store.Put { return store.Put{Key: keyChosen, Value: []byte(n.Name)} }
+
+// Nodes returns the nodes that are there, by name.
+func (s *Store) Nodes(ctx context.Context) ([]Node, error) {
+	var all []Node
+	for r := (store.Range{Prefix: prefixNode}); ; {
+		page, err := s.db.Scan(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range page.Entries {
+			n, err := decodeNode(e)
+			if err != nil {
+				return nil, err
+			}
+			all, r.After = append(all, n), e.Key
+		}
+		if !page.More {
+			return all, nil
+		}
+	}
+}
+
+// ChosenNode returns the name of the node that does what one does for all, ""
+// when there is none at the moment.
+func (s *Store) ChosenNode(ctx context.Context) (string, error) {
+	e, err := s.db.Get(ctx, keyChosen)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", nil
+	}
+	return string(e.Value), err
+}
+
+// FollowNodes calls changed whenever a node comes, goes or is chosen, until
+// ctx is done or the store ends.
+func (s *Store) FollowNodes(ctx context.Context, changed func()) error {
+	for {
+		rev, err := s.db.Rev(ctx)
+		if err != nil {
+			return err
+		}
+		changed()
+		for c, err := range s.db.Watch(ctx, "", rev) {
+			if errors.Is(err, store.ErrCompacted) {
+				break // look again
+			}
+			if err != nil {
+				return err
+			}
+			for _, e := range c.Events {
+				if passing(e.Key) {
+					changed()
+					break
+				}
+			}
+		}
+	}
+}
+
+// passing reports whether a key is one that ends with a process: no backup has it.
+func passing(key string) bool { return strings.HasPrefix(key, prefixNode) || key == keyChosen }

@@ -1,0 +1,203 @@
+package omca
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"omca/ca"
+	"omca/internal/hint"
+	"omca/internal/member"
+	"omca/internal/object"
+	"omca/internal/store"
+	"omca/pki"
+)
+
+// What a home has that is a member's: which member, etcd's data, what it shows
+// and trusts, and a file that is locked while a process is that member.
+const (
+	clusterFile = "cluster.json"
+	etcdDir     = "etcd"
+	peerDir     = "peer"
+	memberLock  = "member.lock"
+	keptStore   = "omca.db.before-cluster"
+
+	peerPair = "node.pem" // certificate and key: one file, so that they change together
+	peerCA   = "ca.pem"
+
+	etcdPrefix  = "omca/" // of our keys
+	defaultPeer = ":1217"
+)
+
+// The states of a membership.
+const (
+	stateConverting = "converting" // the store is being copied: it starts over
+	stateJoining    = "joining"    // it was not finished: it takes another token
+	stateMember     = "member"
+	stateRemoved    = "removed" // the others took it out
+)
+
+// A membership says which member of the cluster the process on a home is. It is
+// the file cluster.json; a home without one has its store to itself.
+type membership struct {
+	Version int           `json:"version"`
+	State   string        `json:"state"`
+	Node    string        `json:"node"`
+	Cluster string        `json:"cluster"` // name: the trust domain
+	ID      string        `json:"id"`      // of the cluster
+	URL     string        `json:"url"`     // where the other members reach this one
+	Listen  string        `json:"listen"`  // where it listens for them
+	Joined  bool          `json:"joined"`  // it was not the first
+	Peers   []member.Peer `json:"peers"`   // the members there were when it became one
+}
+
+// readMembership reads the file; nil when there is none.
+func readMembership(home string) (*membership, error) {
+	name := filepath.Join(home, clusterFile)
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var m membership
+	if err := json.Unmarshal(text, &m); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if m.Version != 1 || !slices.Contains([]string{stateConverting, stateJoining, stateMember, stateRemoved}, m.State) {
+		return nil, fmt.Errorf("%s: version %d, state %q: written by another version of this program", name, m.Version, m.State)
+	}
+	return &m, nil
+}
+
+// write puts the file in place, whole and on the disk.
+func (m membership) write(home string) error {
+	m.Version = 1
+	text, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	return replaceFile(filepath.Join(home, clusterFile), append(text, '\n'))
+}
+
+func (m membership) self() member.Peer { return member.Peer{Name: m.Node, URL: m.URL} }
+
+// replaceFile puts text under a name at once: who opens it finds the old or the
+// new one, whole. Mode 0600.
+func replaceFile(name string, text []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return syncDirectory(filepath.Dir(name))
+}
+
+func syncDirectory(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// nodePath is where the certificate of a member is kept.
+func nodePath(node string) (object.Path, error) {
+	p, err := object.ParsePath(ca.PathNode + node)
+	if err != nil || strings.Contains(node, "/") {
+		return object.Path{}, hint.With(fmt.Errorf("%w: %q cannot be the name of a member: expected a-z, 0-9, \"-\" and \".\", at most 58 of them", ca.ErrInvalid, node),
+			"give another one with --node-name NAME")
+	}
+	return p, nil
+}
+
+// peerAddress reads where a member listens and where the others reach it. Without a
+// host that is the name of the node.
+func peerAddress(address, node string) (listen, url string, err error) {
+	if address == "" {
+		address = defaultPeer
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", "", hint.With(fmt.Errorf("%w: address for the members %q: %w", ca.ErrInvalid, address, err), "give HOST:PORT, where HOST is what the other nodes reach this one by")
+	}
+	if host == "" || host == "0.0.0.0" || host == "::" {
+		host = node
+	}
+	return address, "https://" + net.JoinHostPort(host, port), nil
+}
+
+// lockMember takes the home of a member for this process: store.ErrLocked.
+func lockMember(home string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(home, memberLock), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = fmt.Errorf("%s: %w", home, store.ErrLocked)
+		}
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// peerFiles are what a member shows and trusts, as etcd reads them.
+func peerFiles(home string) member.Files {
+	dir := filepath.Join(home, peerDir)
+	pair := filepath.Join(dir, peerPair)
+	return member.Files{Certificate: pair, Key: pair, CA: filepath.Join(dir, peerCA)}
+}
+
+// writePair puts certificate and key of a member in place. It reports whether they
+// are others than before.
+func writePair(home string, chain []*x509.Certificate, key []byte) (bool, error) {
+	files := peerFiles(home)
+	if err := os.MkdirAll(filepath.Dir(files.Certificate), 0o700); err != nil {
+		return false, err
+	}
+	// The CA of the members signed the first certificate, and is known to everybody.
+	text := slices.Concat(pki.EncodeCertificates(chain[0]), key)
+	if old, err := os.ReadFile(files.Certificate); err == nil && string(old) == string(text) {
+		return false, nil
+	}
+	return true, replaceFile(files.Certificate, text)
+}
+
+// readIdentity reads what a member shows and trusts.
+func readIdentity(home string) (member.Identity, error) {
+	files := peerFiles(home)
+	pair, err := tls.LoadX509KeyPair(files.Certificate, files.Key)
+	if err != nil {
+		return member.Identity{}, fmt.Errorf("certificate of this member: %w", err)
+	}
+	text, err := os.ReadFile(files.CA)
+	if err != nil {
+		return member.Identity{}, err
+	}
+	trusted, err := pki.ParseCertificates(text)
+	if err != nil {
+		return member.Identity{}, fmt.Errorf("%s: %w", files.CA, err)
+	}
+	pool := x509.NewCertPool()
+	for _, c := range trusted {
+		pool.AddCert(c)
+	}
+	return member.Identity{Certificate: pair, Roots: pool}, nil
+}

@@ -1,0 +1,85 @@
+package omca
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"omca/internal/object"
+)
+
+// errDraining means that this node is to be left alone.
+var errDraining = errors.New("the node drains: its daemon serves, and wants no more callers")
+
+// tasks does what this node is asked to through the store.
+type tasks struct {
+	*Server
+	begun object.Task // by this process
+}
+
+// followTasks does so while the daemon serves.
+func (s *Server) followTasks() {
+	t := &tasks{Server: s}
+	s.work.Go(func() {
+		err := s.objects.FollowTasks(s.background, s.config.NodeName, t.do)
+		if err != nil && s.background.Err() == nil {
+			s.config.Log.ErrorContext(s.background, "this node does not hear what it is asked to do", "error", err)
+		}
+	})
+}
+
+// do does one thing. It is taken before it is done: a node that ends over it
+// does not begin again when it is back.
+func (s *tasks) do(t object.Task) error {
+	ctx := s.background
+	if t.State == object.TaskTaken && !t.Same(s.begun) {
+		return s.end(ctx, t)
+	}
+	if t.State != object.TaskAsked {
+		return nil
+	}
+	t.State = object.TaskTaken
+	t, err := s.objects.Move(ctx, t)
+	if err != nil {
+		return err
+	}
+	s.begun = t
+	s.config.Log.InfoContext(ctx, "asked through the store", "do", t.Do, "by", t.By)
+	switch t.Do {
+	case object.DoRestart:
+		if s.config.Restart == nil {
+			err = errors.New("no daemon is running here")
+		} else if err = s.config.Restart(); err == nil {
+			return nil // who serves next says that it is done
+		}
+	case object.DoDrain:
+		s.draining.Store(true)
+	case object.DoResume:
+		s.draining.Store(false)
+	case object.DoStop:
+		defer s.requestStop()
+	default:
+		err = fmt.Errorf("%q is nothing that this version does", t.Do)
+	}
+	return s.finish(ctx, t, err)
+}
+
+// end says of what was begun before this process served how it went.
+func (s *tasks) end(ctx context.Context, t object.Task) error {
+	switch {
+	case t.Do != object.DoRestart:
+		return s.finish(ctx, t, errors.New("the daemon ended over it"))
+	case s.config.RestartError != "":
+		return s.finish(ctx, t, errors.New(s.config.RestartError))
+	}
+	return s.finish(ctx, t, nil)
+}
+
+func (s *tasks) finish(ctx context.Context, t object.Task, failed error) error {
+	t.State, t.Error = object.TaskDone, ""
+	if failed != nil {
+		t.State, t.Error = object.TaskFailed, failed.Error()
+	}
+	_, err := s.objects.Move(ctx, t)
+	return err
+}
