@@ -21,15 +21,29 @@ const (
 	// those of the login, and nobody tells us when the issuer takes them back.
 	openIDSession = time.Hour
 	flowLife      = 10 * time.Minute // that the endpoints of an issuer are remembered
+	flowPause     = 10 * time.Second // that an issuer which did not say them is left alone
 )
 
 // flows remembers how one logs in at the issuer, so that not every visitor costs
 // it a request.
 type flows struct {
-	mu   sync.Mutex // held while the issuer is asked, for one visitor at a time
-	flow *login.Flow
-	of   openid.Settings
-	at   time.Time
+	mu     sync.Mutex // held while the issuer is asked, for one visitor at a time
+	flow   *login.Flow
+	failed error // why there is no flow
+	of     openid.Settings
+	at     time.Time
+}
+
+// known is what is remembered of the issuer of these settings.
+func (f *flows) known(of openid.Settings, now time.Time) (flow *login.Flow, ok bool, err error) {
+	age := now.Sub(f.at)
+	switch {
+	case f.of != of || age < 0:
+		return nil, false, nil
+	case f.flow != nil:
+		return f.flow, age < flowLife, nil
+	}
+	return nil, f.failed != nil && age < flowPause, f.failed
 }
 
 // webLogin is the flow of the issuer that is configured now. An issuer whose keys
@@ -44,16 +58,15 @@ func (s *Server) webLogin(ctx context.Context) (*login.Flow, openid.Settings, er
 	}
 	s.flows.mu.Lock()
 	defer s.flows.mu.Unlock()
-	now := s.config.Now()
-	if s.flows.flow != nil && s.flows.of == settings && now.Sub(s.flows.at) < flowLife {
-		return s.flows.flow, settings, nil
+	if flow, ok, err := s.flows.known(settings, s.config.Now()); ok {
+		return flow, settings, err
 	}
 	flow, err := login.Discover(ctx, login.Config{Issuer: settings.Issuer, ClientID: settings.ClientID, Scopes: []string{"profile", "email"}, Now: s.config.Now})
-	if err != nil {
-		return nil, settings, err
+	if ctx.Err() != nil { // the visitor went: that says nothing of the issuer
+		return nil, settings, ctx.Err()
 	}
-	s.flows.flow, s.flows.of, s.flows.at = flow, settings, now
-	return flow, settings, nil
+	s.flows.flow, s.flows.failed, s.flows.of, s.flows.at = flow, err, settings, s.config.Now()
+	return flow, settings, err
 }
 
 // issuerOf names the issuer and the client, so that a session ends with either.

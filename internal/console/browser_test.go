@@ -352,6 +352,7 @@ func TestBrowserToken(t *testing.T) {
 	b.sees("For guest.")
 	b.do(chromedp.SetValue("#duration", "5m"), chromedp.Click("main form button"))
 	b.sees("This is the only time that it is shown.")
+	b.shots("token")
 	var line, secret string
 	b.do(chromedp.Text("#curl", &line), chromedp.Value("#token", &secret))
 	call := func() string {

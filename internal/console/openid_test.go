@@ -88,6 +88,14 @@ func TestOpenID(t *testing.T) {
 	again.cookie = mine
 	again.get(back.RequestURI()).want(401, "came to nothing") // a code is for once
 
+	// Each attempt costs the issuer a request: they are counted.
+	w.configure(t, "listener.rate_limiter_rate=1/h")
+	w.configure(t, "listener.rate_limiter_burst=1")
+	again.cookie = mine
+	again.get(back.RequestURI())
+	again.cookie = mine
+	again.get(back.RequestURI()).want(429, "Too many attempts")
+
 	w.configure(t, "listener.openid_client_id=another")
 	v.get("/certificates").want(303) // the issuer let in somebody for another client
 }

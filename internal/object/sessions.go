@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -20,9 +19,7 @@ const (
 	prefixSessionOf = "sessionof/" // sessionof/<user>/<id> → nothing
 )
 
-// sessionOfKey escapes the name: that of whom an OpenID issuer let in may have a
-// slash, and would be the beginning of another's.
-func sessionOfKey(user, id string) string { return prefixSessionOf + url.PathEscape(user) + "/" + id }
+func sessionOfKey(user, id string) string { return prefixSessionOf + user + "/" + id }
 
 // AddSession implements [session.Store].
 func (s *Store) AddSession(ctx context.Context, one session.Session) error {

@@ -203,6 +203,28 @@ func TestAbsoluteAge(t *testing.T) {
 }
 
 // The absolute age counts as it is now, not as it was at login.
+// Whom an OpenID issuer let in stays until then at most, however busy.
+func TestUntil(t *testing.T) {
+	w := newWorld(t)
+	secret, _, err := w.Begin(t.Context(), session.Login{User: "alice", Method: usr.MethodOpenID, Issuer: "idp", Until: w.now.Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		w.now = w.now.Add(10 * time.Minute)
+		w.finds("within the hour", secret, true)
+		s, err := w.Find(t.Context(), secret)
+		if err == nil {
+			err = w.Touch(t.Context(), s)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.now = w.now.Add(10 * time.Minute)
+	w.finds("after the hour", secret, false)
+}
+
 func TestMaxAgeIsHot(t *testing.T) {
 	w := newWorld(t)
 	secret, _ := w.begin("alice")
