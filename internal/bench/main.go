@@ -20,7 +20,7 @@ func main() {
 		exit(serveEtcd(os.Args[2], os.Args[3], os.Args[4]))
 	}
 	write := flag.String("write", "", "keep the figures in this `FILE` (docs/performance.md)")
-	only := flag.String("only", "", "measure only these, comma separated: start, issue, alone, whoami, memory, million, crl, tokens, passwords, console, shared")
+	only := flag.String("only", "", "measure only these, comma separated: start, issue, alone, whoami, memory, million, crl, tokens, passwords, console, shared, cluster")
 	profile := flag.String("profile", "", "keep a profile of the daemon's processor time while it issues in this `FILE`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -48,7 +48,7 @@ func run(ctx context.Context, write, only, profile string) error {
 		name    string
 		measure func(context.Context) error
 	}{
-		{"start", b.starts}, {"issue", b.issueParallel}, {"alone", b.issueAlone}, {"whoami", b.whoami}, {"memory", b.resident}, {"million", b.million}, {"crl", b.revocations}, {"tokens", b.tokens}, {"passwords", b.passwords}, {"console", b.console}, {"shared", b.shared},
+		{"start", b.starts}, {"issue", b.issueParallel}, {"alone", b.issueAlone}, {"whoami", b.whoami}, {"memory", b.resident}, {"million", b.million}, {"crl", b.revocations}, {"tokens", b.tokens}, {"passwords", b.passwords}, {"console", b.console}, {"shared", b.shared}, {"cluster", b.cluster},
 	} {
 		if only != "" && !slices.Contains(strings.Split(only, ","), step.name) {
 			continue
