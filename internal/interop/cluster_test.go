@@ -114,7 +114,7 @@ func TestCluster(t *testing.T) {
 		eventually(t, "n2 is no member", func() bool { return len(memberStates(t, homes[0])) == 1 })
 		nodes[1].Wait(t)
 		if !strings.Contains(nodes[1].Log(), "n2 was removed from cluster east") {
-			t.Error("n2 does not say why it has ended")
+			t.Errorf("n2 does not say why it has ended:\n%s", nodes[1].Log())
 		}
 		n1.Run(t, "system/usr/alone", "create")
 	})
@@ -221,7 +221,7 @@ func clusterRemoval(t *testing.T, nodes []*lab.Daemon) {
 	nodes[0].Run(t, "cluster", "remove", "n3", "--yes")
 	nodes[2].Wait(t)
 	if !strings.Contains(nodes[2].Log(), "n3 was removed from cluster east") {
-		t.Error("n3 does not say why it has ended")
+		t.Errorf("n3 does not say why it has ended:\n%s", nodes[2].Log())
 	}
 	if r := nodes[2].Home.Try(t, "daemon", "run"); r.Status != 1 || !strings.Contains(r.Stderr, "n3 was removed from cluster east") {
 		t.Errorf("n3 again: %+v", r)
