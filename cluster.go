@@ -332,15 +332,29 @@ func (s *Server) memberChanged(p object.Path) {
 }
 
 // memberRevoked cuts off who was revoked. A member whose certificate is revoked is
-// none any more: who dials would not ask about it.
+// none any more: who dials would not ask about it. It is removed before its
+// connections are closed, if that can be done soon: it may lead, and what is decided
+// without it takes an election.
 func (s *Server) memberRevoked(r ca.Revocation) {
 	n := s.db.node
 	if n == nil {
 		return
 	}
+	const soon, pause, tries = 3 * time.Second, time.Second, 30
 	s.work.Go(func() {
+		ctx, cancel := context.WithTimeout(s.background, soon)
+		err := s.removeRevoked(ctx, n, r)
+		cancel()
 		n.Check()
-		if err := s.removeRevoked(s.background, n, r); err != nil && s.background.Err() == nil {
+		for i := 1; err != nil && i < tries; i++ {
+			select {
+			case <-time.After(pause):
+			case <-s.background.Done():
+				return
+			}
+			err = s.removeRevoked(s.background, n, r)
+		}
+		if err != nil {
 			s.config.Log.ErrorContext(s.background, "member with a revoked certificate not removed", "serial", r.Serial, "error", err)
 		}
 	})
@@ -348,7 +362,7 @@ func (s *Server) memberRevoked(r ca.Revocation) {
 
 func (s *Server) removeRevoked(ctx context.Context, n *node, r ca.Revocation) error {
 	for _, i := range n.Members() {
-		if i.Name == n.as.Node || i.ID == 0 {
+		if i.Name == n.as.Node {
 			continue // the others do it
 		}
 		h, err := s.objects.Holder(ctx, ca.PathNode+i.Name)

@@ -42,7 +42,7 @@ type peers struct {
 	open    map[*conn]bool
 	pending int
 
-	strangers map[string]bool // whom the log knows since the members changed last
+	strangers map[string]bool // whom the log knows since check was called last
 
 	checks int // how often check was called
 	closed bool
@@ -134,7 +134,7 @@ func (p *peers) verify(given Chain, roots *x509.CertPool) (string, error) {
 		return name, fmt.Errorf("node %q: %w", name, ErrNotFound)
 	}
 	if err := p.config.Refused(verified); err != nil {
-		return "", fmt.Errorf("node %q: %w", name, err)
+		return name, fmt.Errorf("node %q: %w", name, err)
 	}
 	return name, nil
 }
@@ -159,7 +159,7 @@ func (p *peers) tlsConfig(c *conn) (*tls.Config, error) {
 		VerifyConnection: func(s tls.ConnectionState) error {
 			name, err := p.verify(s.PeerCertificates, id.Roots)
 			gone := errors.Is(err, ErrNotFound)
-			if err != nil && !(gone && p.told(name)) {
+			if err != nil && (name == "" || !p.told(name)) {
 				p.config.Log.Warn("peer refused", "address", c.RemoteAddr().String(), "error", err)
 			}
 			if err != nil && !gone {
@@ -170,8 +170,8 @@ func (p *peers) tlsConfig(c *conn) (*tls.Config, error) {
 	}, nil
 }
 
-// told reports whether the log has it already that a node is no member. It comes
-// many times a second as long as its daemon runs.
+// told reports whether the log has it already that a node is refused. It comes many
+// times a second as long as its daemon runs.
 func (p *peers) told(name string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -228,9 +228,6 @@ func (p *peers) set(members map[string]string) {
 	p.mu.Lock()
 	same := maps.Equal(p.members, members)
 	p.members = members
-	if !same {
-		clear(p.strangers)
-	}
 	p.mu.Unlock()
 	if !same {
 		p.check()
@@ -241,6 +238,7 @@ func (p *peers) set(members map[string]string) {
 func (p *peers) check() {
 	p.mu.Lock()
 	p.checks++
+	clear(p.strangers)
 	p.mu.Unlock()
 	id, _, err := p.own()
 	if err != nil {

@@ -87,6 +87,16 @@ func (d *Daemon) Stop(t testing.TB) {
 	d.stop(t)
 }
 
+// Wait waits until the daemon has ended by itself.
+func (d *Daemon) Wait(t testing.TB) {
+	t.Helper()
+	select {
+	case <-d.ended:
+	case <-time.After(2 * Patience):
+		t.Fatalf("the daemon does not end\n%s", tail(d.Log()))
+	}
+}
+
 // stop is Stop; it says whether the daemon was running.
 func (d *Daemon) stop(t testing.TB) bool {
 	t.Helper()
