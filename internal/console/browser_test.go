@@ -444,6 +444,21 @@ func TestBrowserRefusesOthers(t *testing.T) {
 	}
 }
 
+// TestBrowserSendsOnce: who clicks twice, while the answer takes its time, has one
+// user added, and sees that it is under way.
+func TestBrowserSendsOnce(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	b.open("/adduser")
+	b.signIn("boss", password)
+	b.sees("Add the user")
+	b.do(chromedp.Evaluate(`document.addEventListener("submit", e => { window.prevented = e.defaultPrevented; e.preventDefault(); }); document.getElementById("name").value = "twice"; true`, nil))
+	b.follow("main form button")
+	b.until(`window.prevented === false && document.querySelector("button.waiting") !== null`)
+	b.follow("main form button")
+	b.until("window.prevented === true")
+}
+
 // TestBrowserLockedOut: who guessed too often is told when to try again.
 func TestBrowserLockedOut(t *testing.T) {
 	w := newWorld(t)

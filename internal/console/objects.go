@@ -58,6 +58,7 @@ type objectPage struct {
 	Object    api.ObjectItem
 	Keywords  []field // that are set
 	Nodes     []api.NodeItem
+	Store     *members // of the cluster; nil where the store is the node's own
 	MayChange bool
 	MayIssue  bool
 	MayDelete bool
@@ -94,6 +95,9 @@ func showCluster(v *visit) error {
 			return err
 		}
 		p.Nodes = nodes.Items
+		if p.Store, err = v.members(); err != nil {
+			return err
+		}
 	}
 	return v.show(http.StatusOK, "object", "Cluster", "cluster", p)
 }

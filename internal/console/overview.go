@@ -15,6 +15,7 @@ type overviewPage struct {
 	Lists  []api.CRL
 	Nodes  []api.NodeItem  // root's
 	Audit  []api.AuditLine // root's, the last first
+	Store  *members        // nil where the store is the node's own
 	Chart  chart
 	Hands  handsPage // empty until it is asked for
 }
@@ -43,6 +44,9 @@ func overview(v *visit) error {
 			return err
 		}
 		p.Lists = lists.Items
+		if p.Store, err = v.members(); err != nil {
+			return err
+		}
 	} else if !isRefused(err, http.StatusForbidden) {
 		return err
 	}
@@ -62,6 +66,27 @@ func overview(v *visit) error {
 	}
 	p.Chart = newChart(v.Now(), list)
 	return v.show(http.StatusOK, "overview", "Overview", "overview", p)
+}
+
+// members are those that keep the store together, and how the one of this node is
+// doing.
+type members struct {
+	api.ClusterStatus
+	Items []api.ClusterMember
+}
+
+// members reads them; nil where the store is the node's own.
+func (v *visit) members() (*members, error) {
+	list, err := get[api.MemberList](v, "/api/cluster/member", nil)
+	if isRefused(err, http.StatusConflict) {
+		return nil, nil //nolint:nilnil // there are none
+	}
+	if err != nil {
+		return nil, err
+	}
+	m := members{Items: list.Items}
+	m.ClusterStatus, err = get[api.ClusterStatus](v, "/api/cluster/status", nil)
+	return &m, err
 }
 
 // audit is the end of the audit trail, the last line first.

@@ -32,6 +32,7 @@ func (s *console) readPages() (map[string]*template.Template, error) {
 		"has":     slices.Contains[[]string],
 		"facts":   facts,
 		"called":  called,
+		"size":    size,
 		"chain":   chainSubjects,
 		"owner": func(path string) string {
 			if name, ok := strings.CutPrefix(path, "system/usr/"); ok {
@@ -82,6 +83,14 @@ func left(d time.Duration) string {
 		return text + " ago"
 	}
 	return "in " + text
+}
+
+// size says bytes in the unit that a person would use.
+func size(bytes int64) string {
+	if bytes < 1<<20 {
+		return fmt.Sprintf("%d kB", (bytes+1023)>>10)
+	}
+	return fmt.Sprintf("%.1f MB", float64(bytes)/(1<<20))
 }
 
 // short is the beginning of a serial number or a fingerprint.

@@ -1,5 +1,5 @@
-// Adds the local time to the times in UTC, and keeps a list still while one clicks
-// into it. Without it times are only in UTC.
+// Adds the local time to the times in UTC, keeps a list still while one clicks into
+// it, and sends a form once. Without it times are only in UTC.
 "use strict";
 (function () {
   const format = new Intl.DateTimeFormat(undefined, {dateStyle: "medium", timeStyle: "short"});
@@ -35,6 +35,24 @@
   document.addEventListener("click", function (e) {
     if (e.target.closest("#results a") && !e.ctrlKey && !e.metaKey && !e.shiftKey) missed = null; // the page is left
   });
+  // What is sent is sent once, and says that it is under way. A download leaves the
+  // page as it is.
+  document.addEventListener("submit", function (e) {
+    const form = e.target;
+    if (form.method !== "post" || "download" in form.dataset) return;
+    if ("sent" in form.dataset) {
+      e.preventDefault();
+      return;
+    }
+    form.dataset.sent = "yes";
+    const wait = setTimeout(function () { if (e.submitter) e.submitter.classList.add("waiting"); }, 200);
+    setTimeout(function () { // there was no answer
+      clearTimeout(wait);
+      delete form.dataset.sent;
+      if (e.submitter) e.submitter.classList.remove("waiting");
+    }, 15000);
+  });
+
   document.addEventListener("pointerup", release);
   document.addEventListener("pointercancel", release);
 })();
