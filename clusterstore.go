@@ -28,6 +28,10 @@ type StoreConfig struct {
 	KeyFile      string `json:"key_file,omitempty"`      // PEM, mode 0600
 	User         string `json:"user,omitempty"`          // of etcd, with PasswordFile
 	PasswordFile string `json:"password_file,omitempty"` // its first line is the password; mode 0600
+
+	// Patience bounds how long the store may take to answer before it is taken to be
+	// away; 0 is 2.5 s. It is not remembered.
+	Patience time.Duration `json:"-"`
 }
 
 // Files in the home of a node of a cluster.
@@ -42,7 +46,7 @@ func (c Config) settings() (StoreConfig, error) {
 	if c.Store.URL != "" {
 		return c.Store.absolute()
 	}
-	if c.Store != (StoreConfig{}) {
+	if named := c.Store; named != (StoreConfig{Patience: named.Patience}) {
 		return StoreConfig{}, hint.With(errors.New("it is said how to reach a store, and not which"), "name it with --store URL")
 	}
 	return recalled(c.Home)
@@ -152,7 +156,10 @@ func openShared(ctx context.Context, c Config, at etcd.Config, end func() error,
 		return opened{}, err
 	}
 	file := filepath.Join(c.Home, copyFile)
-	db, err := replica.Open(ctx, replica.Config{Source: source, Path: file, Now: c.Now, Log: c.Log})
+	db, err := replica.Open(ctx, replica.Config{
+		Source: source, Path: file, Now: c.Now, Log: c.Log,
+		Pace: replica.Pace{Commit: c.Store.Patience, Answer: c.Store.Patience * 4 / 5},
+	})
 	if err != nil {
 		return opened{}, explainShared(err, name, file)
 	}

@@ -59,7 +59,7 @@ type daemon struct {
 
 // start runs a daemon in the home of that name and waits until it answers. It
 // returns how long that took.
-func (b *bench) start(ctx context.Context, name string) (*daemon, time.Duration, error) {
+func (b *bench) start(ctx context.Context, name string, args ...string) (*daemon, time.Duration, error) {
 	probe, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, 0, err
@@ -68,7 +68,8 @@ func (b *bench) start(ctx context.Context, name string) (*daemon, time.Duration,
 	if err := probe.Close(); err != nil {
 		return nil, 0, err
 	}
-	d.cmd = exec.CommandContext(ctx, b.binary, "--home", d.home, "daemon", "run", "--listen", d.address, "--node-name", "localhost")
+	args = append([]string{"--home", d.home, "daemon", "run", "--listen", d.address, "--node-name", "localhost"}, args...)
+	d.cmd = exec.CommandContext(ctx, b.binary, args...)
 	begin := time.Now()
 	if err := d.cmd.Start(); err != nil {
 		return nil, 0, err

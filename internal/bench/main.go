@@ -16,8 +16,11 @@ func main() {
 	if len(os.Args) > 2 && os.Args[1] == "empty-server" {
 		exit(serveEmpty(os.Args[2]))
 	}
+	if len(os.Args) > 4 && os.Args[1] == "etcd-server" {
+		exit(serveEtcd(os.Args[2], os.Args[3], os.Args[4]))
+	}
 	write := flag.String("write", "", "keep the figures in this `FILE` (docs/performance.md)")
-	only := flag.String("only", "", "measure only these, comma separated: start, issue, alone, whoami, memory, million, crl, tokens, passwords")
+	only := flag.String("only", "", "measure only these, comma separated: start, issue, alone, whoami, memory, million, crl, tokens, passwords, shared")
 	profile := flag.String("profile", "", "keep a profile of the daemon's processor time while it issues in this `FILE`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -45,7 +48,7 @@ func run(ctx context.Context, write, only, profile string) error {
 		name    string
 		measure func(context.Context) error
 	}{
-		{"start", b.starts}, {"issue", b.issueParallel}, {"alone", b.issueAlone}, {"whoami", b.whoami}, {"memory", b.resident}, {"million", b.million}, {"crl", b.revocations}, {"tokens", b.tokens}, {"passwords", b.passwords},
+		{"start", b.starts}, {"issue", b.issueParallel}, {"alone", b.issueAlone}, {"whoami", b.whoami}, {"memory", b.resident}, {"million", b.million}, {"crl", b.revocations}, {"tokens", b.tokens}, {"passwords", b.passwords}, {"shared", b.shared},
 	} {
 		if only != "" && !slices.Contains(strings.Split(only, ","), step.name) {
 			continue

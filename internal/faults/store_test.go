@@ -235,6 +235,13 @@ func TestStore(t *testing.T) {
 		t.Errorf("alice on %s, started again: %d", was, got)
 	}
 
+	if r := other.Try(t, "daemon", "restart"); r.Status != 0 {
+		t.Errorf("restart of %s: %s", other.name, r.Stderr)
+	}
+	if got := whoami(other); got != http.StatusOK {
+		t.Errorf("alice on %s after its restart: %d", other.name, got)
+	}
+
 	stop()
 	<-done
 	r := nodes[1].Try(t, "system/usr/alice", "certificate", "revoke")
