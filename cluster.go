@@ -222,7 +222,7 @@ func (s *Server) dropNode(ctx context.Context, who usr.Caller, name string) erro
 			return err
 		}
 	}
-	return s.objects.ForgetTask(ctx, name)
+	return s.objects.ForgetNode(ctx, name)
 }
 
 // listNode adds a node to, or takes it out of, the keyword cluster.nodes.

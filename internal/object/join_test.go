@@ -119,7 +119,7 @@ func TestTasks(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask("n1", object.DoStop)
-	if err := asker.ForgetTask(t.Context(), "n1"); err != nil {
+	if err := asker.ForgetNode(t.Context(), "n1"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := asker.Task(t.Context(), "n1"); err == nil {

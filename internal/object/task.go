@@ -100,9 +100,10 @@ func (s *Store) Move(ctx context.Context, a Task) (Task, error) {
 	return a, fromStore(err)
 }
 
-// ForgetTask removes what is kept for a node.
-func (s *Store) ForgetTask(ctx context.Context, node string) error {
-	_, err := s.db.Commit(ctx, store.Tx{Deletes: []string{prefixTask + node}})
+// ForgetNode removes what is kept of a node that is none any more: that it is there,
+// and what it was to do.
+func (s *Store) ForgetNode(ctx context.Context, node string) error {
+	_, err := s.db.Commit(ctx, store.Tx{Deletes: []string{prefixNode + node, prefixTask + node}})
 	return fromStore(err)
 }
 
