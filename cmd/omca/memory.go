@@ -64,6 +64,7 @@ func (c *call) paceCollector(ctx context.Context) func(bytes int64) {
 				live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 				metrics.Read(live)
 				p.sees(live[0].Value.Uint64())
+				releaseProgram()
 			}
 		}
 	}()

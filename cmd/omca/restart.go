@@ -98,6 +98,7 @@ func (t *tenure) once(ctx context.Context, begun func() error) error {
 	err = s.Run(ctx, func(r ready) {
 		if t.config.restartError == "" {
 			t.announce(t.config.home, r)
+			releaseProgram()
 		}
 		if err := errors.Join(begun(), closeFiles(t.config.sockets)); err != nil {
 			t.config.log.WarnContext(ctx, "predecessor not told", "error", err)
