@@ -120,7 +120,7 @@ func syncDirectory(name string) error {
 // nodePath is where the certificate of a member is kept.
 func nodePath(node string) (object.Path, error) {
 	p, err := object.ParsePath(ca.PathNode + node)
-	if err != nil || strings.Contains(node, "/") {
+	if err != nil || node == "" || strings.Contains(node, "/") {
 		return object.Path{}, hint.With(fmt.Errorf("%w: %q cannot be the name of a member: expected a-z, 0-9, \"-\" and \".\", at most 58 of them", ca.ErrInvalid, node),
 			"give another one with --node-name NAME")
 	}

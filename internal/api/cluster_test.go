@@ -21,6 +21,8 @@ type fakeMembers struct {
 	life   time.Duration
 	by     string
 	refuse error
+
+	warnings, alarms []string
 }
 
 func (f *fakeMembers) Token(_ context.Context, who usr.Caller, life time.Duration) (JoinToken, error) {
@@ -40,7 +42,7 @@ func (f *fakeMembers) List(context.Context) ([]ClusterMember, error) {
 }
 
 func (f *fakeMembers) Status(context.Context) (ClusterStatus, error) {
-	return ClusterStatus{Node: "node1", Leader: "node1", Members: 2, State: "member"}, nil
+	return ClusterStatus{Node: "node1", Leader: "node1", Members: 2, State: "member", Warnings: f.warnings, Alarms: f.alarms}, nil
 }
 
 func (f *fakeMembers) Remove(_ context.Context, _ usr.Caller, node string) error {
@@ -62,6 +64,11 @@ func TestClusterMembers(t *testing.T) {
 	}
 	if s := into[ClusterStatus](w.do(request{target: "/api/cluster/status", by: "guest1"}).want(http.StatusOK)); s.Leader != "node1" || s.Warnings == nil {
 		t.Errorf("status %+v", s)
+	}
+	w.members.warnings, w.members.alarms = []string{"the store uses 85%"}, []string{"NOSPACE"}
+	sick := w.do(request{target: "/api/doctor", by: "guest1"}).want(http.StatusOK)
+	if !strings.Contains(string(sick.body), "uses 85%") || !strings.Contains(string(sick.body), "NOSPACE") {
+		t.Errorf("doctor says %s", sick.body)
 	}
 	w.do(request{method: http.MethodDelete, target: "/api/cluster/member/node9", by: "root"}).refused(http.StatusNotFound, "node9")
 	w.do(request{method: http.MethodDelete, target: "/api/cluster/member/node2", by: "adminall"}).refused(http.StatusForbidden)

@@ -18,7 +18,7 @@ import (
 
 // Trouble is something that needs a hand, and the command that mends it.
 type Trouble struct {
-	Check  string `json:"check"`  // "pending", "expiring", "revoked", "orphan", "names", "crl", "policy", "openid", "store", "restart" or "backup"
+	Check  string `json:"check"`  // "pending", "expiring", "revoked", "orphan", "names", "crl", "policy", "openid", "store", "member", "restart" or "backup"
 	Level  string `json:"level"`  // "error": something does not work; "warning": it will not, or a guard is off
 	Object string `json:"object"` // path; "" when it is about none
 	What   string `json:"what"`
@@ -50,7 +50,7 @@ func (d *door) doctorRoutes() []route {
 func (d *door) doctor(ctx context.Context, c *call) (response, error) {
 	found := Diagnosis{Now: d.Now().UTC(), Items: []Trouble{}}
 	checks := []func(context.Context, usr.Caller) ([]Trouble, error){
-		d.checkSets, d.checkEndings, d.checkNames, d.checkLists, d.checkCluster,
+		d.checkSets, d.checkEndings, d.checkNames, d.checkLists, d.checkCluster, d.checkMembers,
 	}
 	for _, check := range checks {
 		all, err := check(ctx, c.who)
@@ -301,6 +301,25 @@ func (d *door) checkCluster(ctx context.Context, who usr.Caller) ([]Trouble, err
 		all = append(all, Trouble{"restart", levelError, "", "the last restart failed: " + status.RestartError, "omca daemon restart"})
 	}
 	return d.checkBackup(ctx, all)
+}
+
+// checkMembers looks at the member of the cluster that this node is.
+func (d *door) checkMembers(ctx context.Context, _ usr.Caller) ([]Trouble, error) {
+	if d.Members == nil {
+		return nil, nil
+	}
+	s, err := d.Members.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []Trouble
+	for _, what := range s.Warnings {
+		all = append(all, Trouble{"member", levelWarning, "", what, "omca cluster status"})
+	}
+	for _, alarm := range s.Alarms {
+		all = append(all, Trouble{"member", levelError, "", "etcd has raised the alarm " + alarm, "omca cluster status"})
+	}
+	return all, nil
 }
 
 // storeTroubles looks at the store that nodes share.
