@@ -113,8 +113,8 @@ func (s *Server) judge(v crl.Verdict, issuer *x509.Certificate) error {
 	case crl.Revoked:
 		return fmt.Errorf("%w: %s (%s)", errRevoked, v.Why, v.Reason)
 	}
-	soft, own := s.enforcer.standing(issuer)
-	if own {
+	soft, alone := s.enforcer.standing(issuer)
+	if alone {
 		return nil // what we took back is known here, whatever the dates on our list: only clocks make it unsettled
 	}
 	if !soft {
@@ -124,12 +124,17 @@ func (s *Server) judge(v crl.Verdict, issuer *x509.Certificate) error {
 	return nil
 }
 
-// standing tells the policy, and whether issuer is one of our own CAs.
-func (e *enforcer) standing(issuer *x509.Certificate) (soft, own bool) {
+// standing tells the policy, and whether issuer is a CA in whose name we alone
+// take back: one of our own, and no list of others speaks for it. One that was
+// imported may have another list, of the company that has the key too; when that
+// one lapses, nobody here knows what is on the next.
+func (e *enforcer) standing(issuer *x509.Certificate) (soft, alone bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	known := e.issuers[ca.KeyID(issuer)]
-	return e.soft, known != nil && known.Equal(issuer)
+	alone = known != nil && known.Equal(issuer) &&
+		!slices.ContainsFunc(e.external, func(l *crl.Verified) bool { return pki.SameKey(l.Signer().PublicKey, issuer.PublicKey) })
+	return e.soft, alone
 }
 
 // revoked puts a revocation in force: in the snapshot first, so that no

@@ -398,3 +398,37 @@ func TestTwoListsOfOneCA(t *testing.T) {
 	}
 	refused("with the company's list the newer", both)
 }
+
+// TestLapsedListOfOurCA: the company that has the key of an imported CA too took
+// nothing back for too long. Nobody here knows what it has to say, so the policy
+// decides, for our own CA as for any other.
+func TestLapsedListOfOurCA(t *testing.T) {
+	var ahead atomic.Int64
+	r := runServer(t, omca.Config{Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
+	other := newOtherPKI(t)
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(*other.list.Load()) // who asked sees when it is cut off
+	}))
+	defer web.Close()
+	key, err := pki.EncodePrivateKey(other.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string][]byte{"private_key": key, "certificate_chain": pki.EncodeCertificates(other.cert)} {
+		local(t, r.Server, "PATCH", "/api/object/path/system/sec/ca/data", []map[string]string{{"action": "change", "name": name, "string": string(value)}})
+	}
+	alice := r.client(t, "alice", "guest:ns1")
+	other.publish(t)
+	local(t, r.Server, "PATCH", "/api/cluster/config?set=cluster.crl%3D"+web.URL+"/list.crl", nil)
+	until(t, "the company's list is in force", func() bool {
+		status, _ := try(t, r.Server, "POST", "/api/crl/refresh", map[string]string{"source": web.URL + "/list.crl"})
+		return status == http.StatusNoContent && asks(alice, r.address) == http.StatusOK
+	})
+	ahead.Store(int64(2 * time.Hour)) // the list was for one
+	alice.CloseIdleConnections()
+	if got := asks(alice, r.address); got != 0 {
+		t.Errorf("with a list that has lapsed, and the policy hard: %d", got)
+	}
+	local(t, r.Server, "PATCH", "/api/cluster/config?set=listener.crl_policy%3Dsoft", nil)
+	until(t, "the policy is soft", func() bool { alice.CloseIdleConnections(); return asks(alice, r.address) == http.StatusOK })
+}
