@@ -19,6 +19,7 @@ import (
 	"omca/internal/hint"
 	"omca/internal/store"
 	"omca/internal/store/etcd/etcdtest"
+	"omca/pki"
 )
 
 // patience is for a machine that is busy with other things.
@@ -82,14 +83,6 @@ func (r *running) at(t testing.TB, c *http.Client) *http.Client {
 	return there
 }
 
-// takeBack revokes the certificate of c, as soon as the node knows it.
-func (r *running) takeBack(t *testing.T, c *http.Client) {
-	t.Helper()
-	path := "/api/certificate/" + string(serialOf(t, c))
-	eventually(t, "the certificate on another node", func() bool { code, _ := try(t, r.Server, "GET", path, nil); return code == http.StatusOK })
-	local(t, r.Server, "POST", path+"/revoke", nil)
-}
-
 // What is done on one node is in force on the others, open connections included.
 func TestNodesAgree(t *testing.T) {
 	nodes := runNodes(t, 3, storeURL(etcdtest.Start(t, 1, nil), "omca"))
@@ -110,12 +103,18 @@ func TestNodesAgree(t *testing.T) {
 		t.Helper()
 		times = append(times, eventually(t, what, true_))
 	}
-	for i := range 15 {
+	other := newOtherPKI(t)
+	local(t, one.Server, "POST", "/api/object/path/system/usr/carol", map[string]any{})
+	local(t, one.Server, "POST", "/api/object/path/system/sec/ca-external", map[string]any{})
+	local(t, one.Server, "PATCH", "/api/object/path/system/sec/ca-external/data", []map[string]string{{"action": "add", "name": "certificate_chain", "string": string(pki.EncodeCertificates(other.cert))}})
+	carol, _ := other.client(t, two, "carol")
+	believed := func() bool { carol.CloseIdleConnections(); return asks(carol, two.address) == http.StatusOK }
+	for i := range 40 {
 		alice := one.client(t, fmt.Sprintf("alice%d", i), "guest:ns1")
 		there := two.at(t, alice)
 		measure("a new user on another node", func() bool { return asks(there, two.address) == http.StatusOK })
 		open := streams(t, there, two.address)
-		three.takeBack(t, alice)
+		local(t, three.Server, "POST", "/api/certificate/"+string(serialOf(t, alice))+"/revoke", nil)
 		measure("the end of an open connection on another node", func() bool {
 			select {
 			case <-open:
@@ -125,6 +124,19 @@ func TestNodesAgree(t *testing.T) {
 			}
 		})
 		measure("a revoked certificate refused on another node", func() bool { return asks(there, two.address) != http.StatusOK })
+		config := fmt.Sprintf("/api/object/path/system/usr/alice%d/config", i)
+		local(t, three.Server, "PATCH", config+"?set=grant%3Dadmin:ns1", nil)
+		measure("a grant on another node", func() bool {
+			_, body := try(t, two.Server, "GET", config+"?kw=grant", nil)
+			return strings.Contains(string(body), "admin:ns1")
+		})
+		if i%2 == 0 {
+			local(t, three.Server, "PATCH", "/api/cluster/config?set=cluster.ca%3Dsystem/sec/ca-external", nil)
+			measure("the trust in a CA on another node", believed)
+		} else {
+			local(t, three.Server, "PATCH", "/api/cluster/config?unset=cluster.ca", nil)
+			measure("the end of the trust in a CA on another node", func() bool { return !believed() })
+		}
 	}
 	slices.Sort(times)
 	p99 := times[len(times)*99/100]
@@ -262,7 +274,7 @@ func TestNodesPublishOneList(t *testing.T) {
 	const count = 12
 	for i := range count {
 		c := nodes[i%3].client(t, fmt.Sprintf("u%d", i), "guest:ns1")
-		nodes[(i+1)%3].takeBack(t, c)
+		local(t, nodes[(i+1)%3].Server, "POST", "/api/certificate/"+string(serialOf(t, c))+"/revoke", nil)
 		look(0)
 	}
 	eventually(t, "every revocation on the list of every node", func() bool { return look(count) })
@@ -291,7 +303,7 @@ func TestNodesPublishOneList(t *testing.T) {
 	})
 	t.Logf("another node was chosen %s after the end of the first", took)
 	c := nodes[0].client(t, "last", "guest:ns1")
-	nodes[1].takeBack(t, c)
+	local(t, nodes[1].Server, "POST", "/api/certificate/"+string(serialOf(t, c))+"/revoke", nil)
 	eventually(t, "the revocation on the lists", func() bool { return look(count + 1) })
 	for _, n := range nodes {
 		if l := list(n); l.Number.Cmp(before) <= 0 {
