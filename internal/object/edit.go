@@ -3,6 +3,7 @@ package object
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -109,6 +110,15 @@ func disabled(c Config) bool {
 
 // Delete removes the object at p and all its keys.
 func (s *Store) Delete(ctx context.Context, p Path) error {
+	for range 4 { // what is changed at the same moment is deleted as it is then
+		if err := s.deleteOnce(ctx, p); !errors.Is(err, ca.ErrConflict) {
+			return err
+		}
+	}
+	return s.deleteOnce(ctx, p)
+}
+
+func (s *Store) deleteOnce(ctx context.Context, p Path) error {
 	e, err := s.entry(ctx, p)
 	if err != nil {
 		return err

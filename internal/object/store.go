@@ -257,12 +257,22 @@ func fromStore(err error) error {
 	case errors.Is(err, store.ErrNotFound):
 		return fmt.Errorf("%w: %w", ca.ErrNotFound, err)
 	case errors.Is(err, store.ErrConflict):
-		return fmt.Errorf("%w: %w", ca.ErrConflict, err)
+		return &conflictError{err}
 	case errors.Is(err, store.ErrTooLarge), errors.Is(err, store.ErrInvalid):
 		return fmt.Errorf("%w: %w", ca.ErrInvalid, err)
 	}
 	return err
 }
+
+// conflictError is ca.ErrConflict without the key and the revisions that the store
+// names, which say nothing to whoever called.
+type conflictError struct{ cause error }
+
+func (e *conflictError) Error() string {
+	return ca.ErrConflict.Error() + ": somebody else changed the same thing at the same moment; nothing was changed, try again"
+}
+
+func (e *conflictError) Unwrap() []error { return []error{ca.ErrConflict, e.cause} }
 
 // entry returns what is known of the object at p; ErrNotFound when there is none.
 func (s *Store) entry(ctx context.Context, p Path) (*entry, error) {

@@ -381,3 +381,42 @@ func TestMakeReplacesWhole(t *testing.T) {
 		t.Errorf("a key of the old one: %v", err)
 	}
 }
+
+// contested is a store in which somebody else is quicker, so many times: before an
+// object is deleted it changes.
+type contested struct {
+	store.Store
+	times int
+}
+
+func (c *contested) Commit(ctx context.Context, tx store.Tx) (int64, error) {
+	if len(tx.Deletes) > 0 && c.times > 0 {
+		c.times--
+		e, err := c.Get(ctx, tx.Deletes[0])
+		if err != nil {
+			return 0, err
+		}
+		if _, err := c.Store.Commit(ctx, store.Tx{Puts: []store.Put{{Key: e.Key, Value: e.Value}}}); err != nil {
+			return 0, err
+		}
+	}
+	return c.Store.Commit(ctx, tx)
+}
+
+// An object that is changed while it is deleted is deleted all the same. When
+// that never ends, the conflict says nothing of how things are kept.
+func TestDeleteBesideChanges(t *testing.T) {
+	db := &contested{Store: mem.New()}
+	s := newStore(t, db, fileMaster(t))
+	p := create(t, s, "ns1/cfg/app")
+	db.times = 2
+	if err := s.Delete(t.Context(), p); err != nil {
+		t.Errorf("beside two changes: %v", err)
+	}
+	create(t, s, "ns1/cfg/app")
+	db.times = 100
+	err := s.Delete(t.Context(), p)
+	if !errors.Is(err, ca.ErrConflict) || strings.Contains(err.Error(), "obj/") || strings.Contains(err.Error(), "revision") {
+		t.Errorf("beside changes without an end: %v", err)
+	}
+}
