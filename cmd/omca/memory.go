@@ -9,11 +9,12 @@ import (
 )
 
 // A daemon has a few megabytes that live, and leaves a tenth of one behind with each certificate. Collecting seldom saves
-// a tenth of the processor; a bound keeps what is waiting to be collected from making a small daemon a large one.
+// a tenth of the processor; a bound keeps what is waiting to be collected from making a small daemon a large one. The pages of the
+// program that are not in use are given back at each look, which is where that memory comes from.
 const (
 	collectAt   = 250      // percent of what lives that may wait
-	smallMemory = 25 << 20 // bytes that Go takes while little lives
-	lookAtHeap  = 10 * time.Second
+	smallMemory = 34 << 20 // bytes that Go takes while little lives
+	lookAtHeap  = 2 * time.Second
 )
 
 // memoryLimit is how much memory Go may take before it collects harder: well above what lives, or it would do nothing else.

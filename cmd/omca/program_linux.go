@@ -11,8 +11,8 @@ import (
 
 // releaseProgram gives the pages of the program back that are mapped from its
 // file. A start touches most of it once, to make tables that the libraries want
-// made, and those pages would count as the daemon's memory for as long as it
-// runs. They stay in the kernel's page cache: what is needed again costs a minor
+// made, and the kernel maps sixteen pages around each that is touched: they would
+// count as the daemon's memory for as long as it runs. They stay in the kernel's page cache: what is needed again costs a minor
 // fault. The mappings are read-only, so nothing is lost; a failure costs memory
 // and nothing else, hence no error.
 func releaseProgram() {
