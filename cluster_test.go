@@ -1,6 +1,7 @@
 package omca_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -8,12 +9,15 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"filippo.io/age"
 
 	"omca"
 	"omca/internal/hint"
@@ -419,4 +423,36 @@ func TestNodeWithoutStore(t *testing.T) {
 		code, _ := create("found")
 		return code == http.StatusCreated || code == http.StatusConflict
 	})
+}
+
+// A backup of a cluster does not know what was revoked since; the home of any of
+// its nodes does.
+func TestRestoreBesideANode(t *testing.T) {
+	nodes := runNodes(t, 2, storeURL(etcdtest.Start(t, 1, nil), "omca"))
+	alice := nodes[0].client(t, "alice", "guest:ns1")
+	serial := string(serialOf(t, alice))
+	identity, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	backup := local(t, nodes[1].Server, "POST", "/api/backup", map[string]string{"recipient": identity.Recipient().String()})
+	local(t, nodes[0].Server, "POST", "/api/certificate/"+serial+"/revoke", nil)
+	eventually(t, "the revocation on the other node", func() bool {
+		_, body := try(t, nodes[1].Server, "GET", "/api/certificate/"+serial, nil)
+		return strings.Contains(string(body), `"state":"revoked"`)
+	})
+	old := filepath.Join(t.TempDir(), "old")
+	if out, err := exec.Command("cp", "-a", nodes[1].home, old).CombinedOutput(); err != nil {
+		t.Fatalf("cp: %v: %s", err, out)
+	}
+	for replaces, want := range map[string]int{"": 0, old: 1} {
+		plain, err := age.Decrypt(bytes.NewReader(backup), identity)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done, err := omca.Restore(t.Context(), omca.RestoreConfig{Home: filepath.Join(t.TempDir(), "new"), From: plain, Replaces: replaces})
+		if err != nil || len(done.Revoked) != want {
+			t.Errorf("beside %q: %d revocations that the backup did not know, expected %d; %v", replaces, len(done.Revoked), want, err)
+		}
+	}
 }

@@ -21,8 +21,9 @@ type RestoreConfig struct {
 	Home           string    // must not exist, or be empty
 	PassphraseFile string    // file with the passphrase to seal it with; "" makes the file seal.key
 	From           io.Reader // the backup, decrypted
-	// Replaces is the home that the backup stands in for, as far as it can still
-	// be read, or "": what was revoked in it stays revoked.
+	// Replaces is the home that the backup stands in for, or that of any node of the
+	// cluster, as far as it can still be read, or "": what was revoked in it stays
+	// revoked.
 	Replaces string
 
 	Now func() time.Time // nil is time.Now
@@ -87,7 +88,7 @@ func (c RestoreConfig) fill(ctx context.Context, dir string) (done Restored, err
 	}
 	plan := object.RestoreConfig{Into: into, Master: master}
 	if c.Replaces != "" {
-		old, err := openReplaced(ctx, filepath.Join(c.Replaces, storeFile))
+		old, err := openReplaced(ctx, c.Replaces)
 		if err != nil {
 			return Restored{}, fmt.Errorf("reading the home that is replaced: %w", err)
 		}
@@ -102,8 +103,20 @@ func (c RestoreConfig) fill(ctx context.Context, dir string) (done Restored, err
 	return done, err
 }
 
-// openReplaced opens the store of a home that was there: bolt would make one.
-func openReplaced(ctx context.Context, file string) (*bolt.Store, error) {
+// replaced is what a home that was there knows.
+type replaced interface {
+	object.Reader
+	Close() error
+}
+
+// openReplaced opens the store of a home that was there, or, of a node of a
+// cluster, its copy of the store: bolt would make one.
+func openReplaced(ctx context.Context, home string) (replaced, error) {
+	copied := filepath.Join(home, copyFile)
+	if _, err := os.Stat(copied); err == nil {
+		return bolt.OpenCopy(ctx, bolt.Config{Path: copied})
+	}
+	file := filepath.Join(home, storeFile)
 	if _, err := os.Stat(file); err != nil {
 		return nil, err
 	}

@@ -20,9 +20,15 @@ import (
 type RestoreConfig struct {
 	Into   store.Store // empty
 	Master Master      // that will open the sealed values
-	// Known is the store that the backup replaces, as far as it can still be
-	// read: what was revoked in it stays revoked.
-	Known store.Store
+	// Known is the store that the backup replaces, or a copy of it, as far as it
+	// can still be read: what was revoked in it stays revoked.
+	Known Reader
+}
+
+// A Reader reads as a store does.
+type Reader interface {
+	Get(ctx context.Context, key string) (store.Entry, error)
+	Scan(ctx context.Context, r store.Range) (store.Page, error)
 }
 
 // Restored says what came out of a backup, and what it did not know.
@@ -309,7 +315,7 @@ func (r *restorer) unknown(ctx context.Context, prefix string, visit func(store.
 }
 
 // entries are all that a store holds under a prefix, page by page.
-func entries(ctx context.Context, db store.Store, prefix string) iter.Seq2[store.Entry, error] {
+func entries(ctx context.Context, db Reader, prefix string) iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
 		for r := (store.Range{Prefix: prefix}); ; {
 			page, err := db.Scan(ctx, r)
