@@ -15,7 +15,7 @@ import (
 
 // Patience bounds every wait. It is long enough for a slow machine that does
 // much else, and short enough for a test that hangs to say where.
-const Patience = 30 * time.Second
+const Patience = 90 * time.Second
 
 // binary builds the program, once for each test binary.
 var binary = sync.OnceValues(func() (string, error) {
