@@ -87,7 +87,7 @@ func (s *Server) prepareMember(ctx context.Context, m *membership) error {
 	if err != nil {
 		return err
 	}
-	m.Cluster, _ = cluster.Config.Get("cluster.name")
+	m.Cluster, _ = cluster.Config.Get("cluster.name") // "" cannot be: the first start has set both
 	m.ID, _ = cluster.Config.Get("cluster.id")
 	peers, err := object.ParsePath(ca.PathPeers)
 	if err != nil {

@@ -345,15 +345,15 @@ func TestExternalList(t *testing.T) {
 	}
 }
 
-// TestTwoListsOfOneCA: the key of an imported CA signs our list, and that of the
-// company which had it before. Whichever is the newer, who is on either is refused.
-func TestTwoListsOfOneCA(t *testing.T) {
-	r := runServer(t, omca.Config{})
-	other := newOtherPKI(t)
+// importCompany makes the CA of a company the internal one. It returns that
+// company, which has the key too, and where it publishes its list.
+func importCompany(t *testing.T, r *running) (other *otherPKI, list string) {
+	t.Helper()
+	other = newOtherPKI(t)
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write(*other.list.Load()) // who asked sees when it is cut off
 	}))
-	defer web.Close()
+	t.Cleanup(web.Close)
 	key, err := pki.EncodePrivateKey(other.key)
 	if err != nil {
 		t.Fatal(err)
@@ -361,6 +361,14 @@ func TestTwoListsOfOneCA(t *testing.T) {
 	for name, value := range map[string][]byte{"private_key": key, "certificate_chain": pki.EncodeCertificates(other.cert)} {
 		local(t, r.Server, "PATCH", "/api/object/path/system/sec/ca/data", []map[string]string{{"action": "change", "name": name, "string": string(value)}})
 	}
+	return other, web.URL + "/list.crl"
+}
+
+// TestTwoListsOfOneCA: the key of an imported CA signs our list, and that of the
+// company which had it before. Whichever is the newer, who is on either is refused.
+func TestTwoListsOfOneCA(t *testing.T) {
+	r := runServer(t, omca.Config{})
+	other, list := importCompany(t, r)
 	alice := r.client(t, "alice", "guest:ns1")
 	carol, cert := other.client(t, r, "carol")
 	refused := func(when string, clients map[string]*http.Client) {
@@ -375,9 +383,9 @@ func TestTwoListsOfOneCA(t *testing.T) {
 	if got := asks(carol, r.address); got != http.StatusUnauthorized { // a certificate of the CA, and nobody here
 		t.Fatalf("before: %d", got)
 	}
-	local(t, r.Server, "PATCH", "/api/cluster/config?set=cluster.crl%3D"+web.URL+"/list.crl", nil)
+	local(t, r.Server, "PATCH", "/api/cluster/config?set=cluster.crl%3D"+list, nil)
 	refresh := func() bool {
-		status, _ := try(t, r.Server, "POST", "/api/crl/refresh", map[string]string{"source": web.URL + "/list.crl"})
+		status, _ := try(t, r.Server, "POST", "/api/crl/refresh", map[string]string{"source": list})
 		return status == http.StatusNoContent
 	}
 	other.publish(t, cert)
@@ -405,23 +413,12 @@ func TestTwoListsOfOneCA(t *testing.T) {
 func TestLapsedListOfOurCA(t *testing.T) {
 	var ahead atomic.Int64
 	r := runServer(t, omca.Config{Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
-	other := newOtherPKI(t)
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write(*other.list.Load()) // who asked sees when it is cut off
-	}))
-	defer web.Close()
-	key, err := pki.EncodePrivateKey(other.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, value := range map[string][]byte{"private_key": key, "certificate_chain": pki.EncodeCertificates(other.cert)} {
-		local(t, r.Server, "PATCH", "/api/object/path/system/sec/ca/data", []map[string]string{{"action": "change", "name": name, "string": string(value)}})
-	}
+	other, list := importCompany(t, r)
 	alice := r.client(t, "alice", "guest:ns1")
 	other.publish(t)
-	local(t, r.Server, "PATCH", "/api/cluster/config?set=cluster.crl%3D"+web.URL+"/list.crl", nil)
+	local(t, r.Server, "PATCH", "/api/cluster/config?set=cluster.crl%3D"+list, nil)
 	until(t, "the company's list is in force", func() bool {
-		status, _ := try(t, r.Server, "POST", "/api/crl/refresh", map[string]string{"source": web.URL + "/list.crl"})
+		status, _ := try(t, r.Server, "POST", "/api/crl/refresh", map[string]string{"source": list})
 		return status == http.StatusNoContent && asks(alice, r.address) == http.StatusOK
 	})
 	ahead.Store(int64(2 * time.Hour)) // the list was for one

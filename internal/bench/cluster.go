@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -108,8 +110,21 @@ func (b *bench) startMembers(ctx context.Context, count int) ([]*daemon, error) 
 		}
 		members = append(members, d)
 	}
-	time.Sleep(3 * time.Second) // learners get their vote
-	return members, nil
+	return members, members[0].allVote(ctx)
+}
+
+// allVote waits until every member has caught up and has a vote.
+func (d *daemon) allVote(ctx context.Context) error {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		list, err := d.omca(ctx, "cluster", "members", "-o", "json")
+		if err != nil {
+			return err
+		}
+		if !bytes.Contains(list, []byte(`"learning"`)) && !bytes.Contains(list, []byte(`"awaited"`)) {
+			return nil
+		}
+	}
+	return errors.New("not every member has a vote within 30 seconds")
 }
 
 func freeAddress() (string, error) {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -149,7 +148,7 @@ func TestClockForwards(t *testing.T) {
 	}
 	a.wake(t)
 	for text, before := range map[string]client.CertificateState{server: first, "system/sec/cert": listener} {
-		a.await(t, text+" is renewed", func() bool { return a.state(t, text).Serial != before.Serial })
+		lab.Until(t, text+" is renewed", func() bool { return a.state(t, text).Serial != before.Serial })
 		if after := a.state(t, text); after.State != "valid" || !after.NotAfter.After(before.NotAfter) {
 			t.Errorf("%s: %q until %v, after %v", text, after.State, after.NotAfter, before.NotAfter)
 		}
@@ -227,31 +226,16 @@ func (a *authority) wake(t *testing.T) {
 	}
 }
 
-// await waits until something has happened in the background.
-func (a *authority) await(t *testing.T, what string, happened func() bool) {
-	t.Helper()
-	deadline := time.After(lab.Patience)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !happened() {
-		select {
-		case <-deadline:
-			t.Fatalf("after %v it is not so that %s", lab.Patience, what)
-		case <-tick.C:
-		}
-	}
-}
-
 // TestClusterClock sets the clock of one node of three a day wrong. The others go
 // on; it does as it can, and all have one history when its clock is right again.
 func TestClusterClock(t *testing.T) {
-	nodes := []*authority{serveAs(t, omca.Config{NodeName: "node1", Cluster: true, Peer: "127.0.0.1:" + freePort(t)})}
+	nodes := []*authority{serveAs(t, omca.Config{NodeName: "node1", Cluster: true, Peer: "127.0.0.1:" + lab.FreePort(t)})}
 	for _, name := range []string{"node2", "node3"} {
 		token, err := nodes[0].ClusterToken(t.Context(), "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		nodes = append(nodes, serveAs(t, omca.Config{NodeName: name, Join: &omca.Join{Token: token.Token, Address: nodes[0].address}, Peer: "127.0.0.1:" + freePort(t)}))
+		nodes = append(nodes, serveAs(t, omca.Config{NodeName: name, Join: &omca.Join{Token: token.Token, Address: nodes[0].address}, Peer: "127.0.0.1:" + lab.FreePort(t)}))
 	}
 	request := signingRequest(t)
 	serials := map[string]bool{}
@@ -266,7 +250,7 @@ func TestClusterClock(t *testing.T) {
 		serials[s.Serial] = true
 		return nil
 	}
-	signs := func(n int) { until(t, nodes[n].address+" signs", func() bool { return sign(n) == nil }) }
+	signs := func(n int) { lab.Until(t, nodes[n].address+" signs", func() bool { return sign(n) == nil }) }
 	var numbers int64
 	for _, offset := range []time.Duration{24 * time.Hour, -24 * time.Hour} {
 		for n := range nodes {
@@ -290,7 +274,7 @@ func TestClusterClock(t *testing.T) {
 		nodes[2].clock.set(0)
 		for n, a := range nodes {
 			signs(n)
-			until(t, a.address+" has one history with the others", func() bool { return a.knows(t, serials, revoked.Serial) })
+			lab.Until(t, a.address+" has one history with the others", func() bool { return a.knows(t, serials, revoked.Serial) })
 			numbers = a.listNumber(t, numbers)
 		}
 	}
@@ -319,7 +303,7 @@ func (a *authority) knows(t *testing.T, serials map[string]bool, revoked string)
 // or a higher one, and returns it.
 func (a *authority) listNumber(t *testing.T, least int64) (number int64) {
 	t.Helper()
-	until(t, "the list has a number that is not below the one before", func() bool {
+	lab.Until(t, "the list has a number that is not below the one before", func() bool {
 		lists, err := a.Lists(t.Context())
 		if err != nil {
 			return false
@@ -333,18 +317,4 @@ func (a *authority) listNumber(t *testing.T, least int64) (number int64) {
 		return false
 	})
 	return number
-}
-
-// freePort is a port of the loopback that nobody listens on.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err = errors.Join(err, l.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return port
 }

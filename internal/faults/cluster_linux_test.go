@@ -40,7 +40,7 @@ func newMembers(t *testing.T, homes ...lab.Home) *members {
 	c := &members{t: t, request: signingRequest(t), signed: map[string]bool{}, revoked: map[string]*tls.Certificate{}, numbers: map[string]int64{}}
 	c.nodes = lab.Cluster(t, machines, homes...)
 	c.trust = c.nodes[0].Roots(t)
-	until(t, "every node is a member with a vote", func() bool {
+	lab.Until(t, "every node is a member with a vote", func() bool {
 		all, err := c.api(t, 0).Members(t.Context())
 		return err == nil && len(all) == len(homes) && !slices.ContainsFunc(all, func(m client.Member) bool { return m.State != "member" && m.State != "leader" })
 	})
@@ -48,20 +48,6 @@ func newMembers(t *testing.T, homes ...lab.Home) *members {
 }
 
 func (c *members) api(t *testing.T, node int) *client.Client { return c.nodes[node].Client(t) }
-
-// until waits for something that has to happen.
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(lab.Patience); !holds(); {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s: not within %v", what, lab.Patience)
-		}
-	}
-}
 
 // issue has a node sign something, and notes what came of it.
 func (c *members) issue(ctx context.Context, api *client.Client) error {
@@ -167,7 +153,7 @@ func (c *members) writes(t *testing.T, nodes ...int) {
 	t.Helper()
 	for _, n := range nodes {
 		var last error
-		until(t, fmt.Sprintf("node%d signs", n+1), func() bool {
+		lab.Until(t, fmt.Sprintf("node%d signs", n+1), func() bool {
 			last = c.issue(t.Context(), c.api(t, n))
 			return last == nil
 		})
@@ -181,7 +167,7 @@ func (c *members) agree(t *testing.T) {
 	var first []string
 	for n := range c.nodes {
 		var missing []string
-		until(t, fmt.Sprintf("node%d has every certificate that a client has", n+1), func() bool {
+		lab.Until(t, fmt.Sprintf("node%d has every certificate that a client has", n+1), func() bool {
 			have := map[string]bool{}
 			for r, err := range c.api(t, n).Certificates(t.Context(), client.Filter{}) {
 				if err != nil {
@@ -203,7 +189,7 @@ func (c *members) agree(t *testing.T) {
 			return slices.Equal(all, first)
 		})
 		for name, pair := range c.revoked {
-			until(t, fmt.Sprintf("node%d refuses %s", n+1, name), func() bool { return c.who(t, n, pair) == "refused" })
+			lab.Until(t, fmt.Sprintf("node%d refuses %s", n+1, name), func() bool { return c.who(t, n, pair) == "refused" })
 		}
 		c.rising(t, n)
 	}
@@ -214,7 +200,7 @@ func TestCluster(t *testing.T) {
 	c := newMembers(t, lab.NewHome(t), lab.NewHome(t), lab.Tmpfs(t, "400m"))
 	name, pair := c.user(t, 0)
 	for n := range c.nodes {
-		until(t, fmt.Sprintf("node%d knows %s", n+1, name), func() bool { return c.who(t, n, pair) == "known" })
+		lab.Until(t, fmt.Sprintf("node%d knows %s", n+1, name), func() bool { return c.who(t, n, pair) == "known" })
 	}
 	for _, fault := range []struct {
 		name string
@@ -303,7 +289,7 @@ func oneKilled(t *testing.T, c *members) {
 			c.revoke(t, others[1], name, pair)
 		})
 		if n == 2 {
-			until(t, "the other has heard of it", func() bool { return c.who(t, others[0], pair) == "refused" })
+			lab.Until(t, "the other has heard of it", func() bool { return c.who(t, others[0], pair) == "refused" })
 			c.observe(t, "one node of three is gone", "one of the others", others[0], stays, pair)
 		}
 		t.Logf("node%d killed: %d signed meanwhile", n+1, signed)
@@ -316,7 +302,7 @@ func oneKilled(t *testing.T, c *members) {
 func (c *members) leader(t *testing.T) int {
 	t.Helper()
 	found := -1
-	until(t, "somebody leads", func() bool {
+	lab.Until(t, "somebody leads", func() bool {
 		all, err := c.api(t, 0).Members(t.Context())
 		if err != nil {
 			return false
@@ -331,7 +317,7 @@ func leaderPaused(t *testing.T, c *members) {
 	n := c.leader(t)
 	others := slices.DeleteFunc([]int{0, 1, 2}, func(i int) bool { return i == n })
 	name, pair := c.user(t, others[0])
-	until(t, "it is known", func() bool { return c.who(t, n, pair) == "known" })
+	lab.Until(t, "it is known", func() bool { return c.who(t, n, pair) == "known" })
 	signed, _ := c.under(t, others, func() {
 		c.nodes[n].Pause(t)
 		c.writes(t, others...)
@@ -346,12 +332,12 @@ func leaderPaused(t *testing.T, c *members) {
 func majorityKilled(t *testing.T, c *members) {
 	_, pair := c.user(t, 0)
 	name, revoked := c.user(t, 0)
-	until(t, "it is known", func() bool { return c.who(t, 2, pair) == "known" })
+	lab.Until(t, "it is known", func() bool { return c.who(t, 2, pair) == "known" })
 	c.revoke(t, 0, name, revoked)
-	until(t, "the other is refused", func() bool { return c.who(t, 2, revoked) == "refused" })
+	lab.Until(t, "the other is refused", func() bool { return c.who(t, 2, revoked) == "refused" })
 	c.nodes[0].Kill(t)
 	c.nodes[1].Kill(t)
-	until(t, "node3 refuses changes", func() bool { return c.issue(t.Context(), c.api(t, 2)) != nil })
+	lab.Until(t, "node3 refuses changes", func() bool { return c.issue(t.Context(), c.api(t, 2)) != nil })
 	begin := time.Now()
 	err := c.issue(t.Context(), c.api(t, 2))
 	took := time.Since(begin)
@@ -373,16 +359,16 @@ func majorityKilled(t *testing.T, c *members) {
 func oneCutOff(t *testing.T, c *members) {
 	_, stays := c.user(t, 0)
 	name, pair := c.user(t, 0)
-	until(t, "both are known", func() bool { return c.who(t, 2, stays) == "known" && c.who(t, 2, pair) == "known" })
+	lab.Until(t, "both are known", func() bool { return c.who(t, 2, stays) == "known" && c.who(t, 2, pair) == "known" })
 	c.nodes[2].Machine.Cut(t)
 	c.writes(t, 0, 1)
 	c.revoke(t, 0, name, pair)
-	until(t, "node3 refuses changes", func() bool { return c.issue(t.Context(), c.api(t, 2)) != nil })
+	lab.Until(t, "node3 refuses changes", func() bool { return c.issue(t.Context(), c.api(t, 2)) != nil })
 	c.observe(t, "one node is cut off, and the certificate is revoked elsewhere", "the one that is cut off", 2, stays, pair)
 	c.observe(t, "one node is cut off, and the certificate is revoked elsewhere", "one of the others", 1, stays, pair)
 	c.nodes[2].Machine.Heal(t)
 	begin := time.Now()
-	until(t, "node3 has heard of it", func() bool { return c.who(t, 2, pair) == "refused" })
+	lab.Until(t, "node3 has heard of it", func() bool { return c.who(t, 2, pair) == "refused" })
 	t.Logf("refused %v after the network was back", time.Since(begin).Round(time.Millisecond))
 }
 
@@ -391,7 +377,7 @@ func oneCutOff(t *testing.T, c *members) {
 func oneFull(t *testing.T, c *members) {
 	_, stays := c.user(t, 0)
 	name, pair := c.user(t, 0)
-	until(t, "both are known", func() bool { return c.who(t, 2, stays) == "known" && c.who(t, 2, pair) == "known" })
+	lab.Until(t, "both are known", func() bool { return c.who(t, 2, stays) == "known" && c.who(t, 2, pair) == "known" })
 	free := c.nodes[2].Fill(t)
 	signed, refused := c.under(t, []int{0, 1, 2}, func() {
 		c.writes(t, 0, 1)
@@ -413,14 +399,14 @@ func oneFull(t *testing.T, c *members) {
 	if ended {
 		c.nodes[2].Again(c.t)
 	}
-	until(t, "it is refused at node3", func() bool { return c.who(t, 2, pair) == "refused" })
+	lab.Until(t, "it is refused at node3", func() bool { return c.who(t, 2, pair) == "refused" })
 }
 
 // rising waits until a node publishes every list with the highest number that
 // was seen of it anywhere, and notes higher ones: none may go back.
 func (c *members) rising(t *testing.T, node int) {
 	t.Helper()
-	until(t, fmt.Sprintf("node%d publishes what the others do", node+1), func() bool {
+	lab.Until(t, fmt.Sprintf("node%d publishes what the others do", node+1), func() bool {
 		lists, err := c.api(t, node).Lists(t.Context())
 		if err != nil {
 			return false

@@ -67,7 +67,7 @@ func documented(t *testing.T) string {
 // service, and returns its URL.
 func startForward(t *testing.T, d *lab.Daemon, behind string) string {
 	t.Helper()
-	dir, address := filepath.Dir(d.Dir), "127.0.0.1:"+freePort(t)
+	dir, address := filepath.Dir(d.Dir), "127.0.0.1:"+lab.FreePort(t)
 	shown := documented(t)
 	for from, to := range map[string]string{
 		"127.0.0.1:1215": d.Address, "/etc/nginx/omca-ca.pem": d.File(t, "omca-ca.pem", d.CA(t)), "http://127.0.0.1:8080": behind,
@@ -104,7 +104,7 @@ http {
 			t.Logf("log of nginx:\n%s", log.String())
 		}
 	})
-	until(t, "nginx listens", func() bool {
+	lab.Until(t, "nginx listens", func() bool {
 		conn, err := net.Dial("tcp", address)
 		return err == nil && conn.Close() == nil
 	})

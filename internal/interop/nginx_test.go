@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"omca/internal/interop/lab"
 )
@@ -37,7 +36,7 @@ func TestNginx(t *testing.T) {
 	}
 	d.Run(t, "system/usr/alice", "certificate", "revoke", "--reason", "keyCompromise")
 	// The revocation is in force with the daemon at once, and on the list a moment later.
-	until(t, "there is a list with the revocation", func() bool { return get(t, plain+"/crl/ca.pem") != before })
+	lab.Until(t, "there is a list with the revocation", func() bool { return get(t, plain+"/crl/ca.pem") != before })
 	d.File(t, "ca.crl.pem", get(t, plain+"/crl/ca.pem"))
 	n.reload(t, d, alice)
 	if got := n.status(t, d, bob); got != http.StatusOK {
@@ -78,10 +77,10 @@ func TestOpenSSLAsksOCSP(t *testing.T) {
 // plainHTTP has the daemon speak plain HTTP, and returns the URL.
 func plainHTTP(t *testing.T, d *lab.Daemon) string {
 	t.Helper()
-	address := "127.0.0.1:" + freePort(t)
+	address := "127.0.0.1:" + lab.FreePort(t)
 	d.Run(t, "cluster", "config", "update", "--set", "listener.http_addr="+address)
 	plain := "http://" + address
-	until(t, "plain HTTP is served", func() bool {
+	lab.Until(t, "plain HTTP is served", func() bool {
 		answer, err := http.Get(plain + "/ca.pem")
 		return err == nil && answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
 	})
@@ -103,20 +102,6 @@ func get(t *testing.T, url string) string {
 	return string(body)
 }
 
-// until waits for a condition to hold.
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(lab.Patience); !holds(); {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s: not within %v", what, lab.Patience)
-		}
-	}
-}
-
 // nginx is a server that asks for client certificates.
 type nginx struct {
 	address string
@@ -129,7 +114,7 @@ func startNginx(t *testing.T, d *lab.Daemon) *nginx {
 	t.Helper()
 	cert, key, ca := d.Files(t, "ns1/sec/web")
 	dir := filepath.Dir(d.Dir)
-	n := &nginx{address: "127.0.0.1:" + freePort(t)}
+	n := &nginx{address: "127.0.0.1:" + lab.FreePort(t)}
 	config := d.File(t, "nginx.conf", fmt.Sprintf(`
 daemon off; master_process on; worker_processes 1; user root; pid %[1]s/nginx.pid; error_log stderr warn;
 events { worker_connections 64; }
@@ -159,7 +144,7 @@ http {
 			t.Logf("log of nginx:\n%s", log.String())
 		}
 	})
-	until(t, "nginx listens", func() bool {
+	lab.Until(t, "nginx listens", func() bool {
 		conn, err := tls.Dial("tcp", n.address, d.TLS(t, nil))
 		return err == nil && conn.Close() == nil
 	})
@@ -185,5 +170,5 @@ func (n *nginx) reload(t *testing.T, d *lab.Daemon, pair *tls.Certificate) {
 	if err := n.command.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "nginx refuses whom the list names", func() bool { return n.status(t, d, pair) == http.StatusBadRequest })
+	lab.Until(t, "nginx refuses whom the list names", func() bool { return n.status(t, d, pair) == http.StatusBadRequest })
 }

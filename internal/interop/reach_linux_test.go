@@ -91,7 +91,7 @@ func TestBalancer(t *testing.T) {
 	authority := first.File(t, "omca-ca.pem", first.CA(t))
 	for i, text := range shown(t, "docs/reaching.md", "haproxy") {
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
-			address := "127.0.0.1:" + freePort(t)
+			address := "127.0.0.1:" + lab.FreePort(t)
 			for _, listens := range []string{"192.0.2.10:1215", "bind :1215"} {
 				text = strings.Replace(text, listens, strings.Replace(listens, strings.TrimPrefix(listens, "bind "), address, 1), 1)
 			}
@@ -103,10 +103,10 @@ func TestBalancer(t *testing.T) {
 			}
 			spawn(t, exec.Command("haproxy", "-db", "-f", config))
 			who := func() string { return whoBehind(alice, address) }
-			until(t, "HAProxy leads somewhere", func() bool { return who() == "x509 alice" })
+			lab.Until(t, "HAProxy leads somewhere", func() bool { return who() == "x509 alice" })
 			for _, node := range []*lab.Daemon{second, first} {
 				node.Pause(t) // it does not answer, and does not refuse either
-				until(t, "HAProxy has noticed", func() bool {
+				lab.Until(t, "HAProxy has noticed", func() bool {
 					for range 3 { // it takes turns
 						if who() != "x509 alice" {
 							return false
@@ -120,7 +120,7 @@ func TestBalancer(t *testing.T) {
 					}
 				}
 				node.Resume(t)
-				until(t, "HAProxy has it back", func() bool { return who() == "x509 alice" })
+				lab.Until(t, "HAProxy has it back", func() bool { return who() == "x509 alice" })
 			}
 		})
 	}
@@ -174,13 +174,13 @@ func TestFloatingAddress(t *testing.T) {
 			home := func() bool {
 				return machines[0].Has(t, "192.0.2.10") && !machines[1].Has(t, "192.0.2.10") && (c.away == "" || machines[1].Has(t, c.away) && !machines[0].Has(t, c.away))
 			}
-			until(t, "every address is at home", home)
+			lab.Until(t, "every address is at home", home)
 			first.Pause(t) // a node that does not answer
-			until(t, "every address is on the other machine", func() bool {
+			lab.Until(t, "every address is on the other machine", func() bool {
 				return machines[1].Has(t, "192.0.2.10") && !machines[0].Has(t, "192.0.2.10") && (c.away == "" || machines[1].Has(t, c.away))
 			})
 			first.Resume(t)
-			until(t, "every address is at home again", home)
+			lab.Until(t, "every address is at home again", home)
 		})
 	}
 	for _, text := range all {

@@ -45,7 +45,7 @@ func newSession(t *testing.T, page, script string) *session {
 	s.env = home.Command(t.Context(), t).Env
 	s.env = append(s.env, "PATH="+linkBinary(t)+":"+os.Getenv("PATH"), "TMPDIR="+s.tmp)
 	if page == "README.md" {
-		s.dir, s.port = root(t), freePort(t)
+		s.dir, s.port = root(t), lab.FreePort(t)
 		return s
 	}
 	s.dir = filepath.Join(s.tmp, "work")
@@ -73,20 +73,6 @@ func linkBinary(t *testing.T) string {
 		}
 	}
 	return dir
-}
-
-// freePort returns a port of the loopback that nobody listens on.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err = errors.Join(err, l.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
 
 // lookAtSources opens every directory of the module. The go command keeps the
