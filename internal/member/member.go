@@ -20,7 +20,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/etcdhttp"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 
 	"omca/internal/hint"
 )
@@ -199,7 +198,7 @@ func start(c Config) (*Member, error) {
 		return nil, hint.With(fmt.Errorf("etcd in %s: %w", c.Dir, err), "it joins when one of %s answers and knows this node", strings.Join(others(c), ", "))
 	}
 	m.etcd = started
-	m.client = v3client.New(started.Server)
+	m.client = newClient(started.Server)
 	m.ended, m.end = context.WithCancel(context.Background())
 	m.server = m.peers.server(m.peers.onlyMembers(etcdhttp.NewPeerHandler(started.GetLogger(), started.Server), started.Server.IsIDRemoved))
 	m.work.Go(func() {

@@ -22,6 +22,9 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"omca/internal/member"
 	"omca/internal/store"
 	"omca/internal/store/etcd"
@@ -591,6 +594,43 @@ func TestStopHandsOver(t *testing.T) {
 	first.ready(t)
 	if err := put(t, first, "k", "back"); err != nil {
 		t.Error(err)
+	}
+}
+
+// Who reads while the member stops gets an answer or an error: etcd would end the
+// process, by reading what it has closed.
+func TestReadsWhileStopping(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		n := newAuthority(t).form(t, "n1")[0]
+		if err := put(t, n, "k", "v"); err != nil {
+			t.Fatal(err)
+		}
+		var readers sync.WaitGroup
+		for i := range 8 {
+			how := []clientv3.OpOption{clientv3.WithSerializable()}[:i%2]
+			readers.Go(func() {
+				for deadline := time.Now().Add(20 * time.Second); ; {
+					if time.Now().After(deadline) {
+						t.Error("a stopped member is read")
+						return
+					}
+					r, err := n.Client().Get(t.Context(), "k", how...)
+					if err != nil {
+						if !errors.Is(err, rpctypes.ErrStopped) {
+							t.Errorf("the last read: %v, want that etcd has stopped", err)
+						}
+						return
+					}
+					if len(r.Kvs) != 1 || string(r.Kvs[0].Value) != "v" {
+						t.Errorf("read %v", r.Kvs)
+						return
+					}
+				}
+			})
+		}
+		n.Stop()
+		readers.Wait()
 	}
 }
 
