@@ -97,6 +97,7 @@ func TestCluster(t *testing.T) {
 	}
 	t.Run("tokens", func(t *testing.T) { clusterTokens(t, n1, homes[1]) })
 	t.Run("revocation", func(t *testing.T) { clusterRevocation(t, nodes) })
+	t.Run("agreement", func(t *testing.T) { clusterAgrees(t, nodes) })
 	t.Run("restart", func(t *testing.T) { clusterRestart(t, nodes) })
 	n3.Kill(t) // and the other two go on
 	// If it was the leader, the others choose one first.
