@@ -33,35 +33,40 @@ import (
 // answer, in the log at its most talkative, and in every file of the home. They
 // are where a route exists to give them, and that list is short and below.
 
-// canary is one secret.
+// canary is one secret, and what it looks like.
 type canary struct {
 	name  string
-	bytes []byte
+	forms [][]byte
 }
 
-// forms are the shapes in which it could leave: as it is, in hexadecimal, in
+// forms are the shapes in which a secret could leave: as it is, in hexadecimal, in
 // base64 of itself and of something longer, quoted for JSON and for a URL.
-func (c canary) forms() [][]byte {
-	quoted, _ := json.Marshal(string(c.bytes))
+func forms(secret []byte) [][]byte {
+	quoted, _ := json.Marshal(string(secret))
 	all := [][]byte{
-		c.bytes, []byte(hex.EncodeToString(c.bytes)), []byte(strings.ToUpper(hex.EncodeToString(c.bytes))), bytes.Trim(quoted, `"`),
-		[]byte(url.QueryEscape(string(c.bytes))), []byte(url.PathEscape(string(c.bytes))), []byte(fmt.Sprint(c.bytes)),
+		secret, []byte(hex.EncodeToString(secret)), []byte(strings.ToUpper(hex.EncodeToString(secret))), bytes.Trim(quoted, `"`),
+		[]byte(url.QueryEscape(string(secret))), []byte(url.PathEscape(string(secret))), []byte(fmt.Sprint(secret)),
 	}
 	for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
-		all = append(all, []byte(encoding.EncodeToString(c.bytes)))
+		all = append(all, []byte(encoding.EncodeToString(secret)))
 		for shift := 1; shift < 3; shift++ { // what is before it decides how it reads
-			text := encoding.EncodeToString(append(make([]byte, shift), c.bytes...))
+			text := encoding.EncodeToString(append(make([]byte, shift), secret...))
 			all = append(all, []byte(text[4:len(text)-2]))
 		}
 	}
 	return all
 }
 
-// in reports whether text has the secret, also when it is broken into lines as
-// PEM is.
+// in reports whether text has the secret.
 func (c canary) in(text []byte) bool {
+	return slices.ContainsFunc(c.forms, func(form []byte) bool { return bytes.Contains(text, form) })
+}
+
+// whole is a text and, behind it, the text without the ends of its lines: PEM breaks
+// a secret into many.
+func whole(text []byte) []byte {
 	line := bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("\n"), nil), []byte(`\n`), nil)
-	return slices.ContainsFunc(c.forms(), func(form []byte) bool { return bytes.Contains(text, form) || bytes.Contains(line, form) })
+	return append(append(bytes.Clone(text), '\n'), line...)
 }
 
 // canaryCage is a server that is watched while the secrets go through it.
@@ -103,7 +108,7 @@ func (c *canaryCage) know(name string, secret []byte) []byte {
 	if len(secret) < 12 {
 		c.t.Fatalf("%s: %d bytes could be anywhere by chance", name, len(secret))
 	}
-	c.canaries = append(c.canaries, canary{name, secret})
+	c.canaries = append(c.canaries, canary{name, forms(secret)})
 	return secret
 }
 
@@ -129,10 +134,11 @@ func given() map[string][]string {
 // looks fails for each secret that is in text and not given by the route.
 func (c *canaryCage) looks(where, id string, text []byte) {
 	c.t.Helper()
+	text = whole(text)
 	for _, one := range c.canaries {
 		if one.in(text) && !slices.Contains(given()[id], one.name) {
 			at := 0
-			for _, form := range one.forms() {
+			for _, form := range one.forms {
 				if i := bytes.Index(text, form); i >= 0 {
 					at = i
 				}
@@ -280,7 +286,7 @@ func TestCanary(t *testing.T) {
 	secrets := map[string]string{}
 	for _, one := range c.canaries {
 		if one.name == "value" || one.name == "password" || one.name == "passphrase" {
-			secrets[strings.ReplaceAll(one.name, " ", "")] = string(one.bytes)
+			secrets[strings.ReplaceAll(one.name, " ", "")] = string(one.forms[0])
 		}
 	}
 	secrets["key"] = string(local(t, c.r.Server, "GET", "/api/object/path/ns1/sec/web/data/key?name=private_key", nil))
@@ -505,7 +511,7 @@ func (c *canaryCage) changesPassword(op canaryOperation, alice proofs) {
 func (c *canaryCage) secret(name string) []byte {
 	for _, one := range c.canaries {
 		if one.name == name {
-			return one.bytes
+			return one.forms[0]
 		}
 	}
 	c.t.Fatalf("no canary is called %q", name)
@@ -535,8 +541,9 @@ func (c *canaryCage) files() {
 func (c *canaryCage) proves() {
 	c.t.Helper()
 	for _, one := range c.canaries {
+		secret := one.forms[0]
 		for _, text := range [][]byte{
-			append([]byte("x"), one.bytes...), []byte(hex.EncodeToString(one.bytes)), []byte(base64.StdEncoding.EncodeToString(append([]byte("user:"), one.bytes...))),
+			append([]byte("x"), secret...), []byte(hex.EncodeToString(secret)), []byte(base64.StdEncoding.EncodeToString(append([]byte("user:"), secret...))),
 		} {
 			if !one.in(text) {
 				c.t.Errorf("%s is not seen in %q", one.name, text)
@@ -544,7 +551,7 @@ func (c *canaryCage) proves() {
 		}
 	}
 	if text := local(c.t, c.r.Server, "GET", "/api/object/path/system/usr/alice/data/key?name=private_key", nil); !slices.ContainsFunc(c.canaries, func(one canary) bool {
-		return one.name == "user's key" && one.in(text)
+		return one.name == "user's key" && one.in(whole(text))
 	}) {
 		c.t.Error("the user's key is not seen where it is given")
 	}
