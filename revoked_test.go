@@ -345,6 +345,42 @@ func TestExternalList(t *testing.T) {
 	}
 }
 
+// TestExternalListAfterARestart: what another PKI took back is in force before the
+// first connection, though its list cannot be had any more.
+func TestExternalListAfterARestart(t *testing.T) {
+	home := t.TempDir() + "/home"
+	r := runServer(t, omca.Config{Home: home})
+	other := newOtherPKI(t)
+	carol, cert := other.client(t, r, "carol")
+	dave, _ := other.client(t, r, "dave")
+	other.publish(t, cert)
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(*other.list.Load()) // who asked sees when it is cut off
+	}))
+	defer web.Close()
+	for _, user := range []string{"carol", "dave"} {
+		local(t, r.Server, "POST", "/api/object/path/system/usr/"+user, map[string]any{"keywords": []string{"grant=guest:ns1"}})
+	}
+	local(t, r.Server, "POST", "/api/object/path/system/sec/ca-external", map[string]any{})
+	local(t, r.Server, "PATCH", "/api/object/path/system/sec/ca-external/data", []map[string]string{{
+		"action": "add", "name": "certificate_chain", "string": string(pki.EncodeCertificates(other.cert)),
+	}})
+	local(t, r.Server, "PATCH", "/api/cluster/config?set=cluster.ca%3Dsystem/sec/ca-external&set=cluster.crl%3D"+web.URL, nil)
+	until(t, "the list came", func() bool {
+		status, _ := try(t, r.Server, "POST", "/api/crl/refresh", map[string]string{"source": web.URL})
+		return status == http.StatusNoContent
+	})
+	r.stop()
+	web.Close()
+	r = runServer(t, omca.Config{Home: home})
+	if got := asks(carol, r.address); got != 0 {
+		t.Errorf("a certificate that was listed before the restart got in: %d", got)
+	}
+	if got := asks(dave, r.address); got != http.StatusOK {
+		t.Errorf("whom the last good copy does not name: %d", got)
+	}
+}
+
 // importCompany makes the CA of a company the internal one. It returns that
 // company, which has the key too, and where it publishes its list.
 func importCompany(t *testing.T, r *running) (other *otherPKI, list string) {

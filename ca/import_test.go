@@ -59,6 +59,10 @@ func TestImportInAnyOrder(t *testing.T) {
 			} else {
 				live++
 			}
+			if key, err := pki.ParsePrivateKey(w.value(ca.PathListener, ca.KeyPrivate), nil); err != nil ||
+				!pki.SameKey(key.Public(), mustChain(t, w.value(ca.PathListener, ca.KeyChain))) {
+				t.Errorf("order %v, step %d: the live key is not that of the live certificate: %v", order, i, err)
+			}
 		}
 		if live == 0 || bytes.Equal(before, w.value(ca.PathListener, ca.KeyChain)) {
 			t.Errorf("order %v: the set never became live", order)
