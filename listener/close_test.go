@@ -19,7 +19,9 @@ import (
 // stream opens a streaming response and reads its beginning.
 func stream(t *testing.T, h *house, cert tls.Certificate, http1 bool) <-chan string {
 	t.Helper()
-	res, err := h.client(t, clientOptions{cert: &cert, http1: http1}).Get(h.url + "/stream")
+	c := h.client(t, clientOptions{cert: &cert, http1: http1})
+	c.Timeout = 0 // which would end the stream in time for within to take it for closed
+	res, err := c.Get(h.url + "/stream")
 	if err != nil {
 		t.Fatal(err)
 	}
