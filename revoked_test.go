@@ -134,15 +134,18 @@ func TestRevokedAtOnce(t *testing.T) {
 // A revocation outlives the process, and is in force before the first connection.
 func TestRevokedAfterARestart(t *testing.T) {
 	home := t.TempDir() + "/home"
-	first := open(t, omca.Config{Home: home})
+	first := runServer(t, omca.Config{Home: home})
 	path := "/api/object/path/system/usr/alice"
-	local(t, first, "POST", path, map[string]any{"keywords": []string{"grant=root"}})
-	chain := local(t, first, "GET", path+"/data/key?name=certificate_chain", nil)
-	key := local(t, first, "GET", path+"/data/key?name=private_key", nil)
-	local(t, first, "POST", path+"/certificate/revoke", map[string]string{"reason": "keyCompromise"})
-	if err := first.Close(); err != nil {
-		t.Fatal(err)
-	}
+	local(t, first.Server, "POST", path, map[string]any{"keywords": []string{"grant=root"}})
+	chain := local(t, first.Server, "GET", path+"/data/key?name=certificate_chain", nil)
+	key := local(t, first.Server, "GET", path+"/data/key?name=private_key", nil)
+	local(t, first.Server, "POST", path+"/certificate/revoke", map[string]string{"reason": "keyCompromise"})
+	// Else the second start makes one, and a change of a CA has the revocations read as well.
+	until(t, "the OCSP responder was made", func() bool {
+		status, _ := try(t, first.Server, "GET", "/api/object/path/system/sec/ocsp", nil)
+		return status == http.StatusOK
+	})
+	first.stop()
 	r := runServer(t, omca.Config{Home: home})
 	pair, err := tls.X509KeyPair(chain, key)
 	if err != nil {
