@@ -100,10 +100,14 @@ func table() []control {
 		// What a certificate set is, and who signs what.
 		{"import-key", "ca", "TestImportInAnyOrder", "the live key is not that of the live certificate", "the comparison of an imported key with the certificate",
 			[]cut{{"ca/import.go", "if !pki.SameKey(chain[0].PublicKey, key.Public()) {", "if false {"}}},
-		// The chain is looked at as a part and as a whole.
-		{"import-chain", "ca", "TestImportBroken/missing_intermediate", "refused", "the order and the signatures of an imported chain",
-			[]cut{{"ca/import.go", "\tif err := pki.VerifyChain(chain, a.now()); err != nil {\n\t\treturn err\n\t}\n\tif part", "\tif part"},
-				{"ca/import.go", "\tif err := pki.VerifyChain(chain, a.now()); err != nil {\n\t\treturn err\n\t}\n\treturn suits", "\treturn suits"}}},
+		{"import-chain", "ca", "TestImportBroken/a_chain_of_another_PKI", "expected refused", "the refusal of what is not in the chain",
+			[]cut{{"pki/chain.go", "if next < 0 {", "if next < 0 {\nreturn chain, nil\n}\nif next < 0 {"}}},
+		// A chain is looked at as a part and as a whole.
+		{"import-expired", "ca", "TestImportBroken/expired", "expected refused", "the validity of an imported chain",
+			[]cut{
+				{"ca/import.go", "\tif err := pki.VerifyChain(chain, a.now()); err != nil {\n\t\treturn err\n\t}\n\tif part", "\tif part"},
+				{"ca/import.go", "\tif err := pki.VerifyChain(chain, a.now()); err != nil {\n\t\treturn err\n\t}\n\treturn suits", "\treturn suits"},
+			}},
 		{"import-switch", interop, "TestImportUnderLoad/certificate,_private_key,_certificate_chain", "the CA changed 2 times", "the wait of a certificate for its chain",
 			[]cut{{"ca/import.go", "live set.\n\treturn nil, \"certificate_chain is missing\"", "live set.\n\treturn chain, \"\""}}},
 		{"inventory", "ca", "TestIdentifyWantsTheInventory", "a certificate outside the inventory is", "the look into the inventory",
@@ -135,7 +139,7 @@ func table() []control {
 		{"token-disabled", ".", "TestTokenEnds/the_user_disabled", "want 401", "the refusal of disabled users and of revoked tokens",
 			[]cut{revoked, {"identify.go", "\tif u.Disabled {\n", "\tif false {\n"}}},
 		{"token-back", ".", "TestTokenEnds/the_user_disabled", "alive again", "the look whether a token was revoked, once its user is enabled again", []cut{revoked}},
-		{"token-late", "internal/object", "TestNoTokenOfTheDisabled", "by password: <nil>", "the refusal of tokens to whom is disabled meanwhile",
+		{"token-late", "internal/object", "TestNoTokenOfTheDisabled", "by basic: <nil>", "the refusal of tokens to whom is disabled meanwhile",
 			[]cut{{"internal/object/tokens.go", "case err == nil && u.Disabled && (", "case false && ("}}},
 		{"session-password", ".", "TestSessionEnds/password_changed", "after it", "the end of sessions with the password",
 			[]cut{{"identify_session.go", "case !l.PasswordChanged.Equal(u.PasswordChanged):", "case false:"}}},
