@@ -36,6 +36,10 @@ bench *FLAGS:
 microbench PACKAGE="./...":
     go test -run '^$' -bench . -benchmem {{PACKAGE}}
 
+# take each check out and see its test fail: just controls -only seal,revoked
+controls *FLAGS:
+    go run ./internal/controls {{FLAGS}}
+
 # look for what breaks a parser: just fuzz ./pki FuzzParsePrivateKey 5m
 fuzz PACKAGE NAME TIME="30s":
     go test -run '^$' -fuzz '^{{NAME}}$' -fuzztime {{TIME}} {{PACKAGE}}

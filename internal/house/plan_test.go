@@ -77,6 +77,7 @@ func plan() map[string]room {
 		"internal/interop/lab": {own: []string{"*"}, probe: true},
 		"internal/faults":      {own: []string{"*"}, probe: true},
 		"internal/bench":       {own: []string{"*"}, probe: true},
+		"internal/controls":    {probe: true},
 	}
 }
 
