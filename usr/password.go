@@ -92,7 +92,7 @@ type Passwords struct {
 	nobody  PasswordHash // what a password is checked against where there is none
 	derived atomic.Int64 // hashes computed so far
 
-	takes func(bytes int64) // told what memory hashes take, and give back
+	takes func(bytes int64) // told what memory a hash takes
 }
 
 // NewPasswords makes the service. The zero cost is [DefaultPasswordCost].
@@ -114,8 +114,8 @@ func random(n int) []byte {
 	return b
 }
 
-// OnMemory registers who is told that a hash takes so many bytes of memory, and, with a negative number, that it gives them back. It may be
-// called by more than one at once. Register before use.
+// OnMemory registers who is told that a hash takes so many bytes of memory, which are garbage once it is made. It may be called by more than
+// one at once. Register before use.
 //
 // For a collector with a limit near what lives otherwise, that memory is the end: it does nothing but collect while there is a hash.
 func (p *Passwords) OnMemory(takes func(bytes int64)) { p.takes = takes }
@@ -178,19 +178,12 @@ func (p *Passwords) enter(ctx context.Context) (leave func(), err error) {
 	defer p.waiting.Add(-1)
 	select {
 	case p.lanes <- struct{}{}:
-		p.take(1)
-		return func() {
-			p.take(-1)
-			<-p.lanes
-		}, nil
+		if p.takes != nil {
+			p.takes(int64(p.cost.Memory) << 10)
+		}
+		return func() { <-p.lanes }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	}
-}
-
-func (p *Passwords) take(hashes int64) {
-	if p.takes != nil {
-		p.takes(hashes * int64(p.cost.Memory) << 10)
 	}
 }
 

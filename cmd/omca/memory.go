@@ -11,48 +11,61 @@ import (
 // A daemon has a few megabytes that live, and leaves a tenth of one behind with each certificate. Collecting seldom saves
 // a tenth of the processor; a bound keeps what is waiting to be collected from making a small daemon a large one. The pages of the
 // program that are not in use are given back at each look, which is where that memory comes from.
+//
+// The hash of a password takes more than all that lives, for a moment, and would have the collector run when it begins and again when it
+// has ended, while others wait. So while passwords come it runs when several hashes wait to be collected.
 const (
 	collectAt   = 250      // percent of what lives that may wait
 	smallMemory = 34 << 20 // bytes that Go takes while little lives
+	hashesWait  = 4        // hashes that may wait
 	lookAtHeap  = 2 * time.Second
 )
 
 // memoryLimit is how much memory Go may take before it collects harder: well above what lives, or it would do nothing else.
 func memoryLimit(live uint64) int64 { return max(smallMemory, 3*int64(min(live, 1<<40))) }
 
-// pacer keeps the limit of the collector where it should be.
+// pacer keeps the limits of the collector where they should be.
 type pacer struct {
-	mu     sync.Mutex
-	live   uint64 // bytes, when last looked at
-	lately int64  // bytes taken for a moment, by the hashes of passwords
-	set    func(limit int64) int64
+	mu         sync.Mutex
+	live       uint64 // bytes, when last looked at
+	hashes     int64  // bytes that the hashes of passwords may take; 0 while there are none
+	lately     bool   // there was a hash since the last look
+	setLimit   func(bytes int64) int64
+	setPercent func(percent int) int
 }
 
-// sees notes what lives.
+// sees notes what lives, and whether passwords still come.
 func (p *pacer) sees(live uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.live = live
-	p.set(memoryLimit(p.live) + p.lately)
+	if !p.lately {
+		p.hashes = 0
+		p.setPercent(collectAt)
+	}
+	p.lately = false
+	p.setLimit(memoryLimit(p.live) + p.hashes)
 }
 
-// takes notes what is taken for a moment: it comes on top. Above its limit the collector does nothing but collect, and would take half of
-// the processor for as long as somebody logs in with a password.
+// takes notes that a hash takes so many bytes.
 func (p *pacer) takes(bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.lately += bytes
-	p.set(memoryLimit(p.live) + p.lately)
+	p.lately = true
+	if room := hashesWait * bytes; room > p.hashes {
+		p.hashes = room
+		p.setLimit(memoryLimit(p.live) + p.hashes)
+		p.setPercent(-1) // the limit alone
+	}
 }
 
 // paceCollector sets the collector for a daemon until ctx is done, unless the operator has (GOGC, GOMEMLIMIT). It returns who is to be
-// told what memory is taken for a moment, nil when nobody is.
+// told what memory a hash takes, nil when nobody is.
 func (c *call) paceCollector(ctx context.Context) func(bytes int64) {
 	if c.getenv("GOGC") != "" || c.getenv("GOMEMLIMIT") != "" {
 		return nil
 	}
-	debug.SetGCPercent(collectAt)
-	p := &pacer{set: debug.SetMemoryLimit}
+	p := &pacer{setLimit: debug.SetMemoryLimit, setPercent: debug.SetGCPercent}
 	p.sees(0)
 	go func() {
 		tick := time.NewTicker(lookAtHeap)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 )
@@ -13,21 +14,25 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
-// What a hash takes comes on top of the limit, and goes again.
+// While passwords come, a few of their hashes may wait, and the limit alone has the
+// collector run; when none came between two looks, all is as before.
 func TestPacer(t *testing.T) {
-	var limits []int64
-	p := &pacer{set: func(limit int64) int64 {
-		limits = append(limits, limit)
-		return 0
-	}}
+	var did []string
+	p := &pacer{
+		setLimit:   func(bytes int64) int64 { did = append(did, fmt.Sprint("limit ", bytes>>20)); return 0 },
+		setPercent: func(percent int) int { did = append(did, fmt.Sprint("percent ", percent)); return 0 },
+	}
 	p.sees(0)
-	p.takes(19 << 20)
-	p.takes(19 << 20)
+	for range 10 {
+		p.takes(19 << 20)
+	}
 	p.sees(40 << 20)
-	p.takes(-19 << 20)
-	p.takes(-19 << 20)
-	want := []int64{smallMemory, smallMemory + 19<<20, smallMemory + 38<<20, (120 + 38) << 20, (120 + 19) << 20, 120 << 20}
-	if !slices.Equal(limits, want) {
-		t.Errorf("limits %v, want %v", limits, want)
+	p.takes(19 << 20)
+	p.sees(5 << 20)
+	p.sees(5 << 20)
+	p.takes(20 << 20)
+	want := []string{"percent 250", "limit 34", "limit 110", "percent -1", "limit 196", "limit 110", "percent 250", "limit 34", "limit 114", "percent -1"}
+	if !slices.Equal(did, want) {
+		t.Errorf("%q, want %q", did, want)
 	}
 }
