@@ -32,6 +32,7 @@ type pacer struct {
 	lately     bool   // there was a hash since the last look
 	setLimit   func(bytes int64) int64
 	setPercent func(percent int) int
+	free       func() // collects, and gives back what is free
 }
 
 // sees notes what lives, and whether passwords still come.
@@ -39,12 +40,16 @@ func (p *pacer) sees(live uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.live = live
+	over := p.hashes > 0 && !p.lately
 	if !p.lately {
 		p.hashes = 0
 		p.setPercent(collectAt)
 	}
 	p.lately = false
 	p.setLimit(memoryLimit(p.live) + p.hashes)
+	if over {
+		p.free() // nobody may call for hours, and then nothing is collected
+	}
 }
 
 // takes notes that a hash takes so many bytes.
@@ -65,7 +70,7 @@ func (c *call) paceCollector(ctx context.Context) func(bytes int64) {
 	if c.getenv("GOGC") != "" || c.getenv("GOMEMLIMIT") != "" {
 		return nil
 	}
-	p := &pacer{setLimit: debug.SetMemoryLimit, setPercent: debug.SetGCPercent}
+	p := &pacer{setLimit: debug.SetMemoryLimit, setPercent: debug.SetGCPercent, free: debug.FreeOSMemory}
 	p.sees(0)
 	go func() {
 		tick := time.NewTicker(lookAtHeap)

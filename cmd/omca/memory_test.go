@@ -21,6 +21,7 @@ func TestPacer(t *testing.T) {
 	p := &pacer{
 		setLimit:   func(bytes int64) int64 { did = append(did, fmt.Sprint("limit ", bytes>>20)); return 0 },
 		setPercent: func(percent int) int { did = append(did, fmt.Sprint("percent ", percent)); return 0 },
+		free:       func() { did = append(did, "free") },
 	}
 	p.sees(0)
 	for range 10 {
@@ -31,7 +32,7 @@ func TestPacer(t *testing.T) {
 	p.sees(5 << 20)
 	p.sees(5 << 20)
 	p.takes(20 << 20)
-	want := []string{"percent 250", "limit 34", "limit 110", "percent -1", "limit 196", "limit 110", "percent 250", "limit 34", "limit 114", "percent -1"}
+	want := []string{"percent 250", "limit 34", "limit 110", "percent -1", "limit 196", "limit 110", "percent 250", "limit 34", "free", "limit 114", "percent -1"}
 	if !slices.Equal(did, want) {
 		t.Errorf("%q, want %q", did, want)
 	}
