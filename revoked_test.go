@@ -196,7 +196,7 @@ func (p *otherPKI) sign(t *testing.T, issuer *pki.Issuer, profile, cn string, pu
 	if err != nil {
 		t.Fatal(err)
 	}
-	serial, err := pki.NewSerial()
+	serial, err := pki.NewSerial(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

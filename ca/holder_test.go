@@ -194,7 +194,7 @@ func TestIdentifyWantsTheInventory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serial, err := pki.NewSerial()
+	serial, err := pki.NewSerial(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

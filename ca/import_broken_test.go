@@ -46,7 +46,7 @@ func (c *company) authority(cn string, pathLen int) *x509.Certificate {
 // server is the template of the certificate of a TLS server.
 func (c *company) server(cn string) *x509.Certificate {
 	c.t.Helper()
-	serial, err := pki.NewSerial()
+	serial, err := pki.NewSerial(time.Now())
 	if err != nil {
 		c.t.Fatal(err)
 	}

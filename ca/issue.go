@@ -223,11 +223,11 @@ func (a *Authority) draft(ctx context.Context, o order) (draft pki.Draft, now ti
 		return draft, now, err
 	}
 	// 4. The draft is linted.
-	serial, err := pki.NewSerial()
+	now = a.now()
+	serial, err := pki.NewSerial(now)
 	if err != nil {
 		return draft, now, err
 	}
-	now = a.now()
 	terms := pki.Terms{Profile: o.profile, Serial: serial, NotBefore: now.Add(-backdate), ID: o.id, Constraints: o.constraints}
 	terms.NotAfter = now.Add(o.profile.Lifetime)
 	if o.validity > 0 {

@@ -30,7 +30,7 @@ func BenchmarkBare(b *testing.B) {
 			b.Fatal("bad request")
 		}
 		template := &x509.Certificate{
-			SerialNumber: must[pki.Serial](b)(pki.NewSerial()).Int(), Subject: r.Subject, DNSNames: r.DNSNames,
+			SerialNumber: must[pki.Serial](b)(pki.NewSerial(epoch)).Int(), Subject: r.Subject, DNSNames: r.DNSNames,
 			NotBefore: epoch, NotAfter: epoch.Add(30 * day),
 			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 			BasicConstraintsValid: true, SubjectKeyId: ca.SubjectKeyId,
@@ -49,7 +49,7 @@ func BenchmarkIssue(b *testing.B) {
 	profile := profile(b, "node")
 	for b.Loop() {
 		r := must[pki.Request](b)(pki.ParseRequest(csr))
-		terms := pki.Terms{Profile: profile, Serial: must[pki.Serial](b)(pki.NewSerial()), NotBefore: epoch, NotAfter: epoch.Add(30 * day)}
+		terms := pki.Terms{Profile: profile, Serial: must[pki.Serial](b)(pki.NewSerial(epoch)), NotBefore: epoch, NotAfter: epoch.Add(30 * day)}
 		pki.EncodeCertificates(issue(b, ca, r, terms))
 	}
 }

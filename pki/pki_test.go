@@ -44,7 +44,7 @@ func terms(t testing.TB, name string) pki.Terms {
 		lifetime = 3650 * day
 	}
 	from, to := pki.Period(epoch, lifetime)
-	return pki.Terms{Profile: profile(t, name), Serial: must[pki.Serial](t)(pki.NewSerial()), NotBefore: from, NotAfter: to}
+	return pki.Terms{Profile: profile(t, name), Serial: must[pki.Serial](t)(pki.NewSerial(from)), NotBefore: from, NotAfter: to}
 }
 
 func request(t testing.TB, pub crypto.PublicKey, cn string, names ...string) pki.Request {

@@ -4,18 +4,41 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"omca/pki"
 )
 
+// A serial has 128 random bits behind the time, and is in the order of time.
 func TestNewSerial(t *testing.T) {
-	seen := make(map[pki.Serial]bool)
-	for range 1000 {
-		s := must[pki.Serial](t)(pki.NewSerial())
-		if len(s) != 32 || s.Int().Sign() <= 0 || s.Int().BitLen() != 128 || seen[s] {
-			t.Fatalf("serial %s: want 128 positive bits, never seen before", s)
+	seen := make(map[string]bool)
+	var last pki.Serial
+	for i := range 1000 {
+		at := epoch.Add(time.Duration(i) * time.Hour)
+		s := must[pki.Serial](t)(pki.NewSerial(at))
+		random := string(s)[8:]
+		if len(s) != 40 || s.Int().Sign() <= 0 || seen[random] {
+			t.Fatalf("serial %s: want 20 positive octets, 16 of them never seen before", s)
 		}
-		seen[s] = true
+		if s <= last {
+			t.Fatalf("serial %s, made after %s, comes before it", s, last)
+		}
+		seen[random], last = true, s
+	}
+	for year, digits := range map[int]int{1990: 40, 2105: 40} { // no octet more, or less to print
+		s := must[pki.Serial](t)(pki.NewSerial(time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)))
+		if len(s) != digits || s.Int().BitLen() > 159 {
+			t.Errorf("in %d: serial %s of %d bits", year, s, s.Int().BitLen())
+		}
+	}
+	for bit := range 128 { // each of them is random
+		var ones uint
+		for range 200 {
+			ones += must[pki.Serial](t)(pki.NewSerial(epoch)).Int().Bit(bit)
+		}
+		if ones == 0 || ones == 200 {
+			t.Errorf("bit %d is always the same", bit)
+		}
 	}
 }
 

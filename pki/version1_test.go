@@ -122,7 +122,7 @@ func issueFlocker(t *testing.T, issuer *pki.Issuer, terms pki.Terms) *x509.Certi
 	if err != nil {
 		t.Fatal(err)
 	}
-	if terms.Serial, err = pki.NewSerial(); err != nil {
+	if terms.Serial, err = pki.NewSerial(time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	terms.Profile = profileNamed(t, "usr")

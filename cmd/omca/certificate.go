@@ -26,7 +26,7 @@ func (p *program) certificateGroup(target string) *cli.Command {
 			example: "omca certificate show\nomca certificate show node.crt\nomca certificate show www.mycorp:443",
 		}
 		revoke.args, revoke.max = "[SERIAL]", 1
-		revoke.example = "omca certificate revoke 5f3a9c0e77d1408fb2a46f2b9d1c0e55 --reason keyCompromise\n" + revoke.example
+		revoke.example = "omca certificate revoke 34f19c2a5f3a9c0e77d1408fb2a46f2b9d1c0e55 --reason keyCompromise\n" + revoke.example
 	}
 	g := group("certificate", "the certificate of the object", p.commands(target, []verb{
 		certificateVerb("create", "create"),

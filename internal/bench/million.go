@@ -122,13 +122,13 @@ func fill(ctx context.Context, home string, n int) error {
 func records(cert *x509.Certificate, n, from int) []ca.Record {
 	all := make([]ca.Record, n)
 	for i := range all {
-		serial, err := pki.NewSerial()
+		c := *cert
+		c.NotAfter = cert.NotAfter.AddDate(-9, 0, 0).Add(time.Duration(from+i) * time.Second)
+		serial, err := pki.NewSerial(c.NotAfter.AddDate(-1, 0, 0))
 		if err != nil {
 			return nil
 		}
-		c := *cert
 		c.SerialNumber = serial.Int()
-		c.NotAfter = cert.NotAfter.AddDate(-9, 0, 0).Add(time.Duration(from+i) * time.Second)
 		all[i] = ca.Record{
 			Certificate: &c, Issuer: ca.PathCA, Owner: fmt.Sprintf("system/usr/u%d", (from+i)%5000), Profile: ca.ProfileUser, By: "bench", IssuedAt: cert.NotBefore,
 		}

@@ -84,7 +84,7 @@ func normal(text string) string {
 	for _, r := range []struct{ pattern, word string }{
 		{`(?s)-----BEGIN ([A-Z ]+)-----.+?-----END`, "-----BEGIN $1-----…-----END"},
 		{`\b[0-9a-f]{64}\b`, "HASH"},
-		{`\b[0-9a-f]{32}\b`, "SERIAL"},
+		{`\b[0-9a-f]{40}\b`, "SERIAL"},
 		{`\b\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z`, "TIME"},
 		{`\b\d+ bytes`, "N bytes"},
 		{`"size": \d+`, `"size": N`},

@@ -64,7 +64,7 @@ func (a *authority) sign(t *testing.T, by *pki.Issuer, key crypto.Signer, profil
 	t.Helper()
 	p := must[pki.Profile](t)(pki.LookupProfile(profile))
 	r := must[pki.Request](t)(pki.NewRequest(key.Public(), pki.Subject{CommonName: cn}, must[pki.Names](t)(pki.ParseNames(hosts))))
-	terms := pki.Terms{Profile: p, Serial: must[pki.Serial](t)(pki.NewSerial())}
+	terms := pki.Terms{Profile: p, Serial: must[pki.Serial](t)(pki.NewSerial(time.Now()))}
 	terms.NotBefore, terms.NotAfter = pki.Period(a.now.Add(-time.Hour), 24*time.Hour)
 	if id != "" {
 		terms.ID = must[*url.URL](t)(url.Parse(id))

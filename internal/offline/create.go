@@ -135,7 +135,8 @@ func (m Maker) sign(issuer *pki.Issuer, key crypto.Signer, o order) (*x509.Certi
 	if err != nil {
 		return nil, err
 	}
-	serial, err := pki.NewSerial()
+	now := m.Now()
+	serial, err := pki.NewSerial(now)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +144,6 @@ func (m Maker) sign(issuer *pki.Issuer, key crypto.Signer, o order) (*x509.Certi
 	if err != nil {
 		return nil, err
 	}
-	now := m.Now()
 	draft, err := issuer.Draft(request, pki.Terms{
 		Profile: profile, Serial: serial, PathLen: o.pathLen, Outlives: !profile.IsCA,
 		NotBefore: now, NotAfter: now.Add(Lifetime), // Flocker's: to the second, the last one not counted

@@ -56,7 +56,7 @@ func issue(t *testing.T, issuer *pki.Issuer, cn, profile string, names []string)
 	if terms.Profile, err = pki.LookupProfile(profile); err != nil {
 		t.Fatal(err)
 	}
-	if terms.Serial, err = pki.NewSerial(); err != nil {
+	if terms.Serial, err = pki.NewSerial(time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	draft, err := issuer.Draft(request, terms)
