@@ -93,13 +93,14 @@ func size(bytes int64) string {
 	return fmt.Sprintf("%.1f MB", float64(bytes)/(1<<20))
 }
 
-// short is the beginning of a serial number or a fingerprint.
+// short is the beginning and the end of a serial number or of an id: serial numbers
+// begin with the time, and those of the same minute alike.
 func short(text string) string {
-	const most = 12
-	if len(text) <= most {
+	const each = 6
+	if len(text) <= 2*each {
 		return text
 	}
-	return text[:most] + "…"
+	return text[:each] + "…" + text[len(text)-each:]
 }
 
 // profileWords says what a profile is for.
