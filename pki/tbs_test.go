@@ -108,9 +108,9 @@ func FuzzEncodeLeaf(f *testing.F) {
 	f.Add("node1", "MyCorp", "node1.example.com", "a@example.com", "https://example.com/x", []byte{192, 0, 2, 1}, "listener", int64(1795000000), int64(time.Hour), []byte{0x80, 1}, uint8(0))
 	f.Add("", "", "x.example.com", "", "", []byte{}, "listener", int64(1795000000), int64(time.Hour), []byte{1}, uint8(1))
 	f.Add("alice", "Ünïcode", "", "", "", make([]byte, 16), "usr", int64(2524607999), int64(2*time.Second), bytes.Repeat([]byte{0xff}, 16), uint8(2))
-	f.Add("node7", "a*b", "*.example.com", "", "", []byte{}, "node", int64(1795000000), int64(time.Hour), bytes.Repeat([]byte{0x7f}, 16), uint8(3))
+	f.Add("node7", "a*b", "*.example.com", "", "", []byte{}, "node", int64(1795000000), int64(time.Hour), bytes.Repeat([]byte{0x7f}, 20), uint8(3))
 	f.Fuzz(func(t *testing.T, cn, org, dns, email, uri string, ip []byte, profile string, notBefore, life int64, serial []byte, which uint8) {
-		if len(serial) == 0 || len(serial) > 16 || life < 0 || notBefore < 0 {
+		if len(serial) == 0 || len(serial) > maxSerialOctets || len(serial) == maxSerialOctets && serial[0] >= 0x80 || life < 0 || notBefore < 0 {
 			t.Skip("no terms of ours")
 		}
 		i := int(which) % len(issuers)
