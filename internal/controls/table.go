@@ -152,6 +152,8 @@ func table() []control {
 			[]cut{{"identify_session.go", "case !l.PasswordChanged.Equal(u.PasswordChanged):", "case false:"}}},
 		{"join-once", "internal/object", "TestJoinTokens", "spent again", "the single use of a token to join",
 			[]cut{{"internal/object/join.go", "store.Tx{Expect: []store.Expect{{Key: key, Rev: rev}}, Deletes", "store.Tx{Deletes"}}},
+		{"member-stopped", "internal/member", "TestReadsWhileStopping", "a stopped member is read", "the end of calls before etcd closes its files",
+			[]cut{{"internal/member/client.go", "c.KV = clientv3.NewKVFromKVClient(", "_ = clientv3.NewKVFromKVClient("}}},
 		{"seal", "internal/object", "TestOpenMoved", "opens at", "the place that a sealed value is bound to",
 			[]cut{{"internal/object/seal.go", "header, []byte(key)}, nil)", "header}, nil)"}}},
 		{"restore", "internal/object", "TestRestoreKnowsWhatWasRevoked", "came back to life", "the keeping of what the home that a backup replaces had revoked",

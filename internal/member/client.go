@@ -80,3 +80,10 @@ func attach[R, A any](ctx context.Context, s *etcdserver.EtcdServer, r R, call f
 		return none, rpctypes.ErrGRPCStopped
 	}
 }
+
+// shrink has etcd write its file anew, without what is empty in it.
+func (m *Member) shrink(ctx context.Context) error {
+	s := m.etcd.Server
+	_, err := attach(ctx, s, struct{}{}, func(context.Context, struct{}) (struct{}, error) { return struct{}{}, s.Defragment() })
+	return err
+}

@@ -19,6 +19,9 @@ func (m *Member) Round(ctx context.Context) {
 	m.round(ctx)
 }
 
+// Shrink makes the file smaller now.
+func (m *Member) Shrink(ctx context.Context) error { return m.shrink(ctx) }
+
 // Connections returns how many connections with a node are open.
 func (m *Member) Connections(name string) int {
 	m.peers.mu.Lock()

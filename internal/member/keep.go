@@ -142,7 +142,7 @@ func (m *Member) defragment(ctx context.Context) error {
 		}
 	}
 	if len(m.etcd.Server.Alarms()) > 0 {
-		return m.etcd.Server.Defragment() // a full etcd has no room for the key below, and takes no changes that could wait
+		return m.shrink(ctx) // a full etcd has no room for the key below, and takes no changes that could wait
 	}
 	lease, err := m.client.Grant(ctx, 60)
 	if err != nil {
@@ -151,7 +151,7 @@ func (m *Member) defragment(ctx context.Context) error {
 	mine, err := m.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(defragKey), "=", 0)).
 		Then(clientv3.OpPut(defragKey, m.config.Name, clientv3.WithLease(lease.ID))).Commit()
 	if err == nil && mine.Succeeded {
-		err = m.etcd.Server.Defragment()
+		err = m.shrink(ctx)
 	}
 	_, back := m.client.Revoke(context.WithoutCancel(ctx), lease.ID)
 	return errors.Join(err, back)
