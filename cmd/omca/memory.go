@@ -30,6 +30,7 @@ type pacer struct {
 	live       uint64 // bytes, when last looked at
 	hashes     int64  // bytes that the hashes of passwords may take; 0 while there are none
 	lately     bool   // there was a hash since the last look
+	percent    int    // as last set; 0 before
 	setLimit   func(bytes int64) int64
 	setPercent func(percent int) int
 	free       func() // collects, and gives back what is free
@@ -41,9 +42,11 @@ func (p *pacer) sees(live uint64) {
 	defer p.mu.Unlock()
 	p.live = live
 	over := p.hashes > 0 && !p.lately
-	if !p.lately {
+	if over {
 		p.hashes = 0
-		p.setPercent(collectAt)
+	}
+	if p.hashes == 0 {
+		p.collect(collectAt)
 	}
 	p.lately = false
 	p.setLimit(memoryLimit(p.live) + p.hashes)
@@ -60,7 +63,15 @@ func (p *pacer) takes(bytes int64) {
 	if room := hashesWait * bytes; room > p.hashes {
 		p.hashes = room
 		p.setLimit(memoryLimit(p.live) + p.hashes)
-		p.setPercent(-1) // the limit alone
+		p.collect(-1) // the limit alone
+	}
+}
+
+// collect sets how much may wait, in percent of what lives. Setting it off waits for the collector, also when it is off already.
+func (p *pacer) collect(percent int) {
+	if percent != p.percent {
+		p.percent = percent
+		p.setPercent(percent)
 	}
 }
 

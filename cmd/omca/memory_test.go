@@ -31,8 +31,10 @@ func TestPacer(t *testing.T) {
 	p.takes(19 << 20)
 	p.sees(5 << 20)
 	p.sees(5 << 20)
+	p.sees(5 << 20) // nothing to change
 	p.takes(20 << 20)
-	want := []string{"percent 250", "limit 34", "limit 110", "percent -1", "limit 196", "limit 110", "percent 250", "limit 34", "free", "limit 114", "percent -1"}
+	p.takes(21 << 20)
+	want := []string{"percent 250", "limit 34", "limit 110", "percent -1", "limit 196", "limit 110", "percent 250", "limit 34", "free", "limit 34", "limit 114", "percent -1", "limit 118"}
 	if !slices.Equal(did, want) {
 		t.Errorf("%q, want %q", did, want)
 	}
