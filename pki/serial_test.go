@@ -25,9 +25,9 @@ func TestNewSerial(t *testing.T) {
 		}
 		seen[random], last = true, s
 	}
-	for year, digits := range map[int]int{1990: 40, 2105: 40} { // no octet more, or less to print
+	for _, year := range []int{1990, 2105} { // no octet more, or less to print
 		s := must[pki.Serial](t)(pki.NewSerial(time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)))
-		if len(s) != digits || s.Int().BitLen() > 159 {
+		if len(s) != 40 || s.Int().BitLen() > 159 {
 			t.Errorf("in %d: serial %s of %d bits", year, s, s.Int().BitLen())
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -95,18 +94,17 @@ func (c changes) trust(t *testing.T, who *tls.Certificate, believe bool) time.Du
 	t.Helper()
 	may := c.asks(t, who)
 	path, err := client.ParsePath("cluster")
+	if err != nil {
+		t.Fatal(err)
+	}
 	change := client.ConfigChange{Unset: []string{"cluster.ca"}}
 	if believe {
 		change = client.ConfigChange{Set: []string{"cluster.ca=system/sec/ca-external"}}
 	}
-	if err == nil {
-		_, err = c.made.Client(t).UpdateConfig(t.Context(), path, change)
-	}
-	if err != nil {
+	if _, err := c.made.Client(t).UpdateConfig(t.Context(), path, change); err != nil {
 		t.Fatal(err)
 	}
-	begin := time.Now()
-	return c.inForce(t, begin, fmt.Sprintf("the trust in another CA, %t", believe), func(n *lab.Daemon) bool { return believe == (may(n, "/whoami") == nil) })
+	return c.inForce(t, time.Now(), fmt.Sprintf("the trust in another CA, %t", believe), func(n *lab.Daemon) bool { return believe == (may(n, "/whoami") == nil) })
 }
 
 // asks returns what asks a node for a URL, each time on a new connection.
@@ -122,26 +120,12 @@ func (c changes) asks(t *testing.T, pair *tls.Certificate) func(n *lab.Daemon, u
 	}
 }
 
-// inForce returns how long it takes until something holds on each of the others.
+// inForce returns how long it takes until something holds on each of the others,
+// where it goes on to hold.
 func (c changes) inForce(t *testing.T, since time.Time, what string, holds func(*lab.Daemon) bool) time.Duration {
 	t.Helper()
-	took := make([]time.Duration, len(c.seen))
-	var all sync.WaitGroup
-	for i, n := range c.seen {
-		all.Go(func() {
-			for !holds(n) {
-				if time.Since(since) > lab.Patience {
-					t.Errorf("%s is not in force on %s within %s", what, n.Address, lab.Patience)
-					return
-				}
-				time.Sleep(time.Millisecond) // a poll, with a deadline
-			}
-			took[i] = time.Since(since)
-		})
+	for _, n := range c.seen {
+		lab.Until(t, what+" on "+n.Address, func() bool { return holds(n) })
 	}
-	all.Wait()
-	if t.Failed() {
-		t.FailNow()
-	}
-	return slices.Max(took)
+	return time.Since(since)
 }

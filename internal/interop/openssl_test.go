@@ -172,7 +172,7 @@ func describe(t *testing.T, home lab.Home, s specimen) {
 func bounds(t *testing.T, s specimen) {
 	chain := parse(t, s.chain)
 	leaf := chain[0]
-	if bits := leaf.SerialNumber.BitLen(); leaf.SerialNumber.Sign() <= 0 || bits <= 128 || bits > 159 {
+	if bits := leaf.SerialNumber.BitLen(); leaf.SerialNumber.Sign() <= 0 || bits <= 152 || bits > 159 {
 		t.Errorf("serial number %x: %d bits, expected a positive one of 20 octets", leaf.SerialNumber, bits)
 	}
 	if age := time.Since(leaf.NotBefore); age < time.Minute-time.Second || age > lab.Patience+2*time.Minute {

@@ -93,7 +93,7 @@ func TestChecklist(t *testing.T) {
 			"[13] RSA 4096":       public.N.BitLen() == 4096 && public.E == 65537,
 			"[13] signature":      cert.SignatureAlgorithm == x509.SHA256WithRSA,
 			"version":             cert.Version == 3,
-			"serial":              cert.SerialNumber.BitLen() > 128 && cert.SerialNumber.BitLen() <= 159,
+			"serial":              cert.SerialNumber.BitLen() > 152 && cert.SerialNumber.BitLen() <= 159,
 			"subject":             len(cert.Subject.Names) == 2,
 			"[20][22] cluster":    h.Cluster == root.Subject.OrganizationalUnit[0],
 			"[17][21][23] name":   cert.Subject.CommonName == role.CommonName(h.Name) && h.Role == role,
