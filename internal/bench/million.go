@@ -105,7 +105,10 @@ func fill(ctx context.Context, home string, n int) error {
 	for w := range workers {
 		wait.Go(func() {
 			for done := w * batch; done < n && errs[w] == nil; done += workers * batch {
-				errs[w] = objects.Commit(ctx, ca.Change{Records: records(floor.ca, min(batch, n-done), done)})
+				var some []ca.Record
+				if some, errs[w] = records(floor.ca, min(batch, n-done), done); errs[w] == nil {
+					errs[w] = objects.Commit(ctx, ca.Change{Records: some})
+				}
 			}
 		})
 	}
@@ -119,19 +122,19 @@ func fill(ctx context.Context, home string, n int) error {
 }
 
 // records are n records that expire one after another.
-func records(cert *x509.Certificate, n, from int) []ca.Record {
+func records(cert *x509.Certificate, n, from int) ([]ca.Record, error) {
 	all := make([]ca.Record, n)
 	for i := range all {
 		c := *cert
 		c.NotAfter = cert.NotAfter.AddDate(-9, 0, 0).Add(time.Duration(from+i) * time.Second)
 		serial, err := pki.NewSerial(c.NotAfter.AddDate(-1, 0, 0))
 		if err != nil {
-			return nil
+			return nil, err
 		}
 		c.SerialNumber = serial.Int()
 		all[i] = ca.Record{
 			Certificate: &c, Issuer: ca.PathCA, Owner: fmt.Sprintf("system/usr/u%d", (from+i)%5000), Profile: ca.ProfileUser, By: "bench", IssuedAt: cert.NotBefore,
 		}
 	}
-	return all
+	return all, nil
 }
