@@ -154,6 +154,8 @@ func table() []control {
 			[]cut{{"internal/object/join.go", "store.Tx{Expect: []store.Expect{{Key: key, Rev: rev}}, Deletes", "store.Tx{Deletes"}}},
 		{"member-stopped", "internal/member", "TestReadsWhileStopping", "a stopped member is read", "the end of calls before etcd closes its files",
 			[]cut{{"internal/member/client.go", "c.KV = clientv3.NewKVFromKVClient(", "_ = clientv3.NewKVFromKVClient("}}},
+		{"member-removed", "internal/member", "TestMembersComeAndGo", "may still connect", "the second try to close the door behind a leader that was removed",
+			[]cut{{"internal/member/members.go", "err := m.whenWell(ctx, func(ctx context.Context) error { // without", "err := func(f func(context.Context) error) error { return f(ctx) }(func(ctx context.Context) error { // without"}}},
 		{"seal", "internal/object", "TestOpenMoved", "opens at", "the place that a sealed value is bound to",
 			[]cut{{"internal/object/seal.go", "header, []byte(key)}, nil)", "header}, nil)"}}},
 		{"restore", "internal/object", "TestRestoreKnowsWhatWasRevoked", "came back to life", "the keeping of what the home that a backup replaces had revoked",

@@ -43,3 +43,9 @@ func (m *Member) Forget(names ...string) {
 	}
 	m.peers.set(all)
 }
+
+// Lead has another member lead, if this one does.
+func (m *Member) Lead(ctx context.Context, other *Member) error {
+	s := m.etcd.Server
+	return s.MoveLeader(ctx, uint64(s.MemberID()), uint64(other.etcd.Server.MemberID()))
+}

@@ -245,6 +245,15 @@ func leader(nodes []*node) *node {
 	return nil
 }
 
+// lead has n lead, whoever does now.
+func lead(t *testing.T, nodes []*node, n *node) {
+	t.Helper()
+	within(t, 10*time.Second, n.config.Name+" leads", func() bool {
+		now := leader(nodes)
+		return now == n || now != nil && now.Lead(t.Context(), n.Member) == nil
+	})
+}
+
 func TestStore(t *testing.T) {
 	t.Parallel()
 	nodes := newAuthority(t).form(t, "n1", "n2", "n3")
@@ -257,8 +266,8 @@ func TestStore(t *testing.T) {
 	})
 }
 
-// A fourth node joins and gets a vote, one is removed and is out at once, the
-// leader dies and the rest goes on.
+// A fourth node joins and gets a vote, the leader is removed and is out at once,
+// the next one dies and the rest goes on.
 func TestMembersComeAndGo(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
@@ -289,6 +298,7 @@ func TestMembersComeAndGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	within(t, 10*time.Second, "connections with n3", func() bool { return nodes[0].Connections("n3") > 0 })
+	lead(t, nodes, gone)
 	if err := nodes[0].Remove(t.Context(), "n3"); err != nil {
 		t.Fatal(err)
 	}
@@ -398,6 +408,7 @@ func TestRevokedMember(t *testing.T) {
 	if err := put(t, nodes[0], "k", "1"); err != nil {
 		t.Fatal(err)
 	}
+	lead(t, nodes, nodes[2])
 	other := *nodes[2].identity.Load()
 	nodes[0].refused.Store(other.Certificate.Leaf.SerialNumber.String(), true)
 	for _, n := range nodes {
@@ -406,7 +417,7 @@ func TestRevokedMember(t *testing.T) {
 	for _, n := range nodes[:2] {
 		within(t, 2*time.Second, "n3 is cut off", func() bool { return n.Connections("n3") == 0 })
 	}
-	// n3 may lead: what was on the way to it is lost, and who wrote it has to do so again.
+	// What is on the way to a leader that is cut off is lost: who wrote it does so again.
 	within(t, 15*time.Second, "written without n3", func() bool { return put(t, nodes[0], "k", "2") == nil })
 	// With a new certificate it is back.
 	nodes[2].is(t, a, a.node(t, "n3"))

@@ -135,16 +135,20 @@ func (m *Member) Remove(ctx context.Context, name string) error {
 			return fmt.Errorf("removing node %q: %w", name, err)
 		}
 	}
-	if _, err := m.client.Delete(ctx, Keys+name); err != nil {
-		return fmt.Errorf("node %q is no member any more, and may still connect: %w", name, err)
+	err := m.whenWell(ctx, func(ctx context.Context) error { // without its leader, if that was the one removed
+		_, err := m.client.Delete(ctx, Keys+name)
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("node %q is no member any more, and may still connect: %w", name, err)
 	}
-	return nil
+	return err
 }
 
 // whenWell makes a change of the membership. etcd refuses one while members have
 // not been in touch for five seconds, as after a start, or while another node
 // catches up; and one that comes while another is on its way it drops without a
-// word. So it is tried again for a while. A try that was not answered may have
+// word, as it does with what it handed to a leader that goes. So it is tried again for a while. A try that was not answered may have
 // worked: change must take that as done.
 func (m *Member) whenWell(ctx context.Context, change func(context.Context) error) error {
 	const patience, answer, pause = 20 * time.Second, 2 * time.Second, 100 * time.Millisecond
