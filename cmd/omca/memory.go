@@ -2,56 +2,80 @@ package main
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
 	"time"
 )
 
-// A daemon has a few megabytes that live, and leaves a tenth of one behind with each certificate. Collecting seldom saves
-// a tenth of the processor; a bound keeps what is waiting to be collected from making a small daemon a large one. The pages of the
-// program that are not in use are given back at each look, which is where that memory comes from.
+// A daemon has a few megabytes that live, and leaves a tenth of one behind with each certificate. While there is work, collecting seldom
+// saves a tenth of the processor; when there is none, what was taken is given back. So the collector runs at a limit and at nothing else.
+// The pages of the program that are not in use are given back at each look.
 //
 // The hash of a password takes more than all that lives, for a moment, and would have the collector run when it begins and again when it
 // has ended, while others wait. So while passwords come it runs when several hashes wait to be collected.
 const (
-	collectAt   = 250      // percent of what lives that may wait
-	smallMemory = 34 << 20 // bytes that Go takes while little lives
-	hashesWait  = 4        // hashes that may wait
-	lookAtHeap  = 2 * time.Second
+	busyMemory = 48 << 20 // bytes that Go takes while little lives
+	quietBytes = 1 << 20  // made between two looks: with less there is no work
+	worthBytes = 16 << 20 // and a quarter of what was kept: with less to win, nothing is given back
+	hashesWait = 4        // hashes that may wait
+	lookAtHeap = time.Second
+
+	sampleEvery, goSamplesEvery = 4 << 20, 512 << 10 // bytes
 )
 
-// memoryLimit is how much memory Go may take before it collects harder: well above what lives, or it would do nothing else.
-func memoryLimit(live uint64) int64 { return max(smallMemory, 3*int64(min(live, 1<<40))) }
-
-// pacer keeps the limits of the collector where they should be.
-type pacer struct {
-	mu         sync.Mutex
-	live       uint64 // bytes, when last looked at
-	hashes     int64  // bytes that the hashes of passwords may take; 0 while there are none
-	lately     bool   // there was a hash since the last look
-	percent    int    // as last set; 0 before
-	setLimit   func(bytes int64) int64
-	setPercent func(percent int) int
-	free       func() // collects, and gives back what is free
+// sampleMemory has the profiles of memory tell of one allocation in so many bytes, unless the operator chose (GODEBUG=memprofilerate). For
+// each the stack is walked: as often as Go does it by itself, that is a fiftieth of issuing.
+func sampleMemory() {
+	if runtime.MemProfileRate == goSamplesEvery {
+		runtime.MemProfileRate = sampleEvery
+	}
 }
 
-// sees notes what lives, and whether passwords still come.
-func (p *pacer) sees(live uint64) {
+// memoryLimit is how much memory Go may take before it collects: well above what lives, or it would do nothing else.
+func memoryLimit(live uint64) int64 { return max(busyMemory, 3*int64(min(live, 1<<40))) }
+
+// pacer keeps the limit of the collector where it should be.
+type pacer struct {
+	mu       sync.Mutex
+	live     uint64 // bytes, when last looked at
+	made     uint64 // bytes, since the start
+	kept     uint64 // bytes, when some were given back last
+	hashes   int64  // bytes that the hashes of passwords may take; 0 while there are none
+	lately   bool   // there was a hash since the last look
+	setLimit func(bytes int64) int64
+	free     func() // collects, and gives back what is free
+	look     func() heap
+}
+
+// heap is what there is to see of the memory that Go has, in bytes.
+type heap struct{ live, made, held uint64 }
+
+func readHeap() heap {
+	s := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"},
+		{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"},
+	}
+	metrics.Read(s)
+	return heap{live: s[0].Value.Uint64(), made: s[1].Value.Uint64(), held: s[2].Value.Uint64() - s[3].Value.Uint64()}
+}
+
+// looks sets the limit by what lives, and gives memory back when passwords no longer come, or nothing does.
+func (p *pacer) looks() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.live = live
+	now := p.look()
 	over := p.hashes > 0 && !p.lately
 	if over {
 		p.hashes = 0
 	}
-	if p.hashes == 0 {
-		p.collect(collectAt)
-	}
-	p.lately = false
+	quiet := p.hashes == 0 && now.made-p.made < quietBytes && now.held > p.kept*5/4+worthBytes
+	p.live, p.made, p.lately = now.live, now.made, false
 	p.setLimit(memoryLimit(p.live) + p.hashes)
-	if over {
-		p.free() // nobody may call for hours, and then nothing is collected
+	if over || quiet {
+		p.free()
+		p.kept = p.look().held
 	}
 }
 
@@ -63,15 +87,6 @@ func (p *pacer) takes(bytes int64) {
 	if room := hashesWait * bytes; room > p.hashes {
 		p.hashes = room
 		p.setLimit(memoryLimit(p.live) + p.hashes)
-		p.collect(-1) // the limit alone
-	}
-}
-
-// collect sets how much may wait, in percent of what lives. Setting it off waits for the collector, also when it is off already.
-func (p *pacer) collect(percent int) {
-	if percent != p.percent {
-		p.percent = percent
-		p.setPercent(percent)
 	}
 }
 
@@ -81,8 +96,9 @@ func (c *call) paceCollector(ctx context.Context) func(bytes int64) {
 	if c.getenv("GOGC") != "" || c.getenv("GOMEMLIMIT") != "" {
 		return nil
 	}
-	p := &pacer{setLimit: debug.SetMemoryLimit, setPercent: debug.SetGCPercent, free: debug.FreeOSMemory}
-	p.sees(0)
+	p := &pacer{setLimit: debug.SetMemoryLimit, free: debug.FreeOSMemory, look: readHeap}
+	p.setLimit(memoryLimit(0))
+	debug.SetGCPercent(-1) // the limit alone
 	go func() {
 		tick := time.NewTicker(lookAtHeap)
 		defer tick.Stop()
@@ -91,9 +107,7 @@ func (c *call) paceCollector(ctx context.Context) func(bytes int64) {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-				metrics.Read(live)
-				p.sees(live[0].Value.Uint64())
+				p.looks()
 				releaseProgram()
 			}
 		}
