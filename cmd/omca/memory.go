@@ -9,18 +9,19 @@ import (
 	"time"
 )
 
-// A daemon has a few megabytes that live, and leaves a tenth of one behind with each certificate. While there is work, collecting seldom
-// saves a tenth of the processor; when there is none, what was taken is given back. So the collector runs at a limit and at nothing else.
-// The pages of the program that are not in use are given back at each look.
+// A daemon has a few megabytes that live, and leaves a tenth of one behind with each certificate. Collecting seldom saves a tenth of the
+// processor, and a page that was given back costs some of that to have again. So a small daemon stays small, with a bound on what waits to
+// be collected; one with much work takes more for as long as that lasts. The pages of the program that are not in use are given back at each
+// look, which is where that memory comes from.
 //
 // The hash of a password takes more than all that lives, for a moment, and would have the collector run when it begins and again when it
 // has ended, while others wait. So while passwords come it runs when several hashes wait to be collected.
 const (
-	busyMemory = 48 << 20 // bytes that Go takes while little lives
-	quietBytes = 1 << 20  // made between two looks: with less there is no work
-	worthBytes = 16 << 20 // and a quarter of what was kept: with less to win, nothing is given back
-	hashesWait = 4        // hashes that may wait
-	lookAtHeap = time.Second
+	collectAt   = 250      // percent of what lives that may wait
+	smallMemory = 34 << 20 // bytes that Go takes while little lives
+	busyMemory  = 64 << 20 // the same, with much work: that fills it between two looks, and is over when it does not fill a quarter
+	hashesWait  = 4        // hashes that may wait
+	lookAtHeap  = time.Second
 
 	sampleEvery, goSamplesEvery = 4 << 20, 512 << 10 // bytes
 )
@@ -33,49 +34,43 @@ func sampleMemory() {
 	}
 }
 
-// memoryLimit is how much memory Go may take before it collects: well above what lives, or it would do nothing else.
-func memoryLimit(live uint64) int64 { return max(busyMemory, 3*int64(min(live, 1<<40))) }
-
-// pacer keeps the limit of the collector where it should be.
-type pacer struct {
-	mu       sync.Mutex
-	live     uint64 // bytes, when last looked at
-	made     uint64 // bytes, since the start
-	kept     uint64 // bytes, when some were given back last
-	hashes   int64  // bytes that the hashes of passwords may take; 0 while there are none
-	lately   bool   // there was a hash since the last look
-	setLimit func(bytes int64) int64
-	free     func() // collects, and gives back what is free
-	look     func() heap
-}
-
-// heap is what there is to see of the memory that Go has, in bytes.
-type heap struct{ live, made, held uint64 }
-
-func readHeap() heap {
-	s := []metrics.Sample{
-		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"},
-		{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"},
+// memoryLimit is how much memory Go may take before it collects harder: well above what lives, or it would do nothing else.
+func memoryLimit(live uint64, busy bool) int64 {
+	least := int64(smallMemory)
+	if busy {
+		least = busyMemory
 	}
-	metrics.Read(s)
-	return heap{live: s[0].Value.Uint64(), made: s[1].Value.Uint64(), held: s[2].Value.Uint64() - s[3].Value.Uint64()}
+	return max(least, 3*int64(min(live, 1<<40)))
 }
 
-// looks sets the limit by what lives, and gives memory back when passwords no longer come, or nothing does.
-func (p *pacer) looks() {
+// pacer keeps the limits of the collector where they should be.
+type pacer struct {
+	mu         sync.Mutex
+	live       uint64 // bytes, when last looked at
+	made       uint64 // bytes, until then
+	busy       bool   // there is much work
+	hashes     int64  // bytes that the hashes of passwords may take; 0 while there are none
+	lately     bool   // there was a hash since the last look
+	percent    int    // as last set; 0 before
+	setLimit   func(bytes int64) int64
+	setPercent func(percent int) int
+	free       func() // collects, and gives back what is free
+}
+
+// sees notes what lives and what was made since the start, in bytes. When there is no longer much work, or no password any more, what was
+// taken for it is given back.
+func (p *pacer) sees(live, made uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.look()
-	over := p.hashes > 0 && !p.lately
-	if over {
+	before, since := p.busy || p.hashes > 0, made-p.made
+	if !p.lately {
 		p.hashes = 0
 	}
-	quiet := p.hashes == 0 && now.made-p.made < quietBytes && now.held > p.kept*5/4+worthBytes
-	p.live, p.made, p.lately = now.live, now.made, false
-	p.setLimit(memoryLimit(p.live) + p.hashes)
-	if over || quiet {
+	p.busy = p.hashes == 0 && (since >= busyMemory || p.busy && since >= busyMemory/4) // hashes count as made
+	p.live, p.made, p.lately = live, made, false
+	p.set()
+	if before && !p.busy && p.hashes == 0 {
 		p.free()
-		p.kept = p.look().held
 	}
 }
 
@@ -86,7 +81,20 @@ func (p *pacer) takes(bytes int64) {
 	p.lately = true
 	if room := hashesWait * bytes; room > p.hashes {
 		p.hashes = room
-		p.setLimit(memoryLimit(p.live) + p.hashes)
+		p.set()
+	}
+}
+
+// set sets the limit, and whether it alone has the collector run. Setting the percentage off waits for the collector, also when it is off.
+func (p *pacer) set() {
+	p.setLimit(memoryLimit(p.live, p.busy) + p.hashes)
+	percent := collectAt
+	if p.busy || p.hashes > 0 {
+		percent = -1
+	}
+	if percent != p.percent {
+		p.percent = percent
+		p.setPercent(percent)
 	}
 }
 
@@ -96,9 +104,8 @@ func (c *call) paceCollector(ctx context.Context) func(bytes int64) {
 	if c.getenv("GOGC") != "" || c.getenv("GOMEMLIMIT") != "" {
 		return nil
 	}
-	p := &pacer{setLimit: debug.SetMemoryLimit, free: debug.FreeOSMemory, look: readHeap}
-	p.setLimit(memoryLimit(0))
-	debug.SetGCPercent(-1) // the limit alone
+	p := &pacer{setLimit: debug.SetMemoryLimit, setPercent: debug.SetGCPercent, free: debug.FreeOSMemory}
+	p.set()
 	go func() {
 		tick := time.NewTicker(lookAtHeap)
 		defer tick.Stop()
@@ -107,7 +114,9 @@ func (c *call) paceCollector(ctx context.Context) func(bytes int64) {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				p.looks()
+				now := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+				metrics.Read(now)
+				p.sees(now[0].Value.Uint64(), now[1].Value.Uint64())
 				releaseProgram()
 			}
 		}

@@ -7,44 +7,59 @@ import (
 )
 
 func TestMemoryLimit(t *testing.T) {
-	for live, want := range map[uint64]int64{0: busyMemory, 5 << 20: busyMemory, 40 << 20: 120 << 20, 1 << 63: 3 << 40} {
-		if got := memoryLimit(live); got != want {
-			t.Errorf("%d bytes live: limit %d, want %d", live, got, want)
+	for _, c := range []struct {
+		live uint64
+		busy bool
+		want int64
+	}{{0, false, smallMemory}, {5 << 20, false, smallMemory}, {5 << 20, true, busyMemory}, {40 << 20, false, 120 << 20}, {40 << 20, true, 120 << 20}, {1 << 63, false, 3 << 40}} {
+		if got := memoryLimit(c.live, c.busy); got != c.want {
+			t.Errorf("%d bytes live, busy %v: limit %d, want %d", c.live, c.busy, got, c.want)
 		}
 	}
 }
 
-// The limit follows what lives and the hashes of passwords. Memory is given back when
-// they no longer come, and when there is no work and it is worth it.
+// With much work, or while passwords come, the limit alone has the collector run, and
+// it is higher; when that is over, what was taken for it is given back.
 func TestPacer(t *testing.T) {
 	const mb = 1 << 20
 	var did []string
-	var is heap
 	p := &pacer{
-		setLimit: func(bytes int64) int64 { did = append(did, fmt.Sprint("limit ", bytes/mb)); return 0 },
-		free:     func() { did = append(did, "free"); is.held = 20 * mb },
-		look:     func() heap { return is },
+		setLimit:   func(bytes int64) int64 { did = append(did, fmt.Sprint("limit ", bytes/mb)); return 0 },
+		setPercent: func(percent int) int { did = append(did, fmt.Sprint("percent ", percent)); return 0 },
+		free:       func() { did = append(did, "free") },
+	}
+	made := uint64(0)
+	looks := func(live, since uint64) func() {
+		return func() { made += since * mb; p.sees(live*mb, made) }
+	}
+	hashes := func(sizes ...int64) func() {
+		return func() {
+			for _, size := range sizes {
+				p.takes(size * mb)
+			}
+		}
 	}
 	for _, step := range []struct {
 		what string
 		do   func()
 		want []string
 	}{
-		{"the start", func() { is = heap{live: 5 * mb, made: 90 * mb, held: 44 * mb}; p.looks() }, []string{"limit 48"}},
-		{"no work", p.looks, []string{"limit 48", "free"}},
-		{"no work, and little to win", func() { is.held = 40 * mb; p.looks() }, []string{"limit 48"}},
-		{"work", func() { is.made, is.held = 190*mb, 48*mb; p.looks() }, []string{"limit 48"}},
-		{"more lives", func() { is.made, is.live = 290*mb, 40*mb; p.looks() }, []string{"limit 120"}},
-		{"many hashes", func() {
-			for range 10 {
-				p.takes(19 * mb)
-			}
-		}, []string{"limit 196"}},
-		{"and nothing else", p.looks, []string{"limit 196"}},
-		{"larger ones", func() { p.takes(20 * mb); p.takes(21 * mb) }, []string{"limit 200", "limit 204"}},
-		{"the last hash is from before this look", p.looks, []string{"limit 204"}},
-		{"no more hashes, and work", func() { is.made, is.live, is.held = 390*mb, 5*mb, 170*mb; p.looks() }, []string{"limit 48", "free"}},
-		{"nothing", p.looks, []string{"limit 48"}},
+		{"the start", p.set, []string{"limit 34", "percent 250"}},
+		{"some work", looks(5, 60), []string{"limit 34"}},
+		{"much work", looks(5, 64), []string{"limit 64", "percent -1"}},
+		{"less", looks(5, 16), []string{"limit 64"}},
+		{"more lives", looks(40, 150), []string{"limit 120"}},
+		{"the work is over", looks(5, 15), []string{"limit 34", "percent 250", "free"}},
+		{"nothing", looks(5, 0), []string{"limit 34"}},
+		{"many hashes", hashes(19, 19, 19, 19, 19, 19), []string{"limit 110", "percent -1"}},
+		{"and nothing else", looks(5, 15), []string{"limit 110"}},
+		{"larger ones", hashes(20, 21), []string{"limit 114", "limit 118"}},
+		{"the last one was before this look", looks(5, 15), []string{"limit 118"}},
+		{"no more hashes", looks(5, 15), []string{"limit 34", "percent 250", "free"}},
+		{"hashes, and much work", hashes(19), []string{"limit 110", "percent -1"}},
+		{"both", looks(5, 200), []string{"limit 110"}},
+		{"the work goes on", looks(5, 200), []string{"limit 64"}},
+		{"all is over", looks(5, 0), []string{"limit 34", "percent 250", "free"}},
 	} {
 		did = nil
 		if step.do(); !slices.Equal(did, step.want) {
