@@ -12,7 +12,7 @@ import (
 // A daemon has a few megabytes that live, and leaves a tenth of one behind with each certificate. Collecting seldom saves a tenth of the
 // processor, and a page that was given back costs some of that to have again. So a small daemon stays small, with a bound on what waits to
 // be collected; one with much work takes more for as long as that lasts. The pages of the program that are not in use are given back at each
-// look, which is where that memory comes from.
+// look, but when there is much work: they would be wanted again at once.
 //
 // The hash of a password takes more than all that lives, for a moment, and would have the collector run when it begins and again when it
 // has ended, while others wait. So while passwords come it runs when several hashes wait to be collected.
@@ -57,9 +57,9 @@ type pacer struct {
 	free       func() // collects, and gives back what is free
 }
 
-// sees notes what lives and what was made since the start, in bytes. When there is no longer much work, or no password any more, what was
-// taken for it is given back.
-func (p *pacer) sees(live, made uint64) {
+// sees notes what lives and what was made since the start, in bytes, and reports whether there is much work. When that is over, or no password
+// comes any more, what was taken for it is given back.
+func (p *pacer) sees(live, made uint64) (busy bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before, since := p.busy || p.hashes > 0, made-p.made
@@ -72,6 +72,7 @@ func (p *pacer) sees(live, made uint64) {
 	if before && !p.busy && p.hashes == 0 {
 		p.free()
 	}
+	return p.busy
 }
 
 // takes notes that a hash takes so many bytes.
@@ -116,8 +117,9 @@ func (c *call) paceCollector(ctx context.Context) func(bytes int64) {
 			case <-tick.C:
 				now := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
 				metrics.Read(now)
-				p.sees(now[0].Value.Uint64(), now[1].Value.Uint64())
-				releaseProgram()
+				if !p.sees(now[0].Value.Uint64(), now[1].Value.Uint64()) {
+					releaseProgram()
+				}
 			}
 		}
 	}()
