@@ -156,6 +156,8 @@ func table() []control {
 			[]cut{{"internal/member/client.go", "c.KV = clientv3.NewKVFromKVClient(", "_ = clientv3.NewKVFromKVClient("}}},
 		{"member-removed", "internal/member", "TestMembersComeAndGo", "may still connect", "the second try to close the door behind a leader that was removed",
 			[]cut{{"internal/member/members.go", "err := m.whenWell(ctx, func(ctx context.Context) error { // without", "err := func(f func(context.Context) error) error { return f(ctx) }(func(ctx context.Context) error { // without"}}},
+		{"member-unknown", "internal/member", "TestUnknownIsNotRemoved", "expected 404", "the answer to a member that is not known yet, which must not stop it",
+			[]cut{{"internal/member/peers.go", "\"no such member\", http.StatusNotFound", "\"no such member\", http.StatusForbidden"}}},
 		{"seal", "internal/object", "TestOpenMoved", "opens at", "the place that a sealed value is bound to",
 			[]cut{{"internal/object/seal.go", "header, []byte(key)}, nil)", "header}, nil)"}}},
 		{"restore", "internal/object", "TestRestoreKnowsWhatWasRevoked", "came back to life", "the keeping of what the home that a backup replaces had revoked",

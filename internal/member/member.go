@@ -200,6 +200,7 @@ func start(c Config) (*Member, error) {
 	m.etcd = started
 	m.client = newClient(started.Server)
 	m.ended, m.end = context.WithCancel(context.Background())
+	m.load() // what was known when it stopped: those members may connect
 	m.server = m.peers.server(m.peers.onlyMembers(etcdhttp.NewPeerHandler(started.GetLogger(), started.Server), started.Server.IsIDRemoved))
 	m.work.Go(func() {
 		if err := m.server.Serve(m.peers.listen(c.Listener)); !errors.Is(err, http.ErrServerClosed) {

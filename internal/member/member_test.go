@@ -344,11 +344,13 @@ func dial(n *node, as tls.Certificate) (net.Conn, error) {
 }
 
 // ask asks something on a connection and reads all of a short answer.
-func ask(c net.Conn, connection string) error {
+func ask(c net.Conn, connection string) error { return askFor(c, "GET /version", connection) }
+
+func askFor(c net.Conn, request, connection string) error {
 	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(c, "GET /version HTTP/1.1\r\nHost: x\r\nConnection: %s\r\n\r\n", connection); err != nil {
+	if _, err := fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: %s\r\n\r\n", request, connection); err != nil {
 		return err
 	}
 	answer, err := http.ReadResponse(bufio.NewReader(c), nil) // with TLS 1.3 a refusal comes here
@@ -749,11 +751,21 @@ func TestUnknownIsNotRemoved(t *testing.T) {
 	a := newAuthority(t)
 	nodes := a.form(t, "n1", "n2", "n3")
 	nodes[0].Forget("n2", "n3") // what n1 knows is old
-	c := must[net.Conn](t)(dial(nodes[0], nodes[1].identity.Load().Certificate))
-	defer c.Close()
-	if err := ask(c, "close"); err == nil || !strings.Contains(err.Error(), "403") {
-		t.Errorf("it hears %v, expected 403", err)
+	// A member asks for its stream, and posts messages: 410 and 403 stop it.
+	for _, request := range []string{"GET /raft/stream/message/1", "POST /raft"} {
+		c := must[net.Conn](t)(dial(nodes[0], nodes[1].identity.Load().Certificate))
+		defer c.Close()
+		if err := askFor(c, request, "close"); err == nil || !strings.Contains(err.Error(), "404") {
+			t.Errorf("%s: it hears %v, expected 404", request, err)
+		}
 	}
+	nodes[0].Kill()
+	nodes[0].config.Peers = []member.Peer{nodes[0].peer()} // as the first member of all knew them
+	nodes[0].again(t)
+	if err := speak(nodes[0], nodes[1].identity.Load().Certificate); err != nil {
+		t.Errorf("n1 has just started, and has to know n2 from its own data: %v", err)
+	}
+	nodes[0].Forget("n2", "n3")
 	within(t, 20*time.Second, "n1 knows the others again", func() bool { return speak(nodes[0], nodes[1].identity.Load().Certificate) == nil })
 	for _, n := range nodes {
 		if err := put(t, n, "k", "v"); err != nil {

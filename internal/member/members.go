@@ -180,7 +180,6 @@ func unwell(err error) bool {
 // follow keeps what the peers know of the members as etcd has it: a change is
 // seen at once through the watch, and at the latest with the next tick.
 func (m *Member) follow() {
-	m.load() // what was known when it stopped: those members may connect
 	select {
 	case <-m.etcd.Server.ReadyNotify():
 	case <-m.ended.Done():

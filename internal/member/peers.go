@@ -289,7 +289,8 @@ type asks struct{}
 // onlyMembers passes requests of members on. Who is none, and has a certificate
 // that a member could have, is told so if etcd knows that it was removed: it stops
 // at that, as at the same answer of etcd's own. It may also be one that was added,
-// and this member has not heard of it yet: that one tries again.
+// and this member has not heard of it yet: that one tries again, because what it
+// hears is not 410, nor 403, which to etcd is the same when it sends messages.
 func (p *peers) onlyMembers(h http.Handler, removed func(id uint64) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, ok := r.Context().Value(asks{}).(*conn)
@@ -306,7 +307,7 @@ func (p *peers) onlyMembers(h http.Handler, removed func(id uint64) bool) http.H
 			http.Error(w, "the member has been removed from the cluster", http.StatusGone)
 			return
 		}
-		http.Error(w, "no such member", http.StatusForbidden)
+		http.Error(w, "no such member", http.StatusNotFound)
 	})
 }
 
