@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
@@ -22,17 +21,7 @@ const (
 	busyMemory  = 64 << 20 // the same, with much work: that fills it between two looks, and is over when it does not fill a quarter
 	hashesWait  = 4        // hashes that may wait
 	lookAtHeap  = time.Second
-
-	sampleEvery, goSamplesEvery = 4 << 20, 512 << 10 // bytes
 )
-
-// sampleMemory has the profiles of memory tell of one allocation in so many bytes, unless the operator chose (GODEBUG=memprofilerate). For
-// each the stack is walked: as often as Go does it by itself, that is a fiftieth of issuing.
-func sampleMemory() {
-	if runtime.MemProfileRate == goSamplesEvery {
-		runtime.MemProfileRate = sampleEvery
-	}
-}
 
 // memoryLimit is how much memory Go may take before it collects harder: well above what lives, or it would do nothing else.
 func memoryLimit(live uint64, busy bool) int64 {
