@@ -207,7 +207,7 @@ func runScripts(t *testing.T, page string, all []block) {
 	s := newSession(t, page, script.String())
 	output, err := s.run(t, script.String())
 	if err != nil {
-		t.Fatalf("%s: %v\nafter %s\n%s", page, err, where(output, page, all), output)
+		t.Fatalf("%s: %v\nafter %s\n%s\n%s", page, err, where(output, page, all), output, s.logs(t))
 	}
 	printed := make(map[int]string)
 	for i, b := range all {

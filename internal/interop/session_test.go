@@ -3,6 +3,7 @@ package interop_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -61,6 +62,25 @@ func newSession(t *testing.T, page, script string) *session {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// logs is the end of each log that the daemons of a script have written.
+func (s *session) logs(t *testing.T) string {
+	t.Helper()
+	const most = 4 << 10
+	var all strings.Builder
+	names, err := filepath.Glob(filepath.Join(s.dir, "*.log"))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Error(err)
+		}
+		fmt.Fprintf(&all, "%s:\n%s\n", filepath.Base(name), text[max(0, len(text)-most):])
+	}
+	return all.String()
 }
 
 // linkBinary returns a directory that has the binary under both of its names.
