@@ -147,9 +147,9 @@ func (m *Member) Remove(ctx context.Context, name string) error {
 
 // whenWell makes a change of the membership. etcd refuses one while members have
 // not been in touch for five seconds, as after a start, or while another node
-// catches up; and one that comes while another is on its way it drops without a
-// word, as it does with what it handed to a leader that goes. So it is tried again for a while. A try that was not answered may have
-// worked: change must take that as done.
+// catches up; one that comes while another is on its way it drops without a word,
+// and what it handed to a leader that goes is lost. So it is tried again for a
+// while. A try that was not answered may have worked: change must take that as done.
 func (m *Member) whenWell(ctx context.Context, change func(context.Context) error) error {
 	const patience, answer, pause = 20 * time.Second, 2 * time.Second, 100 * time.Millisecond
 	whole, cancel := context.WithTimeout(ctx, patience)
