@@ -16,10 +16,11 @@ import (
 // The hash of a password takes more than all that lives, for a moment, and would have the collector run when it begins and again when it
 // has ended, while others wait. So while passwords come it runs when several hashes wait to be collected.
 const (
-	collectAt   = 250      // percent of what lives that may wait
-	smallMemory = 34 << 20 // bytes that Go takes while little lives
-	busyMemory  = 64 << 20 // the same, with much work: that fills it between two looks, and is over when it does not fill a quarter
-	hashesWait  = 4        // hashes that may wait
+	collectAt   = 250       // percent of what lives that may wait
+	smallMemory = 34 << 20  // bytes that Go takes while little lives
+	busyMemory  = 64 << 20  // the same, with much work: that fills it between two looks, and is over when it does not fill a quarter
+	idleBytes   = 128 << 10 // made between two looks: with less nobody has called, and no page of the program came back
+	hashesWait  = 4         // hashes that may wait
 	lookAtHeap  = time.Second
 )
 
@@ -46,12 +47,13 @@ type pacer struct {
 	free       func() // collects, and gives back what is free
 }
 
-// sees notes what lives and what was made since the start, in bytes, and reports whether there is much work. When that is over, or no password
-// comes any more, what was taken for it is given back.
-func (p *pacer) sees(live, made uint64) (busy bool) {
+// sees notes what lives and what was made since the start, in bytes. It returns what was made since the last look, and whether that is much work.
+// When that is over, or no password comes any more, what was taken for it is given back.
+func (p *pacer) sees(live, made uint64) (since uint64, busy bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	before, since := p.busy || p.hashes > 0, made-p.made
+	before := p.busy || p.hashes > 0
+	since = made - p.made
 	if !p.lately {
 		p.hashes = 0
 	}
@@ -61,7 +63,7 @@ func (p *pacer) sees(live, made uint64) (busy bool) {
 	if before && !p.busy && p.hashes == 0 {
 		p.free()
 	}
-	return p.busy
+	return since, p.busy
 }
 
 // takes notes that a hash takes so many bytes.
@@ -99,6 +101,7 @@ func (c *call) paceCollector(ctx context.Context) func(bytes int64) {
 	go func() {
 		tick := time.NewTicker(lookAtHeap)
 		defer tick.Stop()
+		before := uint64(idleBytes) // the start has touched most of the program
 		for {
 			select {
 			case <-ctx.Done():
@@ -106,9 +109,11 @@ func (c *call) paceCollector(ctx context.Context) func(bytes int64) {
 			case <-tick.C:
 				now := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
 				metrics.Read(now)
-				if !p.sees(now[0].Value.Uint64(), now[1].Value.Uint64()) {
+				since, busy := p.sees(now[0].Value.Uint64(), now[1].Value.Uint64())
+				if !busy && max(since, before) >= idleBytes {
 					releaseProgram()
 				}
+				before = since
 			}
 		}
 	}()
