@@ -26,8 +26,9 @@ type Serial string
 // the serials of an inventory lie in the order of issuing (ADR 0060).
 func NewSerial(at time.Time) (Serial, error) {
 	b := make([]byte, maxSerialOctets)
-	// 31 bits of it: with the topmost one the number would be negative, or take 21 octets.
-	binary.BigEndian.PutUint32(b, uint32(at.Unix()>>1)&math.MaxInt32) //nolint:gosec // they begin again in 2106, which costs the order alone
+	// 31 bits: with the topmost one the number would be negative, or take 21 octets. They begin again in 2106, which costs the order alone.
+	steps := at.Unix() >> 1 & math.MaxInt32
+	binary.BigEndian.PutUint32(b, uint32(steps))
 	if _, err := rand.Read(b[4:]); err != nil {
 		return "", fmt.Errorf("random serial: %w", err)
 	}
