@@ -67,7 +67,6 @@ func newSession(t *testing.T, page, script string) *session {
 // logs is the end of each log that the daemons of a script have written.
 func (s *session) logs(t *testing.T) string {
 	t.Helper()
-	const most = 4 << 10
 	var all strings.Builder
 	names, err := filepath.Glob(filepath.Join(s.dir, "*.log"))
 	if err != nil {
@@ -78,7 +77,7 @@ func (s *session) logs(t *testing.T) string {
 		if err != nil {
 			t.Error(err)
 		}
-		fmt.Fprintf(&all, "%s:\n%s\n", filepath.Base(name), text[max(0, len(text)-most):])
+		fmt.Fprintf(&all, "%s:\n%s\n", filepath.Base(name), lab.Tail(string(text)))
 	}
 	return all.String()
 }

@@ -42,7 +42,7 @@ func (h Home) Start(t testing.TB, args ...string) *Daemon {
 	}
 	t.Cleanup(func() {
 		if d.stop(t) && t.Failed() {
-			t.Logf("log of the daemon:\n%s", tail(d.Log()))
+			t.Logf("log of the daemon:\n%s", Tail(d.Log()))
 		}
 	})
 	return d
@@ -93,7 +93,7 @@ func (d *Daemon) Wait(t testing.TB) {
 	select {
 	case <-d.ended:
 	case <-time.After(2 * Patience):
-		t.Fatalf("the daemon does not end\n%s", tail(d.Log()))
+		t.Fatalf("the daemon does not end\n%s", Tail(d.Log()))
 	}
 }
 
@@ -102,7 +102,7 @@ func (d *Daemon) stop(t testing.TB) bool {
 	t.Helper()
 	running := d.signal(t, syscall.SIGTERM)
 	if running && d.err != nil {
-		t.Errorf("the daemon ended: %v\n%s", d.err, tail(d.Log()))
+		t.Errorf("the daemon ended: %v\n%s", d.err, Tail(d.Log()))
 	}
 	return running
 }
@@ -169,7 +169,7 @@ func (d *Daemon) signal(t testing.TB, s syscall.Signal) bool {
 		}
 		break
 	}
-	t.Errorf("the daemon does not end on %s\n%s", s, tail(d.Log()))
+	t.Errorf("the daemon does not end on %s\n%s", s, Tail(d.Log()))
 	d.signalSuccessor(t, syscall.SIGKILL)
 	if err := d.command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Error(err)
@@ -312,8 +312,8 @@ func announced() *regexp.Regexp {
 	return regexp.MustCompile(`(?m)^omca: cluster \S+ listens on (\S+) and \S+\n`)
 }
 
-// tail is the end of a text, where it is long.
-func tail(text string) string {
+// Tail is the end of a text, where it is long.
+func Tail(text string) string {
 	const most = 4000
 	if len(text) <= most {
 		return text

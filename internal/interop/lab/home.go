@@ -110,7 +110,7 @@ func Finish(t testing.TB, c *exec.Cmd) Result {
 	err := c.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) || exit != nil && !exit.Exited() {
-		t.Fatalf("%s: %v\n%s", c, err, tail(stderr.String()))
+		t.Fatalf("%s: %v\n%s", c, err, Tail(stderr.String()))
 	}
 	return Result{stdout.String(), stderr.String(), c.ProcessState.ExitCode()}
 }
