@@ -38,6 +38,7 @@ type pacer struct {
 	mu         sync.Mutex
 	live       uint64 // bytes, when last looked at
 	made       uint64 // bytes, until then
+	since      uint64 // of them, bytes since the look before
 	busy       bool   // there is much work
 	hashes     int64  // bytes that the hashes of passwords may take; 0 while there are none
 	lately     bool   // there was a hash since the last look
@@ -47,23 +48,23 @@ type pacer struct {
 	free       func() // collects, and gives back what is free
 }
 
-// sees notes what lives and what was made since the start, in bytes. It returns what was made since the last look, and whether that is much work.
-// When that is over, or no password comes any more, what was taken for it is given back.
-func (p *pacer) sees(live, made uint64) (since uint64, busy bool) {
+// sees notes what lives and what was made since the start, in bytes. When there is no longer much work, or no password comes any more, what was
+// taken for it is given back. It reports whether pages of the program may have come back that are not wanted again at once.
+func (p *pacer) sees(live, made uint64) (program bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	before := p.busy || p.hashes > 0
-	since = made - p.made
+	took, since := p.busy || p.hashes > 0, made-p.made
 	if !p.lately {
 		p.hashes = 0
 	}
 	p.busy = p.hashes == 0 && (since >= busyMemory || p.busy && since >= busyMemory/4) // hashes count as made
-	p.live, p.made, p.lately = live, made, false
+	program = !p.busy && max(since, p.since) >= idleBytes
+	p.live, p.made, p.since, p.lately = live, made, since, false
 	p.set()
-	if before && !p.busy && p.hashes == 0 {
+	if took && !p.busy && p.hashes == 0 {
 		p.free()
 	}
-	return since, p.busy
+	return program
 }
 
 // takes notes that a hash takes so many bytes.
@@ -101,7 +102,6 @@ func (c *call) paceCollector(ctx context.Context) func(bytes int64) {
 	go func() {
 		tick := time.NewTicker(lookAtHeap)
 		defer tick.Stop()
-		before := uint64(idleBytes) // the start has touched most of the program
 		for {
 			select {
 			case <-ctx.Done():
@@ -109,11 +109,9 @@ func (c *call) paceCollector(ctx context.Context) func(bytes int64) {
 			case <-tick.C:
 				now := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
 				metrics.Read(now)
-				since, busy := p.sees(now[0].Value.Uint64(), now[1].Value.Uint64())
-				if !busy && max(since, before) >= idleBytes {
+				if p.sees(now[0].Value.Uint64(), now[1].Value.Uint64()) {
 					releaseProgram()
 				}
-				before = since
 			}
 		}
 	}()

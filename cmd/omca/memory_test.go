@@ -30,7 +30,12 @@ func TestPacer(t *testing.T) {
 	}
 	made := uint64(0)
 	looks := func(live, since uint64) func() {
-		return func() { made += since * mb; p.sees(live*mb, made) }
+		return func() {
+			made += since * mb
+			if p.sees(live*mb, made) {
+				did = append(did, "program")
+			}
+		}
 	}
 	hashes := func(sizes ...int64) func() {
 		return func() {
@@ -45,21 +50,22 @@ func TestPacer(t *testing.T) {
 		want []string
 	}{
 		{"the start", p.set, []string{"limit 34", "percent 250"}},
-		{"some work", looks(5, 60), []string{"limit 34"}},
+		{"some work", looks(5, 60), []string{"limit 34", "program"}},
 		{"much work", looks(5, 64), []string{"limit 64", "percent -1"}},
 		{"less", looks(5, 16), []string{"limit 64"}},
 		{"more lives", looks(40, 150), []string{"limit 120"}},
-		{"the work is over", looks(5, 15), []string{"limit 34", "percent 250", "free"}},
-		{"nothing", looks(5, 0), []string{"limit 34"}},
+		{"the work is over", looks(5, 15), []string{"limit 34", "percent 250", "free", "program"}},
+		{"nothing", looks(5, 0), []string{"limit 34", "program"}},
+		{"nothing again", looks(5, 0), []string{"limit 34"}},
 		{"many hashes", hashes(19, 19, 19, 19, 19, 19), []string{"limit 110", "percent -1"}},
-		{"and nothing else", looks(5, 15), []string{"limit 110"}},
+		{"and nothing else", looks(5, 15), []string{"limit 110", "program"}},
 		{"larger ones", hashes(20, 21), []string{"limit 114", "limit 118"}},
-		{"the last one was before this look", looks(5, 15), []string{"limit 118"}},
-		{"no more hashes", looks(5, 15), []string{"limit 34", "percent 250", "free"}},
+		{"the last one was before this look", looks(5, 15), []string{"limit 118", "program"}},
+		{"no more hashes", looks(5, 15), []string{"limit 34", "percent 250", "free", "program"}},
 		{"hashes, and much work", hashes(19), []string{"limit 110", "percent -1"}},
-		{"both", looks(5, 200), []string{"limit 110"}},
+		{"both", looks(5, 200), []string{"limit 110", "program"}},
 		{"the work goes on", looks(5, 200), []string{"limit 64"}},
-		{"all is over", looks(5, 0), []string{"limit 34", "percent 250", "free"}},
+		{"all is over", looks(5, 0), []string{"limit 34", "percent 250", "free", "program"}},
 	} {
 		did = nil
 		if step.do(); !slices.Equal(did, step.want) {
