@@ -12,10 +12,14 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // maxAnswer bounds one answer, in bytes. A value is 1 MB at most; lists are longer.
 const maxAnswer = 64 << 20
+
+// alertTimeout bounds the search for the alert of a server that hung up without a word.
+const alertTimeout = 5 * time.Second
 
 // ErrUnreachable is what a call returns, wrapped, when no answer came: refused, timed out, not verified.
 var ErrUnreachable = errors.New("no answer from the server")
@@ -193,8 +197,8 @@ func (c *Client) unanswered(ctx context.Context, err error) error {
 		err = ue.Err // the URL is the API's business, the server's name is added below
 	}
 	why := alertIn(err)
-	if why == nil && c.base.Scheme == "https" && hungUp(err) {
-		why = c.lostAlert(ctx)
+	if t, ok := c.http.Transport.(*http.Transport); ok && why == nil && c.base.Scheme == "https" && hungUp(err) {
+		why = c.lostAlert(ctx, t.TLSClientConfig)
 	}
 	if why != nil {
 		return fmt.Errorf("%s: %w: %w", c.base.Host, ErrCertificateRefused, why)
@@ -219,26 +223,27 @@ func hungUp(err error) bool {
 }
 
 // lostAlert finds out why the server hung up. A client of TLS 1.3 writes its request before it reads how the handshake ended, and to
-// who has hung up by then: the system drops the alert. Asking for nothing, until one arrives, does no harm.
-func (c *Client) lostAlert(ctx context.Context) error {
-	const enough = 6
-	for range enough {
-		u := c.base
-		u.Path = "/healthz"
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
-		if err != nil {
-			return nil
-		}
-		resp, err := c.http.Do(req)
-		if err == nil {
-			resp.Body.Close() // only that it came matters
-			return nil
-		}
-		if why := alertIn(err); why != nil {
-			return why
-		}
+// who has hung up by then: the system drops the alert, or HTTP/2 does. Another connection, on which nothing is written after the
+// handshake, hears it: a server that takes the certificate speaks first there too, its settings (RFC 9113, section 3.4).
+func (c *Client) lostAlert(ctx context.Context, config *tls.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, alertTimeout)
+	defer cancel()
+	if config = config.Clone(); config == nil {
+		config = new(tls.Config)
 	}
-	return nil
+	config.NextProtos = []string{"h2", "http/1.1"}
+	port := c.base.Port()
+	if port == "" {
+		port = "443"
+	}
+	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", net.JoinHostPort(c.base.Hostname(), port))
+	if err != nil {
+		return alertIn(err)
+	}
+	defer context.AfterFunc(ctx, func() { conn.Close() })() // nothing is lost with it
+	_, err = conn.Read(make([]byte, 1))
+	conn.Close() // the same
+	return alertIn(err)
 }
 
 // call sends in as JSON (nothing when nil) and reads the JSON answer into a T.

@@ -2,14 +2,11 @@ package client_test
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -247,51 +244,5 @@ func TestUnixRefuses(t *testing.T) {
 	defer cancel()
 	if err := c.Health(ctx); !errors.Is(err, client.ErrUnreachable) {
 		t.Errorf("error is %v, want ErrUnreachable", err)
-	}
-}
-
-// TestLostAlert: a server that hangs up is asked again for the alert that was lost, by requests that change nothing.
-func TestLostAlert(t *testing.T) {
-	alert := &net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}
-	reset := &net.OpError{Op: "write", Err: syscall.ECONNRESET}
-	for _, tt := range []struct {
-		name, server string
-		first        error
-		then         func(n int) (*http.Response, error) // of the nth request after it
-		asked        int
-		want         error
-	}{
-		{"told at once", "https://a", alert, nil, 1, client.ErrCertificateRefused},
-		{"told the third time", "https://a", reset, func(n int) (*http.Response, error) {
-			if n < 3 {
-				return nil, reset
-			}
-			return nil, alert
-		}, 4, client.ErrCertificateRefused},
-		{"well again", "https://a", reset, func(int) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
-		}, 2, client.ErrUnreachable},
-		{"never told", "https://a", reset, func(int) (*http.Response, error) { return nil, reset }, 7, client.ErrUnreachable},
-		{"not there", "https://a", &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, nil, 1, client.ErrUnreachable},
-		{"not verified", "https://a", &tls.CertificateVerificationError{Err: errors.New("x")}, nil, 1, client.ErrUnreachable},
-		{"no TLS", "http://a", reset, nil, 1, client.ErrUnreachable},
-	} {
-		asked := 0
-		c, err := client.New(client.Config{Server: tt.server, Transport: transport(func(r *http.Request) (*http.Response, error) {
-			asked++
-			if asked == 1 {
-				return nil, tt.first
-			}
-			if r.Method != http.MethodGet || r.URL.Path != "/healthz" {
-				t.Errorf("%s: asked again by %s %s", tt.name, r.Method, r.URL)
-			}
-			return tt.then(asked - 1)
-		})})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Stop(t.Context()); !errors.Is(err, tt.want) || asked != tt.asked {
-			t.Errorf("%s: %v after %d requests, want %v after %d", tt.name, err, asked, tt.want, tt.asked)
-		}
 	}
 }
