@@ -161,14 +161,15 @@ type Member struct {
 	peers  *peers
 	server *http.Server
 
-	ready  chan struct{}
-	ended  context.Context // done when the member stops
-	end    context.CancelFunc
-	work   sync.WaitGroup
-	stop   sync.Once
-	atWork sync.Mutex // one change of the membership at a time, from here
-	space  atomic.Bool
-	why    atomic.Pointer[error] // etcd has ended
+	ready   chan struct{}
+	ended   context.Context // done when the member stops
+	end     context.CancelFunc
+	work    sync.WaitGroup
+	stop    sync.Once
+	atWork  sync.Mutex // one change of the membership at a time, from here
+	loading sync.Mutex
+	space   atomic.Bool
+	why     atomic.Pointer[error] // etcd has ended
 }
 
 // Start starts the member and returns before it has found the others: wait for

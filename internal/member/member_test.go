@@ -334,6 +334,27 @@ func TestMembersComeAndGo(t *testing.T) {
 	}
 }
 
+// TestMembersAtOnce: who was admitted, or is not any more, is listed so by the time
+// that the change is done, whenever the watch tells the peers: a node that joins is
+// told all members, itself among them.
+func TestMembersAtOnce(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	n := a.form(t, "n1")[0]
+	for range 50 {
+		if err := put(t, n, member.Keys+"n2", "https://127.0.0.1:1"); err != nil {
+			t.Fatal(err)
+		}
+		if list := n.Members(); len(list) != 2 || list[1].Name != "n2" {
+			t.Fatalf("with one admitted the members are %+v", list)
+		}
+		must[*clientv3.DeleteResponse](t)(n.Client().Delete(t.Context(), member.Keys+"n2"))
+		if list := n.Members(); len(list) != 1 {
+			t.Fatalf("without it the members are %+v", list)
+		}
+	}
+}
+
 // dial connects to n as a member would.
 func dial(n *node, as tls.Certificate) (net.Conn, error) {
 	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: 5 * time.Second}, Config: &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{as}}}

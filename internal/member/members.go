@@ -32,8 +32,9 @@ type Info struct {
 }
 
 // Members lists the members by name. It needs no majority: it is what this
-// member knows.
+// member's own data says, which has all that was done through this member.
 func (m *Member) Members() []Info {
+	m.load()
 	known := m.peers.all()
 	var list []Info
 	for _, e := range m.etcd.Server.Cluster().Members() {
@@ -248,6 +249,8 @@ func (m *Member) found() {
 // and reports whether they were there: a joining one has none until it has
 // caught up.
 func (m *Member) load() bool {
+	m.loading.Lock() // what was read later is set later
+	defer m.loading.Unlock()
 	r, err := m.client.Get(m.ended, Keys, clientv3.WithPrefix(), clientv3.WithSerializable())
 	if err != nil || len(r.Kvs) == 0 {
 		return false
