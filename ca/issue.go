@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"omca/internal/hint"
@@ -132,6 +133,9 @@ func named(r pki.Request, profile pki.Profile) (pki.Request, error) {
 		return r, nil
 	}
 	names := r.Names()
+	if slices.Contains(names.DNS, cn) {
+		return r, nil
+	}
 	if err := names.Add("DNS:" + cn); err != nil {
 		return r, nil // "Payment service" is a fine common name, and no host
 	}

@@ -222,7 +222,7 @@ func (i *Issuer) Draft(r Request, t Terms) (Draft, error) {
 	}
 	d := Draft{issuer: i, signed: new(atomic.Bool)}
 	if plainLeaf(template) && i.Certificate() != nil {
-		d.tbs, err = encodeLeaf(template, parent.RawSubject, r.key, i.key.Public())
+		d.tbs, err = encodeLeaf(template, parent.RawSubject, r.encoded, i.key.Public())
 	} else {
 		d.tbs, err = encodeTBS(template, parent, r.key, i.key.Public())
 	}
@@ -420,7 +420,7 @@ func (i *Issuer) template(r Request, t Terms) (*x509.Certificate, error) {
 	if err := i.checkTerms(r, t); err != nil {
 		return nil, err
 	}
-	ski, err := SubjectKeyID(r.key)
+	ski, err := keyID(r.encoded)
 	if err != nil {
 		return nil, err
 	}

@@ -256,17 +256,31 @@ func SameKey(a, b crypto.PublicKey) bool {
 // method 1: the leftmost 160 bits of the SHA-256 hash of the subjectPublicKey
 // bits. Errors: ErrInvalid for a key that has no encoding.
 func SubjectKeyID(pub crypto.PublicKey) ([]byte, error) {
-	der, err := x509.MarshalPKIXPublicKey(pub)
+	encoded, err := encodePublicKey(pub)
 	if err != nil {
-		return nil, fmt.Errorf("%w: public key of type %T has no encoding", ErrInvalid, pub)
+		return nil, err
 	}
-	spki := cryptobyte.String(der)
+	return keyID(encoded)
+}
+
+// keyID is SubjectKeyID of an encoded key.
+func keyID(encoded []byte) ([]byte, error) {
+	in := cryptobyte.String(encoded)
 	var bits asn1.BitString
-	if !spki.ReadASN1(&spki, cryptobyte_asn1.SEQUENCE) ||
-		!spki.SkipASN1(cryptobyte_asn1.SEQUENCE) ||
-		!spki.ReadASN1BitString(&bits) {
-		return nil, fmt.Errorf("%w: public key of type %T has no encoding", ErrInvalid, pub)
+	if !in.ReadASN1(&in, cryptobyte_asn1.SEQUENCE) ||
+		!in.SkipASN1(cryptobyte_asn1.SEQUENCE) ||
+		!in.ReadASN1BitString(&bits) {
+		return nil, fmt.Errorf("%w: no SubjectPublicKeyInfo", ErrInvalid)
 	}
 	sum := sha256.Sum256(bits.Bytes)
 	return sum[:20], nil
+}
+
+// encodePublicKey returns the DER SubjectPublicKeyInfo of pub (RFC 5280, 4.1.2.7).
+func encodePublicKey(pub crypto.PublicKey) ([]byte, error) {
+	encoded, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return nil, fmt.Errorf("%w: public key of type %T has no encoding", ErrInvalid, pub)
+	}
+	return encoded, nil
 }

@@ -22,6 +22,7 @@ const maxRequest = 64 << 10
 // by [Issuer.Draft].
 type Request struct {
 	key     crypto.PublicKey
+	encoded []byte // SubjectPublicKeyInfo of key, DER
 	subject Subject
 	names   Names
 }
@@ -31,6 +32,18 @@ type Request struct {
 func NewRequest(pub crypto.PublicKey, subject Subject, names Names) (Request, error) {
 	if err := CheckPublicKey(pub); err != nil {
 		return Request{}, err
+	}
+	encoded, err := encodePublicKey(pub)
+	if err != nil {
+		return Request{}, err
+	}
+	return Request{key: pub, encoded: encoded}.WithNames(subject, names)
+}
+
+// WithNames returns the same proven key under other names. Errors: as [NewRequest].
+func (r Request) WithNames(subject Subject, names Names) (Request, error) {
+	if r.key == nil {
+		return Request{}, fmt.Errorf("%w: the request holds no key", ErrInvalid)
 	}
 	if err := subject.Check(); err != nil {
 		return Request{}, err
@@ -46,7 +59,8 @@ func NewRequest(pub crypto.PublicKey, subject Subject, names Names) (Request, er
 	if err != nil {
 		return Request{}, err
 	}
-	return Request{key: pub, subject: subject, names: canonical}, nil
+	r.subject, r.names = subject, canonical
+	return r, nil
 }
 
 // ParseRequest reads a PKCS #10 request in PEM, of at most 64 kB: one block and
@@ -139,11 +153,6 @@ func (r Request) Subject() Subject { return r.subject }
 // Names returns the proposed names, the host name in the common name and the
 // subject's e-mail address included. They are what a [Policy] must allow.
 func (r Request) Names() Names { return r.names.clone() }
-
-// WithNames returns the same proven key under other names. Errors: as [NewRequest].
-func (r Request) WithNames(subject Subject, names Names) (Request, error) {
-	return NewRequest(r.key, subject, names)
-}
 
 // CreateSigningRequest returns a PKCS #10 request, PEM, for key: the subject,
 // and as subject alternative names all that [Request.Names] would hold. Errors:

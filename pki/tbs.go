@@ -13,19 +13,15 @@ import (
 )
 
 // encodeLeaf returns the DER TBSCertificate (RFC 5280, 4.1) of a template for a
-// leaf, byte for byte as [encodeTBS] does, which the tests hold it against, and
+// leaf and its encoded key, byte for byte as [encodeTBS] does, which the tests hold it against, and
 // in a quarter of the time: issuing does little else. A template that has what
 // no leaf of ours has is for encodeTBS.
-func encodeLeaf(t *x509.Certificate, rawIssuer []byte, subjectKey, issuerKey crypto.PublicKey) ([]byte, error) {
+func encodeLeaf(t *x509.Certificate, rawIssuer, subjectKey []byte, issuerKey crypto.PublicKey) ([]byte, error) {
 	algorithm, err := algorithmIdentifier(issuerKey)
 	if err != nil {
 		return nil, err
 	}
 	subject, err := asn1.Marshal(t.Subject.ToRDNSequence())
-	if err != nil {
-		return nil, err
-	}
-	key, err := x509.MarshalPKIXPublicKey(subjectKey)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +38,7 @@ func encodeLeaf(t *x509.Certificate, rawIssuer []byte, subjectKey, issuerKey cry
 			addTime(b, t.NotAfter)
 		})
 		b.AddBytes(subject)
-		b.AddBytes(key)
+		b.AddBytes(subjectKey)
 		b.AddASN1(cryptobyte_asn1.Tag(3).Constructed().ContextSpecific(), func(b *cryptobyte.Builder) {
 			b.AddASN1(cryptobyte_asn1.SEQUENCE, func(b *cryptobyte.Builder) { addLeafExtensions(b, t, len(subject) == emptySequence) })
 		})

@@ -54,7 +54,7 @@ func (l leafTemplate) sameAsStandard(t *testing.T, issuer *Issuer, subject crypt
 	if err != nil {
 		t.Skip("not encoded by crypto/x509 either")
 	}
-	got, err := encodeLeaf(template, issuer.Certificate().RawSubject, r.key, issuer.key.Public())
+	got, err := encodeLeaf(template, issuer.Certificate().RawSubject, r.encoded, issuer.key.Public())
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("%v: got\n%x, want\n%x", err, got, want)
 	}
