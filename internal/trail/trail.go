@@ -29,9 +29,17 @@ type Trail struct {
 // window is the lines that are kept: a ring, next being the oldest once it is full.
 type window struct {
 	mu    sync.Mutex
-	lines []slog.Record
+	lines []kept
 	most  int
 	next  int
+}
+
+// kept is a line as it is kept. Nothing in its fields can change, nor hold on to much.
+type kept struct {
+	at     time.Time
+	level  slog.Level
+	event  string
+	fields []slog.Attr
 }
 
 // New returns a trail that keeps so many lines.
@@ -42,20 +50,20 @@ func (t *Trail) Enabled(_ context.Context, level slog.Level) bool { return level
 
 // Handle implements [slog.Handler]. It never fails.
 func (t *Trail) Handle(_ context.Context, r slog.Record) error {
-	kept := slog.NewRecord(r.Time, r.Level, cut(r.Message), 0)
-	kept.AddAttrs(t.fields...)
+	line := kept{at: r.Time, level: r.Level, event: cut(r.Message), fields: make([]slog.Attr, 0, len(t.fields)+r.NumAttrs())}
+	line.fields = append(line.fields, t.fields...)
 	r.Attrs(func(a slog.Attr) bool {
-		kept.AddAttrs(flat(t.group, a)...)
+		line.fields = appendFlat(line.fields, t.group, a)
 		return true
 	})
 	w := t.window
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.lines) < w.most {
-		w.lines = append(w.lines, kept)
+		w.lines = append(w.lines, line)
 		return nil
 	}
-	w.lines[w.next] = kept
+	w.lines[w.next] = line
 	w.next = (w.next + 1) % w.most
 	return nil
 }
@@ -64,7 +72,7 @@ func (t *Trail) Handle(_ context.Context, r slog.Record) error {
 func (t *Trail) WithAttrs(attrs []slog.Attr) slog.Handler {
 	with := &Trail{window: t.window, group: t.group, fields: append([]slog.Attr{}, t.fields...)}
 	for _, a := range attrs {
-		with.fields = append(with.fields, flat(t.group, a)...)
+		with.fields = appendFlat(with.fields, t.group, a)
 	}
 	return with
 }
@@ -77,23 +85,26 @@ func (t *Trail) WithGroup(name string) slog.Handler {
 	return &Trail{window: t.window, group: t.group + name + ".", fields: t.fields}
 }
 
-// flat is a field as text: a value that is kept must not change, nor hold on to much.
-func flat(group string, a slog.Attr) []slog.Attr {
+// appendFlat appends a field, or the fields of a group, as they are kept: what is
+// no plain value becomes text.
+func appendFlat(fields []slog.Attr, group string, a slog.Attr) []slog.Attr {
 	v := a.Value.Resolve()
-	if v.Kind() != slog.KindGroup {
-		if a.Key == "" {
-			return nil
+	switch v.Kind() {
+	case slog.KindGroup:
+		if a.Key != "" {
+			group += a.Key + "."
 		}
-		return []slog.Attr{slog.String(group+a.Key, cut(text(v)))}
+		for _, inner := range v.Group() {
+			fields = appendFlat(fields, group, inner)
+		}
+		return fields
+	case slog.KindString, slog.KindAny:
+		v = slog.StringValue(cut(v.String()))
 	}
-	if a.Key != "" {
-		group += a.Key + "."
+	if a.Key == "" {
+		return fields
 	}
-	var all []slog.Attr
-	for _, inner := range v.Group() {
-		all = append(all, flat(group, inner)...)
-	}
-	return all
+	return append(fields, slog.Attr{Key: group + a.Key, Value: v})
 }
 
 func text(v slog.Value) string {
@@ -120,11 +131,10 @@ func (t *Trail) Last(most int) []Line {
 	lines := make([]Line, 0, len(w.lines)-skip)
 	for i := skip; i < len(w.lines); i++ {
 		r := w.lines[(w.next+i)%len(w.lines)]
-		l := Line{Time: r.Time.UTC(), Level: r.Level.String(), Event: r.Message, Fields: make(map[string]string, r.NumAttrs())}
-		r.Attrs(func(a slog.Attr) bool {
-			l.Fields[a.Key] = a.Value.String()
-			return true
-		})
+		l := Line{Time: r.at.UTC(), Level: r.level.String(), Event: r.event, Fields: make(map[string]string, len(r.fields))}
+		for _, a := range r.fields {
+			l.Fields[a.Key] = text(a.Value)
+		}
 		lines = append(lines, l)
 	}
 	return lines
