@@ -50,7 +50,7 @@ func (w *world) browser(t *testing.T) *browser {
 		t.Skip("chromium is not here")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:len(chromedp.DefaultExecAllocatorOptions):len(chromedp.DefaultExecAllocatorOptions)],
-		chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()), chromedp.Flag("ignore-certificate-errors", true),
+		chromedp.ExecPath(program), chromedp.UserDataDir(profileDir(t)), chromedp.Flag("ignore-certificate-errors", true),
 		chromedp.NoSandbox, chromedp.Flag("lang", "en-GB"), chromedp.WSURLReadTimeout(60*time.Second))
 	ctx, end := context.WithTimeout(t.Context(), 8*time.Minute)
 	t.Cleanup(end)
@@ -63,6 +63,29 @@ func (w *world) browser(t *testing.T) *browser {
 	b.do(network.Enable(), log.Enable(), runtime.Enable())
 	t.Cleanup(b.fine)
 	return b
+}
+
+// profileDir returns a directory for what a browser writes. Its processes go one
+// after another when the first is ended, and the last may still write to it.
+func profileDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "omca-browser")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			err := os.RemoveAll(dir)
+			if err == nil {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	return dir
 }
 
 // hear notes what should not be.
