@@ -17,6 +17,7 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"omca"
+	"omca/internal/interop/lab"
 	"omca/pki"
 )
 
@@ -191,14 +192,7 @@ func TestOCSPStrangers(t *testing.T) {
 			t.Errorf("s_client: %q is missing in %s", want, out)
 		}
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := "127.0.0.1:" + lab.FreePort(t)
 	local(t, r.Server, "PATCH", "/api/cluster/config?set=listener.http_addr="+address, nil)
 	awaitPort(t, address)
 	check := []string{"ocsp", "-url", "http://" + address + "/ocsp", "-issuer", "ca.pem", "-CAfile", "ca.pem", "-cert", "leaf.pem"}

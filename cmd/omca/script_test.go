@@ -22,6 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"omca/internal/client"
+	"omca/internal/interop/lab"
 	"omca/internal/openid/openidtest"
 )
 
@@ -246,11 +247,8 @@ func freePort(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: port")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := lab.PickPort()
 	ts.Check(err)
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	ts.Check(err)
-	ts.Check(l.Close())
 	ts.Setenv("PORT", port)
 }
 

@@ -222,14 +222,4 @@ func TestRestartMoves(t *testing.T) {
 }
 
 // freeAddress is an address of the loopback that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
-}
+func freeAddress(t *testing.T) string { return "127.0.0.1:" + lab.FreePort(t) }

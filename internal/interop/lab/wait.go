@@ -1,8 +1,9 @@
 package lab
 
 import (
-	"errors"
+	"math/rand/v2"
 	"net"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -21,16 +22,28 @@ func Until(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// FreePort is a port of the loopback that nobody listens on.
+// FreePort is [PickPort] for a test.
 func FreePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := PickPort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err = errors.Join(err, l.Close()); err != nil {
-		t.Fatal(err)
-	}
 	return port
+}
+
+// PickPort is a port of the loopback that nobody listens on. It is none of those
+// that the kernel gives away by itself: who listens on it later finds it free.
+func PickPort() (string, error) {
+	const first, count, tries = 20_000, 12_000, 100 // net.ipv4.ip_local_port_range begins at 32768
+	var failed error
+	for range tries {
+		port := strconv.Itoa(first + rand.N(count))
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+		if err == nil {
+			return port, l.Close()
+		}
+		failed = err
+	}
+	return "", failed
 }
