@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // bench is a built binary, a place to run it, and what was measured.
@@ -210,20 +212,13 @@ func (d *daemon) usage() (usage, error) {
 func processUsage(pid int) (usage, error) {
 	var u usage
 	dir := "/proc/" + strconv.Itoa(pid)
-	stat, err := os.ReadFile(dir + "/stat")
-	if err != nil {
+	// Its clock: clock_getcpuclockid(3) makes the number so. /proc counts hundredths of a second.
+	var at unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|unix.CLOCK_PROCESS_CPUTIME_ID), &at); err != nil {
 		return u, err
 	}
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	fields := strings.Fields(rest)
-	const userTicks, systemTicks = 11, 12 // after pid and name
-	for _, i := range []int{userTicks, systemTicks} {
-		n, err := strconv.ParseInt(fields[i], 10, 64)
-		if err != nil {
-			return u, err
-		}
-		u.cpu += time.Duration(n) * 10 * time.Millisecond // USER_HZ is 100
-	}
+	u.cpu = time.Duration(at.Nano())
+	var err error
 	if u.written, err = procNumber(dir+"/io", "write_bytes:"); err != nil {
 		return u, err
 	}

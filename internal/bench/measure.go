@@ -136,7 +136,7 @@ func (b *bench) startBeside(ctx context.Context, name string, n int) (*daemon, *
 
 // issueParallel is the load of many clients: what a certificate costs the server.
 func (b *bench) issueParallel(ctx context.Context) error {
-	const rounds, each = 5, 1000
+	const rounds, each = 15, 1000
 	d, floor, requests, err := b.startBeside(ctx, "parallel", each)
 	if err != nil {
 		return err
