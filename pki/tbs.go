@@ -13,9 +13,9 @@ import (
 )
 
 // encodeLeaf returns the DER TBSCertificate (RFC 5280, 4.1) of a template for a
-// leaf and its encoded key, byte for byte as [encodeTBS] does, which the tests hold it against, and
-// in a quarter of the time: issuing does little else. A template that has what
-// no leaf of ours has is for encodeTBS.
+// leaf and its encoded key, byte for byte as [encodeTBS] does, which the tests
+// hold it against, and in a quarter of the time: issuing does little else. A
+// template that has what no leaf of ours has is for encodeTBS.
 func encodeLeaf(t *x509.Certificate, rawIssuer, subjectKey []byte, issuerKey crypto.PublicKey) ([]byte, error) {
 	algorithm, err := algorithmIdentifier(issuerKey)
 	if err != nil {

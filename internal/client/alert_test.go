@@ -3,7 +3,6 @@ package client_test
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -42,17 +41,12 @@ func meet(t *testing.T, end func(net.Conn)) (addr string, met *atomic.Int32) {
 func TestLostAlert(t *testing.T) {
 	ca, other := issue(t, "ca", nil), issue(t, "other", nil)
 	leaf, alice := issue(t, "server", &ca), issue(t, "alice", &ca)
-	pool := func(p pair) *x509.CertPool {
-		pool := x509.NewCertPool()
-		pool.AddCert(p.cert)
-		return pool
-	}
 	// serving takes client certificates of trusted, and goes on with then.
 	serving := func(trusted pair, then func(*tls.Conn)) func(net.Conn) {
 		return func(conn net.Conn) {
 			s := tls.Server(conn, &tls.Config{
-				Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.cert.Raw}, PrivateKey: leaf.key}},
-				ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: pool(trusted), NextProtos: []string{"h2"},
+				Certificates: []tls.Certificate{leaf.tls()},
+				ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: trusted.pool(), NextProtos: []string{"h2"},
 			})
 			if s.Handshake() == nil {
 				then(s)
@@ -87,10 +81,7 @@ func TestLostAlert(t *testing.T) {
 		fail := func(context.Context, string, string) (net.Conn, error) { return nil, tt.first }
 		c, err := client.New(client.Config{Server: tt.scheme + "://" + addr, Transport: &http.Transport{
 			DialContext: fail, DialTLSContext: fail,
-			TLSClientConfig: &tls.Config{
-				RootCAs:      pool(ca),
-				Certificates: []tls.Certificate{{Certificate: [][]byte{alice.cert.Raw}, PrivateKey: alice.key}},
-			},
+			TLSClientConfig: &tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{alice.tls()}},
 		}})
 		if err != nil {
 			t.Fatal(err)

@@ -68,6 +68,17 @@ func (p pair) pem() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.cert.Raw})
 }
 
+// pool trusts the certificate.
+func (p pair) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(p.cert)
+	return pool
+}
+
+func (p pair) tls() tls.Certificate {
+	return tls.Certificate{Certificate: [][]byte{p.cert.Raw}, PrivateKey: p.key}
+}
+
 // files writes certificate and key to files.
 func (p pair) files(t *testing.T) (cert, key string) {
 	t.Helper()
@@ -100,11 +111,9 @@ func serve(t *testing.T, ca pair, published []byte) (url string) {
 			w.Header().Set("Omca-Notice", cert.Subject.CommonName)
 		}
 	}))
-	pool := x509.NewCertPool()
-	pool.AddCert(ca.cert)
 	s.TLS = &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.cert.Raw}, PrivateKey: leaf.key}},
-		ClientAuth:   tls.VerifyClientCertIfGiven, ClientCAs: pool,
+		Certificates: []tls.Certificate{leaf.tls()},
+		ClientAuth:   tls.VerifyClientCertIfGiven, ClientCAs: ca.pool(),
 	}
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.StartTLS()

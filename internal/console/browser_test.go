@@ -24,6 +24,8 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"omca/internal/interop/lab"
 )
 
 // browser is a real one. It fails its test when a page has an error on the
@@ -73,18 +75,7 @@ func profileDir(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-			err := os.RemoveAll(dir)
-			if err == nil {
-				return
-			}
-			if time.Now().After(deadline) {
-				t.Error(err)
-				return
-			}
-		}
-	})
+	t.Cleanup(func() { lab.Until(t, dir+" is removed", func() bool { return os.RemoveAll(dir) == nil }) })
 	return dir
 }
 
