@@ -45,6 +45,8 @@ type Authority struct {
 
 	node, nodeListener string // see Config
 
+	tiers tiers // the CAs that bound others, see above
+
 	mu      sync.Mutex
 	epoch   uint64               // counts Changed, so that a read that raced with it is not kept
 	issuers map[string]*issuer   // by path; what Changed drops is read again
@@ -64,6 +66,7 @@ func New(c Config) (*Authority, error) {
 // Changed tells the authority that the object at path is not what it was. The
 // store's watch calls it, so that no issuer outlives its object.
 func (a *Authority) Changed(path string) {
+	a.tiers.changed(path)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.epoch++
@@ -129,6 +132,9 @@ func (a *Authority) issuerAt(ctx context.Context, path string) (*issuer, error) 
 func newIssuer(h Holder) (*issuer, error) {
 	if h.Profile != ProfileCA {
 		return nil, fmt.Errorf("%w: %s is not a CA: its profile is %q, not %q", ErrInvalid, h.Path, h.Profile, ProfileCA)
+	}
+	if h.Kind != "sec" {
+		return nil, fmt.Errorf("%w: %s is not a CA: its kind is %q, not %q", ErrInvalid, h.Path, h.Kind, "sec")
 	}
 	s, err := live(h)
 	if err != nil {

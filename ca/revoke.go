@@ -80,7 +80,7 @@ func (a *Authority) Revoke(ctx context.Context, who usr.Caller, serial pki.Seria
 		return Revocation{}, hint.With(fmt.Errorf("%w: %s is a root: its own list would be signed with the key that is not to be believed", ErrInvalid, serial),
 			"replace it: \"omca %s certificate renew --rekey\", and take it out wherever it is trusted", record.Owner)
 	}
-	r := Revocation{KeyID: record.KeyID(), By: who.Name}
+	r := Revocation{KeyID: record.KeyID(), By: who.By()}
 	// RFC 5280, 5.3.1: the reason code extension is absent for unspecified, which crl sees to.
 	r.Serial, r.At, r.Reason, r.NotAfter = serial, a.now().UTC().Truncate(time.Second), reason, record.Certificate.NotAfter
 	err = a.store.Revoke(ctx, r)
@@ -91,7 +91,7 @@ func (a *Authority) Revoke(ctx context.Context, who usr.Caller, serial pki.Seria
 		return Revocation{}, fmt.Errorf("revoking %s: %w", serial, err)
 	}
 	a.log.InfoContext(ctx, "revoked", "serial", serial, "reason", reason.String(), "subject", record.Certificate.Subject.String(), "owner", record.Owner,
-		"issuer", record.Issuer, "by", who.Name, "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
+		"issuer", record.Issuer, "by", who.By(), "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
 	return r, nil
 }
 
@@ -100,15 +100,17 @@ func selfSigned(cert *x509.Certificate) bool {
 	return cert.IsCA && bytes.Equal(cert.RawIssuer, cert.RawSubject)
 }
 
-// RevokeOwned takes back every living certificate that was issued for owner but
-// the one to keep ("" keeps none), and returns how many that were.
-func (a *Authority) RevokeOwned(ctx context.Context, who usr.Caller, owner string, keep pki.Serial, reason crl.Reason) (int, error) {
+// RevokeOwned takes back every living certificate that was issued for the object at
+// owner that was made at that time but the one to keep ("" keeps none), and returns
+// how many that were. Those of earlier objects of the same path stay as they are,
+// unless made is the zero time, which selects all of them.
+func (a *Authority) RevokeOwned(ctx context.Context, who usr.Caller, owner string, made time.Time, keep pki.Serial, reason crl.Reason) (int, error) {
 	var serials []pki.Serial
 	for r, err := range a.store.Records(ctx, Query{Owner: owner, ExpiresAfter: a.now()}) {
 		if err != nil {
 			return 0, err
 		}
-		if serial := r.Serial(); serial != keep && !selfSigned(r.Certificate) {
+		if serial := r.Serial(); serial != keep && (made.IsZero() || r.BelongsTo(made)) && !selfSigned(r.Certificate) {
 			serials = append(serials, serial)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"omca/pki"
+	"omca/usr"
 )
 
 // A Holder is an object that owns a certificate: what its keywords ask for,
@@ -43,14 +44,28 @@ type Holder struct {
 type Record struct {
 	Certificate *x509.Certificate
 	Issuer      string // path of the CA object that signed
-	Owner       string // path of the object, or of the user, that it was issued for
+	Owner       string // path of the object, or of the user, that it was issued for; OwnerRoot for the machine's root
 	Profile     string
-	By          string // name of the caller who asked
+	By          string // the caller who asked, as usr.Caller.By says
 	IssuedAt    time.Time
+
+	// OwnerSince is when the object of the owner was made. It is zero when there was
+	// none, and in the records of builds that did not keep it.
+	OwnerSince time.Time
 
 	// Signer names the key that signed, as KeyID does, for a certificate that does
 	// not say so itself: one that was adopted. "" for any other.
 	Signer string
+}
+
+// BelongsTo reports whether the certificate was issued for the object at Owner that
+// was made at that time, and not for an earlier one of the same path. A record that
+// does not say so goes by the time when it was issued.
+func (r Record) BelongsTo(made time.Time) bool {
+	if !r.OwnerSince.IsZero() {
+		return r.OwnerSince.Equal(made)
+	}
+	return !r.IssuedAt.Before(made)
 }
 
 // Serial returns the serial number of the certificate.
@@ -148,6 +163,10 @@ const (
 	ProfileNode     = "node"
 	ProfileOCSP     = "ocsp"
 )
+
+// OwnerRoot owns what is issued for the machine's root, which has no object. The
+// user system/usr/root is another owner.
+const OwnerRoot = usr.MachineRoot
 
 // Paths of the built-in objects.
 const (

@@ -28,12 +28,13 @@ type recordHead struct {
 	By      string    `json:"b"`
 	At      time.Time `json:"t"`
 	Signer  string    `json:"k,omitempty"`
+	Since   time.Time `json:"s,omitzero"` // when the object of the owner was made
 }
 
 // A stored record: the length of the head as a varint, the head as JSON, the
 // certificate as DER.
 func encodeRecord(r ca.Record) ([]byte, error) {
-	h, err := json.Marshal(recordHead{Issuer: r.Issuer, Owner: r.Owner, Profile: r.Profile, By: r.By, At: r.IssuedAt, Signer: r.Signer})
+	h, err := json.Marshal(recordHead{Issuer: r.Issuer, Owner: r.Owner, Profile: r.Profile, By: r.By, At: r.IssuedAt, Signer: r.Signer, Since: r.OwnerSince})
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +59,7 @@ func decodeRecord(b []byte) (ca.Record, error) {
 	if err != nil {
 		return ca.Record{}, fmt.Errorf("record: %w", err)
 	}
-	return ca.Record{Certificate: cert, Issuer: h.Issuer, Owner: h.Owner, Profile: h.Profile, By: h.By, IssuedAt: h.At, Signer: h.Signer}, nil
+	return ca.Record{Certificate: cert, Issuer: h.Issuer, Owner: h.Owner, Profile: h.Profile, By: h.By, IssuedAt: h.At, Signer: h.Signer, OwnerSince: h.Since}, nil
 }
 
 // expiryKey orders times as text: seconds since 1970, ten hexadecimal digits.
