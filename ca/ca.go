@@ -133,9 +133,6 @@ func newIssuer(h Holder) (*issuer, error) {
 	if h.Profile != ProfileCA {
 		return nil, fmt.Errorf("%w: %s is not a CA: its profile is %q, not %q", ErrInvalid, h.Path, h.Profile, ProfileCA)
 	}
-	if h.Kind != "sec" {
-		return nil, fmt.Errorf("%w: %s is not a CA: its kind is %q, not %q", ErrInvalid, h.Path, h.Kind, "sec")
-	}
 	s, err := live(h)
 	if err != nil {
 		return nil, err

@@ -21,6 +21,9 @@ import (
 // dates say.
 const stateRevoked = "revoked"
 
+// userRoot is the user who has the name of the machine's root.
+const userRoot = "system/usr/" + usr.RootUser
+
 // RevokeRequest says why a certificate is taken back.
 type RevokeRequest struct {
 	Reason string `json:"reason,omitempty"` // of RFC 5280, 5.3.1; "unspecified" unless given
@@ -208,8 +211,13 @@ func (d *door) supersedeOwned(ctx context.Context, c *call, made time.Time) erro
 }
 
 // revokeOwned takes back every living certificate of the object of the call, as it
-// was made at that time, but the one to keep.
+// was made at that time, but the one to keep. Root takes back those of earlier objects
+// of the path too. The user root is an exception: earlier builds kept what the machine's
+// root had issued under that path.
 func (d *door) revokeOwned(ctx context.Context, c *call, made time.Time, keep pki.Serial, reason crl.Reason) error {
+	if c.who.May(usr.Root()) == nil && c.path.String() != userRoot {
+		made = time.Time{}
+	}
 	n, err := d.Authority.RevokeOwned(ctx, c.who, c.path.String(), made, keep, reason)
 	if n > 0 {
 		c.note(slog.Int("revoked", n))
