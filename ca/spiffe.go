@@ -48,13 +48,14 @@ func notInID(r rune) bool {
 
 // objectID is the SPIFFE ID of the certificate of h: nil for what speaks for a CA.
 // Objects of other namespaces than system have theirs in it, so that shop/sec/web
-// and dev/sec/web are told apart.
+// and dev/sec/web are told apart. A node is one of the whole cluster, wherever its
+// object is: root alone makes it one.
 func objectID(cluster string, h Holder) (*url.URL, error) {
 	if h.Profile == ProfileCA || h.Profile == ProfileOCSP {
 		return nil, nil
 	}
 	namespace, rest, _ := strings.Cut(h.Path, "/")
-	if namespace == "system" {
+	if namespace == "system" || h.Profile == ProfileNode {
 		return identity(cluster, h.Profile, nodeName(h))
 	}
 	kind, name, _ := strings.Cut(rest, "/")

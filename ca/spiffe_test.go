@@ -34,11 +34,11 @@ func TestIDOfAnObject(t *testing.T) {
 		{"shop/sec/nginx", "", "spiffe://testers/ns/shop/sec/nginx"},
 		{"dev/sec/nginx", "", "spiffe://testers/ns/dev/sec/nginx"},
 		{"root/sec/nginx", "", "spiffe://testers/ns/root/sec/nginx"},
-		{"shop/sec/n1", "profile=node", "spiffe://testers/ns/shop/sec/n1"},
+		{"shop/sec/n1", "profile=node", "spiffe://testers/node/n1"},
 		{"shop/sec/a.b-c", "cn=*.demo.lan", "spiffe://testers/ns/shop/sec/a.b-c"},
 		{"shop/sec/odd", "cn=../usr/alice", "spiffe://testers/ns/shop/sec/odd"},
 		{"system/sec/web", "", "spiffe://testers/listener/web"},
-		{"system/sec/n1", "profile=node", "spiffe://testers/node/n1"},
+		{"system/sec/n2", "profile=node", "spiffe://testers/node/n2"},
 		{"system/usr/alice", "", "spiffe://testers/usr/alice"},
 		{"system/sec/ca-sub", "ca=system/sec/ca cn=Sub", ""},
 	} {

@@ -65,7 +65,7 @@ type SignRequest struct {
 	CSR      string `json:"csr"`                // PEM
 	Profile  string `json:"profile,omitempty"`  // "usr", "node" or "listener"
 	Validity string `json:"validity,omitempty"` // "24h", "30d"
-	Owner    string `json:"owner,omitempty"`    // path
+	Owner    string `json:"owner,omitempty"`    // path; "ux:root" for the machine's root
 }
 
 // Signed is what was signed.

@@ -253,6 +253,9 @@ func TestMachineRootsTokens(t *testing.T) {
 			t.Errorf("%+v, want that of the machine's root: %v", c, socket)
 		}
 	}
+	if v := into[VerifiedToken](w.do(request{method: "POST", target: "/api/token/verify", by: "root", body: asJSON(t, VerifyRequest{Token: mine.AccessToken})}).want(http.StatusOK)); v.Subject != "ux:root" {
+		t.Errorf("the subject of the machine's root's token is shown as %q", v.Subject)
+	}
 	count := func(by, query string) string {
 		t.Helper()
 		n := make(map[string]int)

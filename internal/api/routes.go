@@ -58,7 +58,7 @@ func (d *door) inventoryRoutes() []route {
 			about: "The inventory of the certificates issued, soonest expiry first, as far as the caller may read their owners.",
 			params: []param{
 				{name: "expiring", about: "Only those that expire within this time, such as 30d."},
-				{name: "owner", about: "Only those of the object with this path."},
+				{name: "owner", about: "Only those of the object with this path; ux:root is the machine's root."},
 				{name: "issuer", about: "Only those that the CA with this path signed."},
 				{name: "profile", about: "Only those of this profile."},
 				{name: "revoked", about: "true: only those that are revoked; false: only the others."},

@@ -112,7 +112,7 @@ func (d *door) tokenRoutes() []route {
 		{name: "access_duration", about: "How long the access token lives, such as 10m: from 1s to 24h."},
 	}
 	issue := append(ask[:len(ask):len(ask)],
-		param{name: "subject", about: "The user whom the token is for: the caller unless given. Another one needs root."},
+		param{name: "subject", about: "The user whom the token is for: the caller unless given. Another one needs root. Of the machine's root, root is the user of that name, and ux:root itself."},
 		param{name: "refresh", about: "true: with a refresh token."},
 		param{name: "refresh_duration", about: "How long the refresh token lives, such as 24h: from 1s to 30d."},
 		param{name: "audience", list: true, about: "For these services, and not for this API. For this API unless given."})
@@ -124,14 +124,14 @@ func (d *door) tokenRoutes() []route {
 			params: ask, answer: jsonAnswer[TokenPair](http.StatusOK), audit: auditCalls, handle: d.refreshToken},
 		{method: http.MethodGet, path: "/api/token", rule: authenticated(), id: "listTokens", about: "The tokens that were issued, soonest expiry first: the caller's own, and those of the users whom the caller may read.",
 			params: []param{
-				{name: "subject", about: "Only those of this user."},
+				{name: "subject", about: "Only those of this user; ux:root is the machine's root."},
 				{name: "state", about: "Only those in this state: valid, expired or revoked."},
 				{name: "limit", about: "At most so many, from 1 to 1000."},
 				{name: "after", about: "Only those behind this cursor, the next of another page."},
 			},
 			answer: jsonAnswer[TokenList](http.StatusOK), handle: d.listTokens},
 		{method: http.MethodPost, path: "/api/token/revoke", rule: tokensRule(), id: "revokeTokens", about: "Take back all tokens of a user, for good.",
-			params: []param{{name: "subject", about: "The user: the caller unless given."}},
+			params: []param{{name: "subject", about: "The user: the caller unless given; ux:root is the machine's root."}},
 			answer: jsonAnswer[TokensRevoked](http.StatusOK), audit: auditCalls, handle: d.revokeTokens},
 		{method: http.MethodPost, path: "/api/token/rotate-key", rule: root(), id: "rotateTokenKey", about: "Make a new key that signs tokens from now on.",
 			params: []param{{name: "overlap", about: "false: what was signed before is refused from now on. true unless given: until it has expired."}},
@@ -479,7 +479,7 @@ func (d *door) verifyToken(_ context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	v := VerifiedToken{
-		Valid: err == nil, ID: claims.ID, KeyID: claims.KeyID, Issuer: claims.Issuer, Subject: claims.Subject, Audience: append([]string{}, claims.Audience...),
+		Valid: err == nil, ID: claims.ID, KeyID: claims.KeyID, Issuer: claims.Issuer, Subject: claims.Owner(), Audience: append([]string{}, claims.Audience...),
 		Use: string(claims.Use), Grant: claims.Grants.String(), GrantNow: now.String(), Roles: append([]string{}, claims.Roles...), IssuedAt: claims.IssuedAt.UTC(),
 	}
 	if err != nil {

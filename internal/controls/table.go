@@ -138,7 +138,7 @@ func table() []control {
 		{"spiffe-slash", "ca", "TestIDOfARequest", "as listener", "the refusal of names that are paths",
 			[]cut{{"ca/spiffe.go", "if strings.Contains(cn, \"/\") || cn == \".\" || cn == \"..\" {", "if false {"}}},
 		{"spiffe-namespace", "ca", "TestIDOfAnObject", "want \"spiffe://testers/ns/shop/sec/nginx\"", "the namespace in the SPIFFE ID of an object",
-			[]cut{{"ca/spiffe.go", "if namespace == \"system\" {", "if true {"}}},
+			[]cut{{"ca/spiffe.go", "if namespace == \"system\" || h.Profile == ProfileNode {", "if true {"}}},
 		{"spiffe-domain", "ca", "TestReadingAnID", "of another CA is", "the trust domain in another spelling",
 			[]cut{{"ca/spiffe.go", "!strings.EqualFold(uri.Hostname(), cluster)", "uri.Host != cluster"}}},
 		{"one-cn", "ca", "TestOneCommonName", "two, the other way", "the count of common names", []cut{{"ca/users.go", "if n != 1 {", "if n > 9 {"}}},
