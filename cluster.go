@@ -103,7 +103,7 @@ func (m *members) Join(ctx context.Context, caller string, request []byte) ([]by
 	if err != nil {
 		return nil, err
 	}
-	// The daemon acts for the caller who made the token, and may have had fewer rights.
+	// The daemon acts for the maker of the token, which may have had fewer rights.
 	by := usr.Caller{Name: redeemed.By, Method: usr.MethodDaemon, Grants: usr.RootGrants(), Address: caller}
 	peer := member.Peer{Name: redeemed.Node, URL: redeemed.URL}
 	if err := m.makeRoom(ctx, peer); err != nil {

@@ -28,7 +28,7 @@ type tier struct {
 // tiers is what is known of the CA objects. What changes is noted at once and read
 // again when it is asked for: an object that is no CA costs that one reading.
 type tiers struct {
-	reading sync.Mutex // held while objects are read: nobody goes by what is being read again
+	reading sync.Mutex // held while objects are read, so that no answer comes from what is being read again
 	known   map[string]tier
 	above   map[*issuer][]tier // answers, until a CA changes
 

@@ -111,7 +111,7 @@ func TestPolicyAboveChanges(t *testing.T) {
 	if got := w.signs("www.bank.lan", low); got != "" {
 		t.Errorf("below a CA that was rekeyed: signed by %q", got)
 	}
-	// One that is gone binds nobody.
+	// A CA that was deleted binds no other.
 	w.remove("system/sec/ca-top")
 	if got := w.signs("www.bank.lan", low); got != "low" {
 		t.Errorf("below a CA that was deleted: signed by %q", got)
@@ -180,7 +180,7 @@ func TestPolicyAboveTheClusterCA(t *testing.T) {
 			}
 		}
 	}
-	// An object that is no CA is read once when it has changed, and binds nobody.
+	// An object that is no CA is read once when it has changed, and binds no CA.
 	w.create("ns1/sec/plain", "cn=www.shop.lan")
 	w.mustIssue("ns1/sec/plain")
 	if _, err := w.Sign(t.Context(), root, ca.SignRequest{CSR: csr(t, "www.shop.lan"), Profile: "listener"}); err != nil {

@@ -138,7 +138,7 @@ func OwnerOf(who usr.Caller) string {
 }
 
 // ownNames keeps the DNS names of a request for a user's certificate to those that
-// this user may have, whoever asks.
+// this user may have. Requests by root are no exception.
 func (a *Authority) ownNames(ctx context.Context, o *order) error {
 	user := o.request.Subject().CommonName
 	if o.profile.Name != ProfileUser {

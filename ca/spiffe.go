@@ -80,9 +80,9 @@ func requestID(cluster, profile, cn string) (*url.URL, error) {
 	return id, nil
 }
 
-// userIn reads whom a URI names: ours reports whether it is of the trust domain of
-// the cluster, and user is the name in spiffe://CLUSTER/usr/NAME, "" for any other
-// ID. What is not spelled as this authority spells it names nobody.
+// userIn reads the user in a URI: ours reports whether the URI is of the trust domain
+// of the cluster, and user is the name in spiffe://CLUSTER/usr/NAME, "" for any other
+// ID. An ID that is not spelled as this authority spells it names no user.
 func userIn(uri *url.URL, cluster string) (user string, ours bool) {
 	if uri.Scheme != "spiffe" || !strings.EqualFold(uri.Hostname(), cluster) {
 		return "", false

@@ -59,7 +59,7 @@ func permits(names []string) (func(name string) error, error) {
 	}, nil
 }
 
-// namesOf returns the keyword names of the user, nil for one who does not exist.
+// namesOf returns the keyword names of the user, nil when there is no such user.
 func (a *Authority) namesOf(ctx context.Context, user string) ([]string, error) {
 	h, err := a.store.Holder(ctx, userPrefix+user)
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalid) { // a name that no object can have

@@ -103,7 +103,7 @@ func TestUserAsksForHosts(t *testing.T) {
 		{"alice.smith", []string{"www.bank.lan"}, true},
 		{"alice.smith", []string{"alice.smith", "www.bank.lan"}, true},
 		{"alice.smith", []string{"alice.smith"}, false},
-		{"bob", []string{"www.bank.lan"}, true}, // who does not exist
+		{"bob", []string{"www.bank.lan"}, true}, // there is no such user
 		{"Bob", []string{"www.bank.lan"}, true}, // and cannot
 		{"bob", nil, false},
 	} {

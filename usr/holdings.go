@@ -41,8 +41,8 @@ func CanChangeUser(c Caller, o Object, theirs Holdings, names []string) error {
 	return nil
 }
 
-// CanMakeUser decides whether c, who may change o, may make it where it is not there. The name of the machine's root is reserved: a user of that
-// name is made by root alone.
+// CanMakeUser decides whether c, which may change o, may make it where it is not there. The name of the machine's root is reserved: a user of
+// that name is made by root alone.
 func CanMakeUser(c Caller, o Object) error {
 	if o != (Object{Namespace: system, Kind: kindUsr, Name: RootUser}) {
 		return nil

@@ -99,9 +99,9 @@ func CanReadCAKey(c Caller, o Object, key string) error {
 }
 
 // CanEndForeign decides whether c may take back what belongs to no object that exists: to the machine's root, to an object that was deleted, or
-// to an earlier object of the same path. The owner that is there now is somebody else.
+// to an earlier object of the same path. The object that is there now is another owner.
 //
-// docs/authorization.md, What belongs to whom.
+// docs/authorization.md, What belongs to an object.
 func CanEndForeign(c Caller, owner string) error {
 	return c.mayTo(fmt.Sprintf("taking back what belonged to %.128q", owner), Root())
 }

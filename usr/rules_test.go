@@ -237,7 +237,7 @@ func TestCanSetKeyword(t *testing.T) {
 	decide(t, "alt_names of a user elsewhere", usr.CanSetKeyword(caller(t, "alice", "admin"), object("ns1/usr/bob"), "alt_names"), no)
 }
 
-// A CA is root's, and so is what belongs to an owner who does not exist, whatever else somebody holds.
+// A CA is root's, and so is what belongs to no object that exists. No other grant stands in for root.
 func TestRootsAlone(t *testing.T) {
 	everything := "admin admin:system,ns1 operator squatter blacklistadmin heartbeat prioritizer join leave"
 	for held, want := range map[string]bool{"": no, "guest:ns1": no, "admin:ns1": no, everything: no, "root": yes} {

@@ -61,7 +61,7 @@ func (d *door) readsPrivateKey() rule {
 	}}
 }
 
-// mayReadKey decides whether who may read the value of a key of the object at p.
+// mayReadKey decides whether a caller may read the value of a key of the object at p.
 func (d *door) mayReadKey(ctx context.Context, who usr.Caller, p object.Path, name string) error {
 	if err := usr.CanReadKey(who, target(p), name); err != nil {
 		return err
@@ -169,10 +169,10 @@ func (d *door) mayChangeUser(ctx context.Context, who usr.Caller, p object.Path)
 	return usr.CanChangeUser(who, target(p), theirs, names)
 }
 
-// mayChangeCA keeps to root every CA: an object that is one by its profile, and what
-// client certificates are believed by. What a CA signs speaks for others, so whoever
-// could change one could be everybody. All ways to change an object come here, and
-// maySet holds what an object becomes against the same rule.
+// mayChangeCA keeps every CA to root: an object that is a CA by its profile, and one
+// that cluster.ca names. The certificates that a CA signs speak for others, so a caller
+// who can change one can be any user. All ways to change an object come here. maySet
+// holds the keywords that an object gets against the same rule.
 func (d *door) mayChangeCA(ctx context.Context, who usr.Caller, p object.Path) error {
 	is, err := d.isCA(ctx, who, p)
 	if err != nil {
@@ -194,8 +194,8 @@ func (d *door) mayChangeCA(ctx context.Context, who usr.Caller, p object.Path) e
 	return nil
 }
 
-// isCA reports whether the object at p is a CA, or would be one if it was made. It does
-// not look for root, who may do with a CA what there is to do.
+// isCA reports whether the object at p is a CA, or would be one if it was made. It is
+// false for root, which may do everything with a CA.
 func (d *door) isCA(ctx context.Context, who usr.Caller, p object.Path) (bool, error) {
 	if !p.Kind.Sealed() || who.May(usr.Root()) == nil {
 		return false, nil
@@ -208,7 +208,7 @@ func (d *door) isCA(ctx context.Context, who usr.Caller, p object.Path) (bool, e
 }
 
 // saysCA reports whether keywords make a CA of their object: by the profile, which has
-// a default for some paths. What cannot be read is put right by root alone.
+// a default for some paths. Keywords that cannot be read count as those of a CA.
 func saysCA(c object.Config) bool {
 	profile, err := c.Eval("profile")
 	return err != nil || profile == ca.ProfileCA
@@ -287,8 +287,8 @@ func (d *door) mayCreate(ctx context.Context, who usr.Caller, p object.Path) (cl
 	return true, nil
 }
 
-// mayMake decides whether who, who may change the object at p, may make it if it is
-// not there.
+// mayMake decides whether a caller that may change the object at p may make it if it
+// is not there.
 func (d *door) mayMake(ctx context.Context, who usr.Caller, p object.Path) error {
 	denied := usr.CanMakeUser(who, target(p))
 	if denied == nil {

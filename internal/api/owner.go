@@ -12,10 +12,10 @@ import (
 	"omca/usr/token"
 )
 
-// What belongs to whom (docs/authorization.md, What belongs to whom). The path of an
-// owner is not enough: the object may be gone, or another one may have its place. What
-// belonged to an object that is not there needs root, and so does what belongs to the
-// machine's root, which has none.
+// The owner of a certificate or a token (docs/authorization.md, What belongs to an
+// object). The path of an owner is not enough: the object may be gone, or another one
+// may have its place. What belonged to an object that is not there needs root, and so
+// does what belongs to the machine's root, which has none.
 
 // selfPath is the object of the user that the caller goes by. ca.ErrNotFound for the
 // machine's root, which is no user; ca.ErrInvalid for the subject of an identity
@@ -40,7 +40,7 @@ func (d *door) belongs(ctx context.Context, r ca.Record) (bool, error) {
 	return err == nil && r.BelongsTo(o.Created), err
 }
 
-// mayReadRecord reports whether who may see a certificate of the inventory.
+// mayReadRecord reports whether a caller may see a certificate of the inventory.
 func (d *door) mayReadRecord(ctx context.Context, who usr.Caller, r ca.Record) (bool, error) {
 	if who.May(usr.Root()) == nil {
 		return true, nil
@@ -52,7 +52,7 @@ func (d *door) mayReadRecord(ctx context.Context, who usr.Caller, r ca.Record) (
 	return d.belongs(ctx, r)
 }
 
-// mayRevokeRecord decides whether who may take back a certificate of the inventory.
+// mayRevokeRecord decides whether a caller may revoke a certificate of the inventory.
 func (d *door) mayRevokeRecord(ctx context.Context, who usr.Caller, r ca.Record) error {
 	if who.May(usr.Root()) == nil {
 		return nil
@@ -74,8 +74,8 @@ func (d *door) mayRevokeRecord(ctx context.Context, who usr.Caller, r ca.Record)
 	return usr.CanEndForeign(who, r.Owner)
 }
 
-// mayEnd decides whether who may take back what the user at p calls with. Of a user
-// who does not exist that is left to root.
+// mayEnd decides whether a caller may take back the tokens and sessions of the user at
+// p. Those of a user that does not exist are root's to take back.
 func (d *door) mayEnd(ctx context.Context, who usr.Caller, p object.Path) error {
 	if err := d.mayRevoke(ctx, who, p); err != nil {
 		return err
@@ -87,7 +87,7 @@ func (d *door) mayEnd(ctx context.Context, who usr.Caller, p object.Path) error 
 	return err
 }
 
-// issuedTo reports whether a token was issued to the user who has the name now.
+// issuedTo reports whether a token was issued to the present user of the name.
 func (d *door) issuedTo(ctx context.Context, r token.Record) (bool, error) {
 	u, err := d.Objects.User(ctx, r.Subject)
 	if errors.Is(err, ca.ErrNotFound) {
@@ -97,10 +97,10 @@ func (d *door) issuedTo(ctx context.Context, r token.Record) (bool, error) {
 	return err == nil && !r.IssuedAt.Before(u.Created.Truncate(time.Second)), err
 }
 
-// owns reports whether who is the user of that name, as far as their tokens go:
-// also by a token, since all that can be done with a token's record is to look
-// at it and to take the token away. The subject of an identity provider is
-// somebody else, and so is the user who has the name of the machine's root.
+// owns reports whether the caller is the user of that name, as far as tokens go: also
+// by a token, since the record of a token can only be looked at and the token taken
+// back. The subject of an identity provider is another caller, and the user with the
+// name of the machine's root is another owner.
 func owns(who usr.Caller, subject string) bool {
 	switch who.Method {
 	case usr.MethodSocket, usr.MethodX509, usr.MethodPassword, usr.MethodSession, usr.MethodToken:
@@ -109,7 +109,7 @@ func owns(who usr.Caller, subject string) bool {
 	return false
 }
 
-// seesToken reports whether who may see the record of a token.
+// seesToken reports whether a caller may see the record of a token.
 func (d *door) seesToken(ctx context.Context, who usr.Caller, r token.Record) (bool, error) {
 	if who.May(usr.Root()) == nil || who.IsMachine() && owns(who, r.Subject) {
 		return true, nil
@@ -121,7 +121,7 @@ func (d *door) seesToken(ctx context.Context, who usr.Caller, r token.Record) (b
 	return d.issuedTo(ctx, r)
 }
 
-// mayRevokeTokens decides whether who may take back tokens of a subject.
+// mayRevokeTokens decides whether a caller may take back tokens of a subject.
 func (d *door) mayRevokeTokens(ctx context.Context, who usr.Caller, subject string) error {
 	if owns(who, subject) {
 		return nil

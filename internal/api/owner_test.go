@@ -41,8 +41,8 @@ func (w *world) deletes(path, by string) result {
 	return w.do(request{method: http.MethodPost, target: at + path + "/action/delete", by: by})
 }
 
-// TestUserRootIsReserved: the user who has the name of the machine's root is made by
-// root alone, by each way that makes a user. Others are not reserved.
+// TestUserRootIsReserved: the user with the name of the machine's root is made by root
+// alone, by each way that makes a user. Other names are not reserved.
 func TestUserRootIsReserved(t *testing.T) {
 	for name, r := range map[string]request{
 		"create":         {method: "POST", target: at + "system/usr/NAME", body: `{}`},
@@ -211,8 +211,8 @@ func TestClockSaysNotWhose(t *testing.T) {
 	}
 }
 
-// TestImportedOfAnotherOwner: a certificate that was signed for somebody else is not
-// revoked by way of an object that it was brought to.
+// TestImportedOfAnotherOwner: a certificate that was signed for another owner is not
+// revoked by way of an object that it was imported into.
 func TestImportedOfAnotherOwner(t *testing.T) {
 	w := newWorld(t)
 	w.put("ns1/sec/shop", "cn=shop.clu.mycorp")
@@ -239,8 +239,8 @@ func TestImportedOfAnotherOwner(t *testing.T) {
 	w.do(request{method: "POST", target: at + "ns1/sec/shop/certificate/revoke", by: "root"}).want(http.StatusOK)
 }
 
-// TestMachineRootsTokens: a token of the machine's root is not one of the user of
-// its name, whoever lists, takes back, disables or deletes.
+// TestMachineRootsTokens: a token of the machine's root is not one of the user of its
+// name: in lists, and when that user's tokens are taken back, or it is disabled or deleted.
 func TestMachineRootsTokens(t *testing.T) {
 	w := newWorld(t)
 	w.put("system/usr/root", "grant=guest:system")
@@ -297,8 +297,8 @@ func TestMachineRootsTokens(t *testing.T) {
 	}
 }
 
-// TestTokensOfAnEarlierUser: the next user of a name neither sees nor ends them, and
-// nobody but root does once the user is gone.
+// TestTokensOfAnEarlierUser: the next user of a name does not see them and does not end
+// them. Once the user is deleted, root alone does.
 func TestTokensOfAnEarlierUser(t *testing.T) {
 	w := newWorld(t)
 	w.put("system/usr/tess", "grant=guest:ns1")

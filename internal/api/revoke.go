@@ -21,7 +21,7 @@ import (
 // dates say.
 const stateRevoked = "revoked"
 
-// userRoot is the user who has the name of the machine's root.
+// userRoot is the path of the user with the name of the machine's root.
 const userRoot = "system/usr/" + usr.RootUser
 
 // RevokeRequest says why a certificate is taken back.
@@ -94,8 +94,8 @@ func (d *door) revokeSerial(ctx context.Context, c *call) (response, error) {
 }
 
 // revoke takes back a certificate. A user whose key may be in other hands loses the
-// tokens too: they may have been got with it. One who has only the name of the owner
-// does not.
+// tokens too: they may have been got with it. A later user of the same name keeps
+// theirs.
 func (d *door) revoke(ctx context.Context, c *call, record ca.Record, want RevokeRequest) (response, error) {
 	serial := record.Serial()
 	c.note(slog.String("serial", string(serial)))
@@ -128,7 +128,7 @@ func (d *door) revoke(ctx context.Context, c *call, record ca.Record, want Revok
 	return reply(http.StatusOK, Revoked{Serial: string(r.Serial), Reason: r.Reason.String(), RevokedAt: r.At.UTC()})
 }
 
-// endTokensOf takes back the tokens of the user who owns a certificate.
+// endTokensOf takes back the tokens of the user that owns a certificate.
 func (d *door) endTokensOf(ctx context.Context, c *call, r ca.Record) error {
 	ours, err := d.belongs(ctx, r)
 	if err != nil || !ours {
@@ -151,7 +151,7 @@ func revocable(cert *x509.Certificate) error {
 		"whoever trusts it must stop doing so; a CA with another key is made by \"omca PATH certificate renew --rekey\"")
 }
 
-// mayReplace is replaced for a caller who wants it taken back.
+// mayReplace is replaced, for a call that takes the former certificate back.
 func (d *door) mayReplace(ctx context.Context, c *call) (pki.Serial, error) {
 	old, err := d.replaced(ctx, c.path)
 	if err != nil || old == "" {

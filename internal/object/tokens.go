@@ -146,7 +146,7 @@ func (s *Store) RecordToken(ctx context.Context, r token.Record) error {
 			{Key: tokenOfKey(r.Subject, expiry, r.ID)},
 		},
 	}
-	if r.Subject == usr.MachineRoot { // who has no object
+	if r.Subject == usr.MachineRoot { // it has no object
 		_, err := s.db.Commit(ctx, tx)
 		return fromStore(err)
 	}
@@ -170,7 +170,7 @@ func (s *Store) RecordToken(ctx context.Context, r token.Record) error {
 	return nil
 }
 
-// checkSubject refuses what can be nobody's name.
+// checkSubject refuses a name that no subject of a token can have.
 func checkSubject(subject string) error {
 	if subject == usr.MachineRoot {
 		return nil
@@ -270,7 +270,7 @@ func (s *Store) Tokens(ctx context.Context, q token.Query) iter.Seq2[token.Liste
 					continue // swept meanwhile
 				}
 				if err == nil && q.Subject != "" && l.Subject != q.Subject {
-					continue // the machine's root, who was called like a user once
+					continue // of the machine's root, in the form of earlier builds
 				}
 				if !yield(l, err) || err != nil {
 					return

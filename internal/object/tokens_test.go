@@ -299,11 +299,11 @@ func TestNoTokenOfTheDisabled(t *testing.T) {
 	if err := s.RecordToken(ctx, r); !errors.Is(err, usr.ErrDenied) {
 		t.Errorf("root for alice: %v", err)
 	}
-	r.Subject = "root" // the user, who is disabled too
+	r.Subject = "root" // the user, disabled too
 	if err := s.RecordToken(ctx, r); !errors.Is(err, usr.ErrDenied) {
 		t.Errorf("root for the user root: %v", err)
 	}
-	r.Subject = usr.MachineRoot // who needs no user
+	r.Subject = usr.MachineRoot // it needs no user
 	if err := s.RecordToken(ctx, r); err != nil {
 		t.Errorf("the machine's root for itself: %v", err)
 	}

@@ -46,7 +46,7 @@ type Claims struct {
 	Projects []string // the same
 }
 
-// Owner returns whose token it is: the subject, and [usr.MachineRoot] for a token of the machine's root, who is not the user of that name.
+// Owner returns the owner of the token: the subject, and [usr.MachineRoot] for a token of the machine's root, which is not the user of that name.
 func (c Claims) Owner() string {
 	if c.Socket {
 		return usr.MachineRoot
