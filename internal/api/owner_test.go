@@ -330,7 +330,7 @@ func TestTokensOfAnEarlierUser(t *testing.T) {
 func TestMachineRootIsNoUser(t *testing.T) {
 	w := newWorld(t)
 	w.put("system/usr/root", "grant=guest:ns1", "roles=api")
-	w.do(request{method: "POST", target: "/api/token/profile/clustercockpit", body: `{}`, by: "root"}).refused(http.StatusBadRequest, "machine's root", "--subject")
+	w.do(request{method: "POST", target: "/api/token/profile/clustercockpit", body: `{}`, by: "root"}).refused(http.StatusNotFound, "machine's root", "--subject")
 	w.do(request{method: "POST", target: "/api/token/profile/clustercockpit", body: `{"subject":"root"}`, by: "root"}).want(http.StatusCreated)
 	for _, by := range []string{"root", "machine"} {
 		if list := into[SessionList](w.do(request{target: "/api/session", by: by}).want(http.StatusOK)); len(list.Items) != 0 {
