@@ -26,7 +26,6 @@ type Sources struct {
 type Set struct {
 	series map[authority][]*series
 	names  map[string]bool // of the CAs that have, or should have, lists
-	recent recent
 }
 
 // A series is the lists of one signer and one scope.
@@ -39,6 +38,13 @@ type series struct {
 	// If the lists are not signed with the key that signs the certificates:
 	signer *x509.Certificate
 	parent *x509.Certificate // who issued the signer; nil if nobody above it is known
+}
+
+// An authority is an issuer: a name and a key, both DER.
+type authority struct{ name, key string }
+
+func authorityOf(cert *x509.Certificate) authority {
+	return authority{string(cert.RawSubject), string(cert.RawSubjectPublicKeyInfo)}
 }
 
 // NewSet returns the set of lists.
@@ -81,46 +87,6 @@ func (s *Set) add(ca authority, fresh series, list *List) {
 
 // newest describes a series for people.
 func (one *series) newest() *Header { return &slices.Concat(one.complete, one.deltas)[0].Header }
-
-// With returns the set that also holds a revocation, which no list has yet, of a
-// certificate that issuer issued. A certificate that was revoked so before stays
-// revoked as it was. A call takes a few microseconds, whatever lists and
-// revocations are there; rebuild when Recent reaches some ten thousand, for the
-// memory. Errors: pki.ErrInvalid for what cannot be a serial number, and for
-// RemoveFromCRL: nothing is taken back.
-func (s *Set) With(issuer *x509.Certificate, e Entry) (*Set, error) {
-	serial, err := e.content()
-	if err != nil {
-		return nil, err
-	}
-	with := *s
-	with.recent, _ = s.recent.with(revocation{authorityOf(issuer), string(serial)}, e)
-	return &with, nil
-}
-
-// Recent returns how many revocations of With the set holds.
-func (s *Set) Recent() int { return s.recent.count }
-
-// Rebuilt returns the set of other lists that keeps the revocations of With,
-// but for those on a list of all that the issuer revoked.
-func (s *Set) Rebuilt(from Sources) *Set {
-	fresh := NewSet(from)
-	for one := range s.recent.all() {
-		if !fresh.lists(one.revocation) {
-			fresh.recent, _ = fresh.recent.with(one.revocation, one.Entry)
-		}
-	}
-	return fresh
-}
-
-// lists reports whether the newest list of an issuer, without a scope that could
-// leave the certificate out, without deltas, and signed with the issuer's own
-// key, revokes a certificate.
-func (s *Set) lists(key revocation) bool {
-	return slices.ContainsFunc(s.series[key.authority], func(one *series) bool {
-		return one.signer == nil && one.scope.raw == "" && len(one.deltas) == 0 && one.complete[0].convicts([]byte(key.serial)) != nil
-	})
-}
 
 // Covered reports whether lists of issuer are here, or expected.
 func (s *Set) Covered(issuer *x509.Certificate) bool { return s.names[string(issuer.RawSubject)] }
