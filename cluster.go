@@ -3,7 +3,6 @@ package omca
 import (
 	"context"
 	"crypto"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -373,8 +372,13 @@ func (s *Server) removeRevoked(ctx context.Context, n *node, r ca.Revocation) er
 			return err
 		}
 		certs, err := pki.ParseCertificates(h.Chain)
-		if err != nil || pki.SerialOf(certs[0]) != r.Serial || hex.EncodeToString(certs[0].AuthorityKeyId) != r.KeyID {
+		if err != nil || pki.SerialOf(certs[0]) != r.Serial {
 			continue
+		}
+		if _, revoked, err := s.authority.RevocationOf(ctx, certs[0]); err != nil {
+			return err
+		} else if !revoked {
+			continue // another CA's certificate with that serial number was
 		}
 		s.config.Log.WarnContext(ctx, "the certificate of a member was revoked: it is removed", "node", i.Name, "serial", r.Serial)
 		if err := n.Remove(ctx, i.Name); err != nil && !errors.Is(err, member.ErrNotFound) {

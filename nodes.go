@@ -125,7 +125,7 @@ func namesake(other object.Node) error {
 
 // asNode is what this node says of itself.
 func (s *Server) asNode() object.Node {
-	n := object.Node{Name: s.config.NodeName, Home: s.db.home, Version: s.config.Version, Addresses: []string{}, StartedAt: s.started.UTC()}
+	n := object.Node{Name: s.config.NodeName, Home: s.db.home, Version: s.config.Version, Addresses: []string{}, StartedAt: s.started.UTC(), Reads: object.Reads}
 	if heard := s.heard.Load(); heard != nil {
 		n.Addresses = *heard
 	}

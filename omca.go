@@ -115,6 +115,7 @@ type Server struct {
 	failure       chan error    // why the daemon has to end
 	draining      atomic.Bool   // it says that it is not ready
 	wake          chan struct{} // a certificate changed: look again at what is due
+	bring         chan struct{} // look whether the store can be brought over, while it has an older format
 	isChosen      atomic.Bool   // see chosen
 	moved         chan struct{} // this node listens elsewhere
 
@@ -140,7 +141,7 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), touched: make(chan object.Path, 64), failure: make(chan error, 1)}
+	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1), bring: make(chan struct{}, 1), moved: make(chan struct{}, 1), touched: make(chan object.Path, 64), failure: make(chan error, 1)}
 	s.keepTrail()
 	s.background, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.compose(ctx); err != nil {
@@ -219,7 +220,7 @@ func (s *Server) compose(ctx context.Context) error {
 		return err
 	}
 	s.enforcer = newEnforcer()
-	s.publisher = s.authority.NewPublisher(s.published)
+	s.publisher = s.authority.NewPublisher()
 	if s.db.follows != nil {
 		s.publisher.Share(s.chosen)
 		s.objects.OnList(s.publisher.Reload)
@@ -239,6 +240,9 @@ func (s *Server) compose(ctx context.Context) error {
 			c.Log.ErrorContext(s.background, "watch ended", "error", err)
 		}
 	})
+	if err := s.readyStore(ctx); err != nil {
+		return err
+	}
 	if err := s.bootstrap(ctx); err != nil {
 		return err
 	}
@@ -369,10 +373,10 @@ func (s *Server) changed(p object.Path) {
 		s.tokenKeysChanged(ctx)
 		s.configureOpenID(ctx)
 	}
-	// What a CA took back is known before the CA is believed.
-	if err := errors.Join(s.loadRevocations(ctx), s.readPolicy(ctx)); err != nil {
-		s.config.Log.ErrorContext(ctx, "revocations not read", "changed", p.String(), "error", err)
+	if err := errors.Join(s.knowAuthorities(ctx), s.readPolicy(ctx)); err != nil {
+		s.config.Log.ErrorContext(ctx, "CAs not read", "changed", p.String(), "error", err)
 	}
+	signal(s.bring)
 	s.reload(ctx, p)
 	s.publisher.Reload()
 	s.stapler.soon()

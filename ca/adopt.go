@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -298,8 +299,9 @@ func (a *Authority) record(ctx context.Context, who usr.Caller, root *x509.Certi
 			continue
 		}
 		r := Record{Certificate: f.cert, Issuer: ad.Path, Owner: f.owner, Profile: f.profile, By: who.Name, IssuedAt: now}
+		r.Authority = pki.AuthorityOf(root)
 		if len(f.cert.AuthorityKeyId) == 0 {
-			r.Signer = KeyID(root)
+			r.Signer = hex.EncodeToString(root.SubjectKeyId) // for older builds of other nodes
 		}
 		c.Records = append(c.Records, r)
 	}

@@ -132,51 +132,29 @@ func (a *Authority) vouched(ctx context.Context, chain []*x509.Certificate, leaf
 	return id, nil
 }
 
-// ours looks at all the CAs of a chain, issuer first: whoever has the key of one
-// makes as many CAs below it as they like. It reports whether the certificate
-// below them is one of ours to mark (own), and whether it has to be in the
-// inventory, as the key of one of them was made here (made).
+// ours looks at all the CAs of a chain, issuer first: with the key of one, any number
+// of CAs can be made below it. It reports whether the certificate below them is one of
+// ours to mark (own), and whether it has to be in the inventory, as the key of one of
+// them was made here (made). What is on record decides, and not which object holds a CA.
 func (a *Authority) ours(ctx context.Context, cas []*x509.Certificate) (own, made bool, err error) {
+	known, err := a.onRecord(ctx)
+	if err != nil {
+		return false, false, err
+	}
 	for i, cert := range cas {
+		if known.byID[pki.AuthorityOf(cert)].KeyMade {
+			return true, true, nil
+		}
+		if i > 0 {
+			continue
+		}
 		is, err := a.ownIssuer(ctx, cert)
 		if err != nil {
 			return false, false, err
 		}
-		if is != nil {
-			own, made = own || i == 0 || is.made, made || is.made
-			continue
-		}
-		recorded, current, err := a.recordedCA(ctx, cert)
-		if err != nil {
-			return false, false, err
-		}
-		own, made = own || current, made || recorded
+		own, made = is != nil, is != nil && is.made
 	}
 	return own, made, nil
-}
-
-// recordedCA reports whether cert is a CA's that was issued here, and whether
-// that CA is still what its object is. A request is never signed as a CA's
-// (Sign), so the key of one on record is here.
-func (a *Authority) recordedCA(ctx context.Context, cert *x509.Certificate) (recorded, current bool, err error) {
-	r, err := a.store.Record(ctx, pki.SerialOf(cert))
-	if errors.Is(err, ErrNotFound) {
-		return false, false, nil
-	}
-	if err != nil {
-		return false, false, err
-	}
-	if r.Profile != ProfileCA || !r.Certificate.Equal(cert) {
-		return false, false, nil
-	}
-	is, err := a.issuerAt(ctx, r.Owner)
-	switch {
-	case err == nil:
-		return true, pki.SameKey(is.set.chain[0].PublicKey, cert.PublicKey), nil
-	case errors.Is(err, ErrInvalid), errors.Is(err, ErrConflict), errors.Is(err, ErrNotFound):
-		return true, false, nil // deleted, or no CA any more
-	}
-	return false, false, err
 }
 
 // ownIssuer returns the cluster's CA when cert is its certificate, else nil.

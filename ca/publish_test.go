@@ -15,7 +15,7 @@ import (
 // sharing is a publisher that has published, beside others of the same CAs.
 func (w *world) sharing(chosen func() bool) *ca.Publisher {
 	w.t.Helper()
-	p := w.NewPublisher(func([]*crl.Verified) {})
+	p := w.NewPublisher()
 	p.Share(chosen)
 	w.objects.OnRevoke(p.Add)
 	w.publish(p)
@@ -25,7 +25,10 @@ func (w *world) sharing(chosen func() bool) *ca.Publisher {
 // says is a list in short: its number, its date, what is on it.
 func (w *world) says(p *ca.Publisher) string {
 	w.t.Helper()
-	v := w.list(p, "ca").Verified
+	v, err := w.list(p, "ca").Read()
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	var serials []string
 	for e := range v.Entries() {
 		serials = append(serials, string(e.Serial))

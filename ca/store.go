@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"encoding/hex"
 	"iter"
 	"time"
 
@@ -48,21 +49,45 @@ type Record struct {
 	By          string // name of the caller who asked
 	IssuedAt    time.Time
 
-	// Signer names the key that signed, as KeyID does, for a certificate that does
-	// not say so itself: one that was adopted. "" for any other.
+	// Authority is the identity of the CA that signed; zero in a record that a build
+	// wrote which did not keep it: see [Authority.AuthorityOf].
+	Authority pki.AuthorityID
+
+	// Signer is the subject key identifier, hexadecimal, of the CA that signed, in such
+	// a record of a certificate that was adopted and does not say so itself; else "".
 	Signer string
 }
 
 // Serial returns the serial number of the certificate.
 func (r Record) Serial() pki.Serial { return pki.SerialOf(r.Certificate) }
 
-// KeyID names the key that signed the certificate: the subject key identifier of
-// its CA, hexadecimal.
-func (r Record) KeyID() string {
+// keyID is what the record says of the key that signed: the authority key
+// identifier of the certificate, or what was noted beside it. It proves nothing.
+func (r Record) keyID() string {
 	if len(r.Certificate.AuthorityKeyId) > 0 {
-		return keyIDOf(r.Certificate)
+		return hex.EncodeToString(r.Certificate.AuthorityKeyId)
 	}
 	return r.Signer
+}
+
+// KeyState says where the private key of a CA on record is.
+type KeyState string
+
+// The states of a key.
+const (
+	KeyElsewhere KeyState = ""          // it never was here, or is lost
+	KeyHere      KeyState = "here"      // sealed, for as long as anything that it signed may be asked about
+	KeyDestroyed KeyState = "destroyed" // root had it destroyed
+)
+
+// An AuthorityRecord is a CA whose certificate was known here: what is signed, and
+// not what is held, decides about it. It outlives the object that held it.
+type AuthorityRecord struct {
+	ID      pki.AuthorityID
+	Path    string              // of the object that held it last
+	Chain   []*x509.Certificate // its newest certificate first, then those above it
+	KeyMade bool                // its key was generated here, so all that it signed is in the inventory
+	Key     KeyState
 }
 
 // A Change is what one commit makes durable: all of it or nothing.
@@ -74,6 +99,14 @@ type Change struct {
 	Put      map[string][]byte
 	Remove   []string
 	KeyMade  bool // the private_key in Put was generated here
+
+	// Authority is the CA that the object becomes, with its private key, PEM: they are
+	// recorded too. Nil and nil for none.
+	Authority    *AuthorityRecord
+	AuthorityKey []byte
+
+	// Keys are those that the Records certify: none of them may be blocked.
+	Keys []pki.KeyHash
 }
 
 // A Query selects records. Its zero value selects all of them.
@@ -117,6 +150,17 @@ type Store interface {
 	// Records yields the selected records by time of expiry, soonest first,
 	// each with the cursor that continues behind it.
 	Records(ctx context.Context, q Query) iter.Seq2[Listed, error]
+
+	// Authorities lists the CAs on record.
+	Authorities(ctx context.Context) ([]AuthorityRecord, error)
+
+	// AuthorityKey reads the private key, PEM, of a CA on record whose key is here;
+	// ErrNotFound otherwise.
+	AuthorityKey(ctx context.Context, id pki.AuthorityID) ([]byte, error)
+
+	// RecordAuthority puts a CA on record that some object holds, with its key, or
+	// nil. What is on record of it already is kept as far as a says nothing else.
+	RecordAuthority(ctx context.Context, a AuthorityRecord, key []byte) error
 
 	// Cluster reads the cluster's facts.
 	Cluster(ctx context.Context) (Cluster, error)

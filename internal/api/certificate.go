@@ -175,6 +175,9 @@ func (d *door) issue(ctx context.Context, c *call, opt ca.CreateOptions) (ca.Iss
 		profile = "unknown" // what was issued is issued
 	}
 	d.metrics.issued.WithLabelValues(profile).Inc()
+	if issued.Rekeyed {
+		c.notice("%s: the key was revoked as compromised and is never certified again: the certificate is for a new key", c.path)
+	}
 	return issued, nil
 }
 

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -125,11 +124,12 @@ func (d *door) orphan(ctx context.Context, p object.Path) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if len(issuer.Chain[0].SubjectKeyId) == 0 { // made elsewhere
-		return held.Chain[0].CheckSignatureFrom(issuer.Chain[0]) != nil, nil
+	r, err := d.Authority.Record(ctx, pki.SerialOf(held.Chain[0]))
+	if err != nil {
+		return false, err
 	}
-	// RFC 5280, 4.2.1.1: the identifier of the key that signed. All of ours have it.
-	return !bytes.Equal(held.Chain[0].AuthorityKeyId, issuer.Chain[0].SubjectKeyId), nil
+	id, ok, err := d.Authority.AuthorityOf(ctx, r)
+	return !ok || id != pki.AuthorityOf(issuer.Chain[0]), err
 }
 
 // disabled reports whether p is a user who is not to call.

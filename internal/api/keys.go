@@ -332,15 +332,19 @@ func (d *door) orphans(ctx context.Context, p object.Path) (int, error) {
 	if err != nil || len(held.Chain) == 0 {
 		return 0, err
 	}
-	n := 0
-	for r, err := range d.Authority.Records(ctx, ca.Query{Issuer: own}) {
+	n, now := 0, pki.AuthorityOf(held.Chain[0])
+	for r, err := range d.Authority.Records(ctx, ca.Query{Issuer: own, ExpiresAfter: d.Now()}) {
 		if err != nil {
 			return 0, err
 		}
-		// RFC 5280, 4.2.1.1: the authority key identifier tells the keys of one CA
-		// apart; every certificate signed here has it but the CA's own, and the
-		// record of one that was adopted.
-		if !r.Certificate.IsCA && d.Now().Before(r.Certificate.NotAfter) && r.KeyID() != ca.KeyID(held.Chain[0]) {
+		if r.Certificate.IsCA {
+			continue
+		}
+		id, ok, err := d.Authority.AuthorityOf(ctx, r.Record)
+		if err != nil {
+			return 0, err
+		}
+		if !ok || id != now {
 			n++
 		}
 	}

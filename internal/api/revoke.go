@@ -110,6 +110,11 @@ func (d *door) revoke(ctx context.Context, c *call, owner object.Path, cert *x50
 	if err != nil {
 		return response{}, err
 	}
+	if listed, err := d.Authority.Lists(ctx, r); err != nil {
+		return response{}, err
+	} else if !listed {
+		c.notice("certificate %s is refused here, and on no list: the key of the CA that signed it (%q) is not here", serial, cert.Issuer.String())
+	}
 	if reason != crl.Superseded {
 		if err := d.endTokens(ctx, c, owner); err != nil {
 			return response{}, err

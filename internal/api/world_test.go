@@ -22,7 +22,6 @@ import (
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 
 	"omca/ca"
-	"omca/crl"
 	"omca/internal/object"
 	"omca/internal/store"
 	"omca/internal/store/mem"
@@ -163,7 +162,7 @@ func emptyWorld(t testing.TB) *world {
 		authority.Changed(p.String())
 	})
 	w.tokens = must(token.New(token.Config{Store: w.objects, Settings: w.objects.TokenSettings, Now: clock, Profiles: foreignProfiles()}))(t)
-	w.publisher = authority.NewPublisher(func([]*crl.Verified) {})
+	w.publisher = authority.NewPublisher()
 	w.objects.OnRevoke(w.publisher.Add)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

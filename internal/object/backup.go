@@ -159,7 +159,7 @@ func (s *Store) backupHead(ctx context.Context, out *frameWriter) error {
 
 // left reports whether a key stays out of a backup.
 func left(key string) bool {
-	return key == keyKeyring || strings.HasPrefix(key, prefixSession) || strings.HasPrefix(key, prefixSessionOf) || passing(key)
+	return key == keyKeyring || strings.HasPrefix(key, prefixSession) || strings.HasPrefix(key, prefixSessionOf) || passing(key) || StaysBehind(key)
 }
 
 func (s *Store) backupPages(ctx context.Context, out *frameWriter, changes *spool) error {

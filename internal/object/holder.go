@@ -162,6 +162,14 @@ func (s *Store) Commit(ctx context.Context, c ca.Change) error {
 			return err
 		}
 	}
+	for _, key := range c.Keys {
+		records.Expect = append(records.Expect, store.Expect{Key: blockedKey(key)})
+	}
+	if c.Authority != nil {
+		if err := s.putAuthority(ctx, &records, *c.Authority, c.AuthorityKey); err != nil {
+			return err
+		}
+	}
 	if err := s.commitChange(ctx, c, records); err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ type Node struct {
 	Version   string    `json:"version"`
 	Addresses []string  `json:"addresses"` // of its listener
 	StartedAt time.Time `json:"started_at"`
+	Reads     int       `json:"reads,omitempty"` // newest format of the store that its build reads; 0 is the first
 }
 
 // Put is how a node makes itself known.

@@ -48,10 +48,12 @@ type StoreConfig struct {
 // changed. A commit returns once this process has seen its own change, so a
 // caller always reads what it wrote.
 type Store struct {
-	db   store.Store
-	keys *Keyring
-	now  func() time.Time
-	log  *slog.Logger
+	db     store.Store
+	keys   *Keyring
+	master Master
+	format format
+	now    func() time.Time
+	log    *slog.Logger
 
 	watch *follower    // of the objects
 	tell  []func(Path) // who wants to know of their changes
@@ -113,7 +115,7 @@ func OpenStore(ctx context.Context, c StoreConfig) (*Store, error) {
 	if c.Store == nil || c.Master == nil || c.Now == nil || c.Log == nil {
 		return nil, errors.New("object: StoreConfig needs Store, Master, Now and Log")
 	}
-	keys, err := openKeyring(ctx, c.Store, c.Master)
+	keys, made, err := openKeyring(ctx, c.Store, c.Master)
 	if err != nil {
 		return nil, err
 	}
@@ -121,9 +123,10 @@ func OpenStore(ctx context.Context, c StoreConfig) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: c.Store, keys: keys, now: c.Now, log: c.Log, shared: c.Shared, heads: make(map[Path]*entry)}
+	s := &Store{db: c.Store, keys: keys, master: c.Master, now: c.Now, log: c.Log, shared: c.Shared, heads: make(map[Path]*entry)}
+	s.format.number, s.format.rev = keys.StoreFormat(), made
 	s.watch = newFollower(c.Store, prefixObject, rev, s.changed, s.lost)
-	revocations := prefixRevoked
+	revocations := prefixTaken
 	if c.Shared {
 		// Every change, so that whoever waits for a revision has been told of all
 		// revocations up to it, whatever has that revision.
@@ -146,26 +149,27 @@ func Sealed(ctx context.Context, db store.Store) (bool, error) {
 
 // openKeyring reads the wrapped data keys. Two processes that open an empty
 // store at once agree on the keyring of the one that was first.
-func openKeyring(ctx context.Context, db store.Store, master Master) (*Keyring, error) {
+func openKeyring(ctx context.Context, db store.Store, master Master) (keys *Keyring, rev int64, err error) {
 	for {
 		e, err := db.Get(ctx, keyKeyring)
 		if err == nil {
-			return LoadKeyring(e.Value, master)
+			keys, err := LoadKeyring(e.Value, master)
+			return keys, e.Rev, err
 		}
 		if !errors.Is(err, store.ErrNotFound) {
-			return nil, err
+			return nil, 0, err
 		}
 		keys, err := NewKeyring(master)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		text, err := keys.Marshal()
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		tx := store.Tx{Expect: []store.Expect{{Key: keyKeyring}}, Puts: []store.Put{{Key: keyKeyring, Value: text}}}
 		if _, err := db.Commit(ctx, tx); err != nil && !errors.Is(err, store.ErrConflict) {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 }
