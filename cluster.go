@@ -50,7 +50,17 @@ func (s *Server) newMembers(ctx context.Context) (api.Members, error) {
 			_, err = tries.Take(usr.GuessLimit{Rate: 0.2, Burst: 10}, caller, from.Addr())
 			return err
 		},
+		Check: s.readsTheStore,
 	}}, nil
+}
+
+// readsTheStore refuses a machine whose build cannot read the store of the cluster.
+func (s *Server) readsTheStore(r join.Request) error {
+	if format := s.objects.Format(); r.Version < format {
+		return hint.With(fmt.Errorf("%w: node %q runs a build that reads stores up to format %d, and this cluster has format %d", ca.ErrConflict, r.Node, r.Version, format),
+			"install on it the build that the other nodes run, and join again: the token is still good")
+	}
+	return nil
 }
 
 // Token implements [api.Members].
