@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"omca/pki"
+	"omca/usr"
 )
 
 // The CAs on record: what was signed decides about revocation, lists and OCSP, and
@@ -379,20 +380,63 @@ func (a *Authority) lastOf(ctx context.Context, dormant []*issuer) (map[pki.Auth
 }
 
 // DestroyableKeys returns the identities of the CAs on record whose keys go when the
-// object at path is deleted with its keys: what it is, and what it was before.
+// object at path is deleted with its keys: what it is, and what it was before. Of an
+// object that is gone, those are the CAs that it held last.
 func (a *Authority) DestroyableKeys(ctx context.Context, path string) ([]pki.AuthorityID, error) {
 	known, err := a.onRecord(ctx)
 	if err != nil {
 		return nil, err
 	}
+	has, err := a.holds(ctx, path)
+	if err != nil {
+		return nil, err
+	}
 	var ids []pki.AuthorityID
 	for id, r := range known.byID {
-		if r.Path == path && r.Key == KeyHere {
+		if r.Path == path && r.Key == KeyHere && (has == nil || has[id]) {
 			ids = append(ids, id)
 		}
 	}
 	slices.SortFunc(ids, func(x, y pki.AuthorityID) int { return slices.Compare(x[:], y[:]) })
 	return ids, nil
+}
+
+// holds returns the CAs that the object at path holds or held before; nil when there is
+// no such object.
+func (a *Authority) holds(ctx context.Context, path string) (map[pki.AuthorityID]bool, error) {
+	h, err := a.store.Holder(ctx, path)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	ids := make(map[pki.AuthorityID]bool)
+	if have, err := live(h); err == nil && len(have.chain) > 0 {
+		ids[pki.AuthorityOf(have.chain[0])] = true
+	}
+	sets, err := h.former()
+	if err != nil {
+		return nil, err
+	}
+	for n, f := range sets {
+		chain, err := f.certificates()
+		if err != nil {
+			return nil, fmt.Errorf("%s: former set %d: %w", path, n, err)
+		}
+		ids[pki.AuthorityOf(chain[0])] = true
+	}
+	return ids, nil
+}
+
+// KeysDestroyed has the authority notice that keys of CAs on record were destroyed with
+// the object that held them, and writes the audit line.
+func (a *Authority) KeysDestroyed(ctx context.Context, who usr.Caller, path string, ids []pki.AuthorityID) {
+	a.Changed("")
+	for _, id := range ids {
+		a.log.InfoContext(ctx, "key destroyed", "path", path, "authority", id.String(),
+			"by", who.Name, "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
+	}
 }
 
 // Lists reports whether a list of the CA of a revocation is published here: its key is.

@@ -150,6 +150,9 @@ func listStatus(ctx context.Context, c *call) error {
 
 // listOf says whose list it is.
 func listOf(l client.List) string {
+	if l.Former < 0 {
+		return l.CA + " (deleted)"
+	}
 	if l.Former != 0 {
 		return fmt.Sprintf("%s (former %d)", l.CA, l.Former)
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -97,8 +98,13 @@ func (d *door) checkSets(ctx context.Context, who usr.Caller) ([]Trouble, error)
 			return nil, err
 		}
 		if orphan && s.State == string(ca.StateValid) {
-			what := "its certificate is of a key that " + s.SignedBy + " has no more: it is not accepted"
-			all = append(all, Trouble{"orphan", levelError, s.Path, what, fmt.Sprintf("omca %s certificate create", p)})
+			level, what := levelError, "its certificate is of a CA that "+s.SignedBy+" is no more, and is not accepted"
+			if trusted, err := d.stillTrusted(ctx, p); err != nil {
+				return nil, err
+			} else if trusted {
+				level, what = levelWarning, "its certificate is of a CA that "+s.SignedBy+" is no more: it is accepted until it expires"
+			}
+			all = append(all, Trouble{"orphan", level, s.Path, what, fmt.Sprintf("omca %s certificate create", p)})
 		}
 		if s.State == stateRevoked && !d.disabled(ctx, p) {
 			all = append(all, Trouble{"revoked", levelError, s.Path, "its certificate was revoked", fmt.Sprintf("omca %s certificate renew --rekey", p)})
@@ -130,6 +136,23 @@ func (d *door) orphan(ctx context.Context, p object.Path) (bool, error) {
 	}
 	id, ok, err := d.Authority.AuthorityOf(ctx, r)
 	return !ok || id != pki.AuthorityOf(issuer.Chain[0]), err
+}
+
+// stillTrusted reports whether the chain of the object at p leads to a CA that is trusted.
+func (d *door) stillTrusted(ctx context.Context, p object.Path) (bool, error) {
+	held, err := d.Authority.Held(ctx, p.String())
+	if err != nil || len(held.Chain) == 0 {
+		return false, err
+	}
+	trusted, err := d.Authority.Trust(ctx)
+	if err != nil && len(trusted) == 0 {
+		return false, err
+	}
+	is := make(map[pki.AuthorityID]bool)
+	for _, cert := range trusted {
+		is[pki.AuthorityOf(cert)] = true
+	}
+	return slices.ContainsFunc(held.Chain[1:], func(cert *x509.Certificate) bool { return is[pki.AuthorityOf(cert)] }), nil
 }
 
 // disabled reports whether p is a user who is not to call.

@@ -13,6 +13,7 @@ import (
 	"omca/crl"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/pki"
 	"omca/usr"
 )
 
@@ -417,13 +418,24 @@ func (d *door) deleteObject(ctx context.Context, c *call) (response, error) {
 	if err := d.deletable(ctx, c.path); err != nil {
 		return response{}, err
 	}
+	destroyed, err := d.toDestroy(ctx, c)
+	if err != nil {
+		return response{}, err
+	}
+	if _, err := d.Objects.Get(ctx, c.path); errors.Is(err, ca.ErrNotFound) && len(destroyed) > 0 {
+		return d.destroyGone(ctx, c, destroyed)
+	}
 	// First: what is deleted and still works is found by nobody.
 	wanted, err := d.endOf(ctx, c)
 	if err != nil {
 		return response{}, err
 	}
-	if err := d.Objects.Delete(ctx, c.path); err != nil {
+	if err := d.Objects.Delete(ctx, c.path, destroyed...); err != nil {
 		return response{}, err
+	}
+	if len(destroyed) > 0 {
+		d.Authority.KeysDestroyed(ctx, c.who, c.path.String(), destroyed)
+		d.Publisher.Reload()
 	}
 	// And once more: what was on its way to the object meanwhile is on record now,
 	// and nothing gets there any more.
@@ -433,4 +445,38 @@ func (d *door) deleteObject(ctx context.Context, c *call) (response, error) {
 		}
 	}
 	return reply(http.StatusOK, Orchestration{OrchestrationID: object.NewUUID()})
+}
+
+// destroyGone destroys the keys of CAs whose object was deleted before.
+func (d *door) destroyGone(ctx context.Context, c *call, ids []pki.AuthorityID) (response, error) {
+	if err := d.Objects.DestroyKeys(ctx, ids); err != nil {
+		return response{}, err
+	}
+	d.Authority.KeysDestroyed(ctx, c.who, c.path.String(), ids)
+	d.Publisher.Reload()
+	return reply(http.StatusOK, Orchestration{OrchestrationID: object.NewUUID()})
+}
+
+// toDestroy returns the CAs whose keys go with the object of the call: none, unless that
+// is asked for. Else the lists and OCSP answers of a CA go on without its object, which
+// the caller is told.
+func (d *door) toDestroy(ctx context.Context, c *call) ([]pki.AuthorityID, error) {
+	destroy, err := c.flag("destroy_key")
+	if err != nil {
+		return nil, err
+	}
+	held, err := d.Authority.DestroyableKeys(ctx, c.path.String())
+	switch {
+	case err != nil:
+		return nil, err
+	case destroy && c.who.May(usr.Root()) != nil:
+		return nil, fmt.Errorf("destroying the key of a CA: %w", c.who.May(usr.Root()))
+	case destroy && len(held) == 0:
+		return nil, hint.With(fmt.Errorf("%w: destroy_key: %s holds no CA whose key is here", ca.ErrInvalid, c.path), "leave it out: the keys of other objects go with them")
+	case destroy:
+		return held, nil
+	case len(held) > 0:
+		c.notice("the revocation list and the OCSP answers of %s go on until the last certificate that it signed has expired, with its key, which stays sealed; what is revoked stays refused", c.path)
+	}
+	return nil, nil
 }

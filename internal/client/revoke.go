@@ -41,7 +41,7 @@ type List struct {
 	FetchedAt  time.Time `json:"fetched_at,omitzero"`
 	URL        string    `json:"url"`         // on the server, like the next
 	LastingURL string    `json:"lasting_url"` // the same as long as that CA has certificates
-	Former     int       `json:"former"`      // number of the set in the history of the CA; 0 for what it is now
+	Former     int       `json:"former"`      // number of the set in the history of the CA; 0 for what it is now, -1 for one that no object has
 }
 
 // Lists returns the revocation lists that the server publishes and enforces.

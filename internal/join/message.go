@@ -21,7 +21,7 @@ const (
 	maxCSR     = 32 << 10
 	maxPEM     = 64 << 10
 	maxKey     = 4 << 10 // of what is sealed
-	version    = 1 // of an answer, and of the oldest request that is read
+	version    = 1       // of an answer, and of the oldest request that is read
 
 	// Current is the version of the requests of this build. Since 2 the machine reads a
 	// store whose format is 2.

@@ -158,10 +158,18 @@ func same(a, b storedAuthority) bool {
 		slices.EqualFunc(a.Chain, b.Chain, slices.Equal[[]byte])
 }
 
-// DestroyAuthorityKeys destroys the keys of CAs on record: their lists and OCSP
-// answers end. What they signed stays on record, and what was revoked is refused.
-func (s *Store) DestroyAuthorityKeys(ctx context.Context, ids []pki.AuthorityID) error {
+// DestroyKeys destroys the keys of CAs on record that no object holds any more.
+func (s *Store) DestroyKeys(ctx context.Context, ids []pki.AuthorityID) error {
 	var tx store.Tx
+	if err := s.destroyKeys(ctx, &tx, ids); err != nil {
+		return err
+	}
+	return s.commit(ctx, tx)
+}
+
+// destroyKeys adds to tx what destroys the keys of CAs on record: their lists and OCSP
+// answers end. What they signed stays on record, and what was revoked is refused.
+func (s *Store) destroyKeys(ctx context.Context, tx *store.Tx, ids []pki.AuthorityID) error {
 	for _, id := range ids {
 		e, err := s.db.Get(ctx, authorityKey(id))
 		if err != nil {
@@ -180,5 +188,5 @@ func (s *Store) DestroyAuthorityKeys(ctx context.Context, ids []pki.AuthorityID)
 		tx.Puts = append(tx.Puts, store.Put{Key: e.Key, Value: value})
 		tx.Deletes = append(tx.Deletes, authorityKeyKey(id))
 	}
-	return s.commit(ctx, tx)
+	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/store"
+	"omca/pki"
 	"omca/usr"
 )
 
@@ -108,17 +109,18 @@ func disabled(c Config) bool {
 	return off || err != nil
 }
 
-// Delete removes the object at p and all its keys.
-func (s *Store) Delete(ctx context.Context, p Path) error {
+// Delete removes the object at p and all its keys, and destroys the keys of those CAs
+// on record, which it held, in one commit. The keys of other CAs stay on record.
+func (s *Store) Delete(ctx context.Context, p Path, destroy ...pki.AuthorityID) error {
 	for range 4 { // what is changed at the same moment is deleted as it is then
-		if err := s.deleteOnce(ctx, p); !errors.Is(err, ca.ErrConflict) {
+		if err := s.deleteOnce(ctx, p, destroy); !errors.Is(err, ca.ErrConflict) {
 			return err
 		}
 	}
-	return s.deleteOnce(ctx, p)
+	return s.deleteOnce(ctx, p, destroy)
 }
 
-func (s *Store) deleteOnce(ctx context.Context, p Path) error {
+func (s *Store) deleteOnce(ctx context.Context, p Path, destroy []pki.AuthorityID) error {
 	e, err := s.entry(ctx, p)
 	if err != nil {
 		return err
@@ -127,15 +129,19 @@ func (s *Store) deleteOnce(ctx context.Context, p Path) error {
 		return err
 	}
 	key := prefixObject + p.Key()
-	err = s.commit(ctx, store.Tx{
+	tx := store.Tx{
 		Expect:         []store.Expect{{Key: key, Rev: e.rev}},
 		Deletes:        []string{key},
 		DeletePrefixes: []string{prefixKey + p.Key() + "/"},
-	})
-	if err != nil {
-		s.forget(p)
 	}
-	return err
+	if err := s.destroyKeys(ctx, &tx, destroy); err != nil {
+		return err
+	}
+	if err := s.commit(ctx, tx); err != nil {
+		s.forget(p)
+		return err
+	}
+	return nil
 }
 
 // Value returns the value of one key of the object at p, or ErrNotFound.
