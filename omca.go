@@ -224,6 +224,7 @@ func (s *Server) compose(ctx context.Context) error {
 	if s.db.follows != nil {
 		s.publisher.Share(s.chosen)
 		s.objects.OnList(s.publisher.Reload)
+		s.objects.OnAuthority(s.authoritiesChanged)
 	}
 	s.ocsp = s.authority.NewOCSP(s.stageResponder)
 	s.stapler = s.newStapler()

@@ -218,11 +218,7 @@ func (s *Server) revoked(r ca.Revocation) {
 // closeCertificate ends the open connections with a certificate in their chains, and
 // returns how many those were.
 func (s *Server) closeCertificate(l *listener.Listener, r ca.Revocation) int {
-	number := r.Serial.Int()
-	return l.CloseConnections(func(p listener.Peer) bool {
-		has := func(c *x509.Certificate) bool { return c.SerialNumber.Cmp(number) == 0 }
-		return slices.ContainsFunc(p.Chains, func(chain []*x509.Certificate) bool { return slices.ContainsFunc(chain, has) }) && s.check(p.Chains) != nil
-	})
+	return l.CloseCertificate(r.Serial.Int(), func(p listener.Peer) bool { return s.check(p.Chains) != nil })
 }
 
 // loadRevocations reads, before the first connection, what was taken back.
@@ -231,6 +227,15 @@ func (s *Server) loadRevocations(ctx context.Context) error {
 		return fmt.Errorf("revocations: %w", err)
 	}
 	return s.knowAuthorities(ctx)
+}
+
+// authoritiesChanged follows what another node did to the CAs on record.
+func (s *Server) authoritiesChanged() {
+	s.authority.Changed("")
+	if err := s.knowAuthorities(s.background); err != nil && s.background.Err() == nil {
+		s.config.Log.ErrorContext(s.background, "CAs not read", "error", err)
+	}
+	s.publisher.Reload()
 }
 
 // knowAuthorities reads which CAs are ours.

@@ -33,22 +33,24 @@ func stream(t *testing.T, h *house, cert tls.Certificate, http1 bool) <-chan str
 	return cut(res.Body)
 }
 
+func anyone(Peer) bool { return true }
+
 func TestCloseOpenConnections(t *testing.T) {
 	tests := map[string]struct {
 		close func(*house) int
 		gone  []string // streams that end
 	}{
-		"by certificate": {func(h *house) int { return h.CloseCertificate(h.ca.cert.RawSubject, big.NewInt(11)) },
+		"by certificate": {func(h *house) int { return h.CloseCertificate(big.NewInt(11), anyone) },
 			[]string{"alice 11 h1", "alice 11 h2"}},
 		"by user": {func(h *house) int { return h.CloseUser("alice") },
 			[]string{"alice 11 h1", "alice 11 h2", "alice 12 h1", "alice 12 h2"}},
 		"by predicate": {func(h *house) int {
 			return h.CloseConnections(func(p Peer) bool { return p.User == "bob" && p.Certificate.SerialNumber.Int64() == 13 })
 		}, []string{"bob 13 h1", "bob 13 h2"}},
-		"by CA": {func(h *house) int { return h.CloseCertificate(h.ca.cert.RawIssuer, h.ca.cert.SerialNumber) },
+		"by CA": {func(h *house) int { return h.CloseCertificate(h.ca.cert.SerialNumber, anyone) },
 			[]string{"alice 11 h1", "alice 11 h2", "alice 12 h1", "alice 12 h2", "bob 13 h1", "bob 13 h2"}},
-		"by another issuer": {func(h *house) int { return h.CloseCertificate([]byte("another"), big.NewInt(11)) }, nil},
-		"nobody":            {func(h *house) int { return h.CloseUser("") }, nil},
+		"another's serial": {func(h *house) int { return h.CloseCertificate(big.NewInt(11), func(Peer) bool { return false }) }, nil},
+		"nobody":           {func(h *house) int { return h.CloseUser("") }, nil},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -94,10 +96,10 @@ func TestCloseDuringTheHandshake(t *testing.T) {
 		close func(*house) int
 		gone  bool
 	}{
-		"by certificate": {func(h *house) int { return h.CloseCertificate(h.ca.cert.RawSubject, big.NewInt(11)) }, true},
+		"by certificate": {func(h *house) int { return h.CloseCertificate(big.NewInt(11), anyone) }, true},
 		"by user":        {func(h *house) int { return h.CloseUser("alice") }, true},
 		"by predicate":   {func(h *house) int { return h.CloseConnections(func(p Peer) bool { return p.User == "alice" }) }, true},
-		"by CA":          {func(h *house) int { return h.CloseCertificate(h.ca.cert.RawIssuer, h.ca.cert.SerialNumber) }, true},
+		"by CA":          {func(h *house) int { return h.CloseCertificate(h.ca.cert.SerialNumber, anyone) }, true},
 		"by trust": {func(h *house) int {
 			g := h.current.Load().Generation
 			g.ClientCAs = poolOf()
@@ -236,14 +238,14 @@ func TestIndexForgets(t *testing.T) {
 	h := open(t)
 	cert := h.ca.issue(t, "alice", 2)
 	gone := stream(t, h, cert, false)
-	if n := len(h.index.byCertificate); n != 2 {
+	if n := len(h.index.bySerial); n != 2 {
 		t.Errorf("%d certificates are indexed, want the client's and its CA's", n)
 	}
 	h.CloseUser("alice")
 	within(t, gone, "the stream")
 	h.index.mu.Lock()
 	defer h.index.mu.Unlock()
-	got := []int{len(h.index.open), len(h.index.underWay), len(h.index.byCertificate), len(h.index.byUser)}
+	got := []int{len(h.index.open), len(h.index.underWay), len(h.index.bySerial), len(h.index.byUser)}
 	if diff := cmp.Diff([]int{0, 0, 0, 0}, got); diff != "" {
 		t.Errorf("the index remembers: %s", diff)
 	}

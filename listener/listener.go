@@ -240,10 +240,11 @@ func (l *Listener) engine(p *port, handler http.Handler) *http.Server {
 }
 
 // CloseCertificate closes every connection that leans on a certificate, the client's own or that of
-// a CA above it, and returns how many. No request begins on them after that. The issuer is the DER
-// of its name, as in x509.Certificate.RawIssuer. A handshake under way is closed too, as it ends.
-func (l *Listener) CloseCertificate(rawIssuer []byte, serial *big.Int) int {
-	return l.index.closeCertificate(keyOf(rawIssuer, serial))
+// a CA above it, and returns how many. No request begins on them after that. The certificate is one
+// with that serial number of which means says so: serial numbers are unique to a CA alone, and what
+// a CA is, the caller knows. A handshake under way is closed too, as it ends.
+func (l *Listener) CloseCertificate(serial *big.Int, means func(Peer) bool) int {
+	return l.index.closeCertificate(serialKey(serial), means)
 }
 
 // CloseUser closes every connection whose client certificate Config.Identify gave to a user, and

@@ -38,7 +38,7 @@ func table() []control {
 		{"open-list", interop, opened + "the_list_of_another/open_connections", "of the revoked user is open", "the closing of connections by a list that came",
 			[]cut{{"feeds.go", "\ts.closeRevoked(ctx)\n", ""}}},
 		{"open-all", interop, opened + "our_own_CA/open_connections", "of another user was closed", "the choice of whose connections a revocation of ours closes",
-			[]cut{{"listener/index.go", "return x.byCertificate[k] }", "return x.open }"}}},
+			[]cut{{"listener/index.go", "return x.bySerial[k] }", "return x.open }"}}},
 		{"open-all-list", interop, opened + "the_list_of_another/open_connections", "of another user was closed", "the choice of whose connections a list closes",
 			[]cut{{"revoked.go", "return s.check(p.Chains) != nil })", "return true })"}}},
 		{"resumed-13", interop, opened + "our_own_CA/resumed,_TLS_1.3", "a ticket of a revoked certificate was taken", resumed, []cut{resuming}},

@@ -283,8 +283,8 @@ func (s *Store) sharedChanged(e store.Event) error {
 	case e.Key == keyKeyring && !e.Deleted:
 		return s.readFormat(context.Background()) // the copy of the store that is here answers
 	case strings.HasPrefix(e.Key, prefixAuthority):
-		for _, tell := range s.tell {
-			tell(Path{})
+		for _, tell := range s.tellAuthority {
+			tell()
 		}
 	case strings.HasPrefix(e.Key, prefixList), strings.HasPrefix(e.Key, prefixCRL):
 		for _, tell := range s.tellList {
@@ -304,7 +304,7 @@ func (s *Store) sharedChanged(e store.Event) error {
 
 // revocationsLost tells of all revocations again: some were not seen.
 func (s *Store) revocationsLost(ctx context.Context) error {
-	for _, tell := range slices.Concat(s.tellList, s.tellBlob) {
+	for _, tell := range slices.Concat(s.tellList, s.tellBlob, s.tellAuthority) {
 		tell()
 	}
 	s.counting.Lock()
@@ -327,6 +327,10 @@ func (s *Store) revocationsLost(ctx context.Context) error {
 // OnList registers who is told that a list has a new number, in a store that is
 // shared, from the same goroutine. It must not commit.
 func (s *Store) OnList(tell func()) { s.tellList = append(s.tellList, tell) }
+
+// OnAuthority registers who is told that a CA was put on record, or its key destroyed, in
+// a store that is shared, from the same goroutine. It must not commit.
+func (s *Store) OnAuthority(tell func()) { s.tellAuthority = append(s.tellAuthority, tell) }
 
 // OnBlob registers who is told that a blob was saved or removed, in a store that
 // is shared, from the same goroutine. It must not commit.

@@ -65,6 +65,8 @@ type Store struct {
 	tellList    []func()
 	tellBlob    []func()
 
+	tellAuthority []func()
+
 	tokenWatch    *follower     // of the revocations of tokens
 	tokensRevoked revokedTokens // ids
 
