@@ -169,7 +169,7 @@ func (a *Authority) Revoked(ctx context.Context, serial pki.Serial) (bool, error
 	if err != nil {
 		return false, err
 	}
-	_, revoked, err := a.RevocationOf(ctx, record.Certificate)
+	_, revoked, err := a.RevocationFor(ctx, record)
 	return revoked, err
 }
 
@@ -191,6 +191,18 @@ func (a *Authority) RevocationOf(ctx context.Context, cert *x509.Certificate) (r
 	return a.revocationBelow(ctx, cert, nil)
 }
 
+// RevocationFor is RevocationOf for a certificate of which the record is at hand.
+func (a *Authority) RevocationFor(ctx context.Context, record Record) (r Revocation, revoked bool, err error) {
+	if r, err = a.revocationFor(ctx, record); err != nil {
+		return Revocation{}, false, err
+	}
+	r, err = a.store.Revocation(ctx, r.Authority, record.Serial())
+	if errors.Is(err, ErrNotFound) {
+		return Revocation{}, false, nil
+	}
+	return r, err == nil, err
+}
+
 // revocationBelow is RevocationOf for a certificate of a chain: above is what is above
 // it, issuer first, or nothing.
 func (a *Authority) revocationBelow(ctx context.Context, cert *x509.Certificate, above []*x509.Certificate) (r Revocation, revoked bool, err error) {
@@ -202,14 +214,7 @@ func (a *Authority) revocationBelow(ctx context.Context, cert *x509.Certificate,
 	} else if err != nil && !errors.Is(err, ErrNotFound) {
 		return Revocation{}, false, err
 	}
-	if r, err = a.revocationFor(ctx, record); err != nil {
-		return Revocation{}, false, err
-	}
-	r, err = a.store.Revocation(ctx, r.Authority, pki.SerialOf(cert))
-	if errors.Is(err, ErrNotFound) {
-		return Revocation{}, false, nil
-	}
-	return r, err == nil, err
+	return a.RevocationFor(ctx, record)
 }
 
 // unblocked refuses a key that was revoked because it may be in other hands: what it

@@ -93,7 +93,9 @@ func (d *door) certificateState(ctx context.Context, who usr.Caller, p object.Pa
 	s.Names = append(s.Names, pki.NamesOf(leaf).Strings()...)
 	s.NotBefore, s.NotAfter, s.DaysLeft = leaf.NotBefore.UTC(), leaf.NotAfter.UTC(), pki.DaysLeft(leaf, d.Now())
 	s.SHA256, s.KeyType = pki.Fingerprint(leaf), pki.DescribeKey(leaf.PublicKey)
-	if s.State, s.Withdrawal, err = d.standing(ctx, leaf, held.State); err != nil {
+	revocation, revoked, err := d.Authority.RevocationOf(ctx, leaf)
+	s.State, s.Withdrawal = standing(revocation, revoked, held.State)
+	if err != nil {
 		return CertificateState{}, err
 	}
 	if usr.CanReadKey(who, target(p), ca.KeyChain) == nil {

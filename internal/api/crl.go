@@ -33,8 +33,9 @@ type ExternalList struct {
 
 // CRL is one revocation list: ours, of a CA, or another's, from a source.
 type CRL struct {
-	CA         string     `json:"ca"`     // path of our CA; "" for the list of another
-	Source     string     `json:"source"` // where the list of another comes from; "" for one of ours
+	CA         string     `json:"ca"`        // path of our CA; "" for the list of another
+	Authority  string     `json:"authority"` // identity of our CA, 64 hexadecimal digits; "" for the list of another
+	Source     string     `json:"source"`    // where the list of another comes from; "" for one of ours
 	Issuer     string     `json:"issuer"`
 	Number     string     `json:"number"` // decimal
 	ThisUpdate *time.Time `json:"this_update"`
@@ -73,7 +74,7 @@ func (c Config) lists(ctx context.Context, now time.Time) []CRL {
 	for _, l := range c.Publisher.All() {
 		h := l.Header
 		list := CRL{
-			CA: l.Path, Issuer: l.Signer.Subject.String(), Entries: l.Entries, State: "fresh",
+			Authority: pki.AuthorityOf(l.Signer).String(), CA: l.Path, Issuer: l.Signer.Subject.String(), Entries: l.Entries, State: "fresh",
 			ThisUpdate: moment(h.ThisUpdate), NextUpdate: moment(h.NextUpdate), URL: "/crl/" + ca.ListName(l.Path) + ".crl", LastingURL: "/crl/" + l.Name + ".crl", Former: l.Former,
 		}
 		if l.Former != 0 {

@@ -158,9 +158,10 @@ func TestListCRLs(t *testing.T) {
 	}
 	chain := must(w.door.Authority.Held(t.Context(), "system/sec/ca"))(t).Chain
 	lasting := "/crl/" + ca.LastingName("system/sec/ca", chain[0]) + ".crl"
+	id := pki.AuthorityOf(chain[0]).String()
 	now, week, hour := w.now, w.now.Add(7*24*time.Hour), w.now.Add(time.Hour)
 	want := []CRL{
-		{CA: "system/sec/ca", Issuer: "CN=clu CA", Number: "1", ThisUpdate: &now, NextUpdate: &week, State: "fresh", URL: "/crl/ca.crl", LastingURL: lasting},
+		{CA: "system/sec/ca", Authority: id, Issuer: "CN=clu CA", Number: "1", ThisUpdate: &now, NextUpdate: &week, State: "fresh", URL: "/crl/ca.crl", LastingURL: lasting},
 		{Source: "http://crl.mycorp", Issuer: "CN=MyCorp CA", Number: "7", ThisUpdate: &now, NextUpdate: &hour, FetchedAt: &now, Entries: 3, State: "fresh"},
 		{Source: "/no/file", State: "error", LastError: "no such file"},
 	}
@@ -170,8 +171,8 @@ func TestListCRLs(t *testing.T) {
 	}
 	page := string(w.do(request{target: "/metrics", by: "guest1"}).want(http.StatusOK).body)
 	for _, line := range []string{
-		`omca_crl_entries{ca="system/sec/ca",source=""} 0`, `omca_crl_age_seconds{ca="system/sec/ca",source=""} 0`, `omca_crl_error{ca="system/sec/ca",source=""} 0`,
-		`omca_crl_entries{ca="",source="http://crl.mycorp"} 3`, `omca_crl_next_update_seconds{ca="",source="http://crl.mycorp"} 1.795`, `omca_crl_error{ca="",source="/no/file"} 1`,
+		`omca_crl_entries{authority="` + id + `",ca="system/sec/ca",source=""} 0`, `omca_crl_age_seconds{authority="` + id + `",ca="system/sec/ca",source=""} 0`, `omca_crl_error{authority="` + id + `",ca="system/sec/ca",source=""} 0`,
+		`omca_crl_entries{authority="",ca="",source="http://crl.mycorp"} 3`, `omca_crl_next_update_seconds{authority="",ca="",source="http://crl.mycorp"} 1.795`, `omca_crl_error{authority="",ca="",source="/no/file"} 1`,
 	} {
 		if !strings.Contains(page, line) {
 			t.Errorf("no %s", line)
