@@ -387,6 +387,9 @@ func (a *Authority) DestroyableKeys(ctx context.Context, path string) ([]pki.Aut
 	if err != nil {
 		return nil, err
 	}
+	if !known.at(path) {
+		return nil, nil
+	}
 	has, err := a.holds(ctx, path)
 	if err != nil {
 		return nil, err
