@@ -1,21 +1,15 @@
 package crl
 
 import (
-	"crypto/x509"
 	"hash/maphash"
 	"iter"
+
+	"omca/pki"
 )
 
-// An authority is an issuer: a name and a key, both DER.
-type authority struct{ name, key string }
-
-func authorityOf(cert *x509.Certificate) authority {
-	return authority{string(cert.RawSubject), string(cert.RawSubjectPublicKeyInfo)}
-}
-
-// A revocation names one certificate: by the content octets of its serial.
+// A revocation names one certificate: by its CA and the content octets of its serial.
 type revocation struct {
-	authority
+	ca     pki.AuthorityID
 	serial string
 }
 
@@ -112,13 +106,13 @@ func (r recent) find(key revocation) (Entry, bool) {
 	return Entry{}, false
 }
 
-// of is find for a certificate, without allocating.
-func (r recent) of(issuer *x509.Certificate, serial []byte) (Entry, bool) {
+// of is find for a serial number of a CA, without allocating.
+func (r recent) of(ca pki.AuthorityID, serial []byte) (Entry, bool) {
 	if r.root == nil {
 		return Entry{}, false
 	}
 	for _, one := range r.at(maphash.Bytes(r.seed, serial)) {
-		if one.serial == string(serial) && one.name == string(issuer.RawSubject) && one.key == string(issuer.RawSubjectPublicKeyInfo) {
+		if one.ca == ca && one.serial == string(serial) {
 			return one.Entry, true
 		}
 	}

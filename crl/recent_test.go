@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"omca/pki"
 )
 
 // Every revocation that is put in force makes a few nodes, however many there
@@ -15,7 +17,7 @@ func TestRecentWork(t *testing.T) {
 		most  = 24 // four or five on the way, and two for each step that two hashes have in common beyond
 	)
 	one := func(n int) revocation {
-		return revocation{authority{"name", "key"}, string(binary.BigEndian.AppendUint64(nil, uint64(n)))}
+		return revocation{pki.AuthorityID{1}, string(binary.BigEndian.AppendUint64(nil, uint64(n)))}
 	}
 	var r recent
 	var before []recent // one of every 10,000
@@ -59,7 +61,7 @@ func TestRecentWork(t *testing.T) {
 
 // One serial number of many issuers is as many revocations.
 func TestRecentOneSerial(t *testing.T) {
-	of := func(n int) revocation { return revocation{authority{"name", string(rune('a' + n))}, "\x05"} }
+	of := func(n int) revocation { return revocation{pki.AuthorityID{byte(n)}, "\x05"} }
 	var r recent
 	for n := range 5 {
 		former := r
