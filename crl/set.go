@@ -47,11 +47,7 @@ type series struct {
 
 // NewSet returns the set of lists.
 func NewSet(from Sources) *Set {
-	cas := slices.Concat(from.Covered, from.Authorities)
-	for _, v := range from.Lists {
-		cas = append(cas, v.signer)
-	}
-	s := &Set{known: newKnown(cas...), series: make(map[pki.AuthorityID][]*series), names: make(map[string]bool)}
+	s := &Set{known: newKnown(from.cas()...), series: make(map[pki.AuthorityID][]*series), names: make(map[string]bool)}
 	for _, ca := range from.Covered {
 		s.names[s.known.of(ca).name] = true
 	}
@@ -70,6 +66,15 @@ func NewSet(from Sources) *Set {
 		}
 	}
 	return s
+}
+
+// cas returns all certificates that from names.
+func (from Sources) cas() []*x509.Certificate {
+	all := slices.Concat(from.Covered, from.Authorities)
+	for _, list := range from.Lists {
+		all = append(all, list.signer)
+	}
+	return all
 }
 
 // add puts a list into the series of its key and scope among those of a CA,
