@@ -261,7 +261,7 @@ func (d *door) checkLists(ctx context.Context, _ usr.Caller) ([]Trouble, error) 
 		default:
 			t.What = fmt.Sprintf("there is no revocation list of %s%s%s: %s", l.CA, l.Source, undetermined(l), l.LastError)
 		}
-		// A source that gave several lists says one thing of all.
+		// The lists of one source may have one trouble.
 		if !slices.Contains(all, t) {
 			all = append(all, t)
 		}
@@ -274,7 +274,7 @@ func undetermined(l CRL) string {
 	if len(l.Undetermined) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", so that listener.crl_policy decides about the certificates of %s until a list that this CA signed is there", strings.Join(l.Undetermined, "; "))
+	return fmt.Sprintf(", so that listener.crl_policy decides about the certificates of %s until a list that the CA signed is there", strings.Join(l.Undetermined, "; "))
 }
 
 // checkCluster looks at what concerns the cluster as a whole.
