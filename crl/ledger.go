@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"maps"
-	"sync"
 
 	"omca/pki"
 )
@@ -17,7 +16,7 @@ import (
 //
 // Entries never leave: the end of a certificate is for a clock to say, and clocks err.
 type Ledger struct {
-	known  *knownIDs
+	known  *known
 	tables map[pki.AuthorityID]*table
 	recent recent // what is in no table yet
 	places map[string]Entry
@@ -25,7 +24,7 @@ type Ledger struct {
 
 // NewLedger returns a ledger with no entries.
 func NewLedger() *Ledger {
-	return &Ledger{known: newKnownIDs(), tables: make(map[pki.AuthorityID]*table)}
+	return &Ledger{known: newKnown(), tables: make(map[pki.AuthorityID]*table)}
 }
 
 // With returns the ledger that also holds e, of a certificate that the CA issued. A certificate that is
@@ -130,7 +129,7 @@ func (l *Ledger) Check(cert, issuer *x509.Certificate) (e Entry, revoked bool) {
 	if !ok {
 		return Entry{}, false // more octets than a serial number of ours has
 	}
-	id := l.known.of(issuer)
+	id := l.known.of(issuer).id
 	if r := l.tables[id].find(serial); r != nil {
 		return r.entry(), true
 	}
@@ -191,45 +190,3 @@ func (t *table) extended(records []record) *table {
 }
 
 func (t *table) holds(serial []byte) bool { return t.find(serial) != nil }
-
-// mostKnown bounds what knownIDs remembers: a few hundred octets each.
-const mostKnown = 4096
-
-// knownIDs remembers the identities of CAs by the octets of their certificates, since working one out takes
-// some microseconds. It is safe for concurrent use.
-type knownIDs struct {
-	mu    sync.RWMutex
-	byKey map[string][]knownID // by SubjectPublicKeyInfo
-	count int
-}
-
-type knownID struct {
-	subject string
-	id      pki.AuthorityID
-}
-
-func newKnownIDs() *knownIDs { return &knownIDs{byKey: make(map[string][]knownID)} }
-
-// of returns the identity of a CA.
-func (k *knownIDs) of(cert *x509.Certificate) pki.AuthorityID {
-	k.mu.RLock()
-	// The compiler makes no strings of octets within an index expression, or a comparison.
-	for _, one := range k.byKey[string(cert.RawSubjectPublicKeyInfo)] {
-		if one.subject == string(cert.RawSubject) {
-			k.mu.RUnlock()
-			return one.id
-		}
-	}
-	k.mu.RUnlock()
-	id := pki.AuthorityOf(cert)
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.count >= mostKnown { // somebody makes up CAs: what is in use comes back at once
-		clear(k.byKey)
-		k.count = 0
-	}
-	key := string(cert.RawSubjectPublicKeyInfo)
-	k.byKey[key] = append(k.byKey[key], knownID{string(cert.RawSubject), id})
-	k.count++
-	return id
-}

@@ -3,6 +3,8 @@ package crl
 import (
 	"crypto/x509"
 	"slices"
+
+	"omca/pki"
 )
 
 // Sources are what a Set is made of.
@@ -11,7 +13,8 @@ type Sources struct {
 
 	// Covered are the CAs whose lists are expected, whether one is among Lists or
 	// not: what they issued is Undetermined, not NotCovered, while there is none.
-	// A CA that signed one of Lists is covered anyway.
+	// A CA that signed one of Lists is covered anyway. All CAs of a name are covered
+	// with one of them: a list that cannot be verified has no more than a name.
 	Covered []*x509.Certificate
 
 	// Authorities are CAs that the caller trusts, of any level. They tell which
@@ -24,8 +27,9 @@ type Sources struct {
 // A Set answers what lists say about certificates. It never changes; any number
 // of goroutines may use it. Keep it behind an atomic.Pointer.
 type Set struct {
-	series map[authority][]*series
-	names  map[string]bool // of the CAs that have, or should have, lists
+	known  *known
+	series map[pki.AuthorityID][]*series
+	names  map[string]bool // of the CAs that have, or should have, lists, in the form of pki.CanonicalName
 }
 
 // A series is the lists of one signer and one scope.
@@ -40,24 +44,18 @@ type series struct {
 	parent *x509.Certificate // who issued the signer; nil if nobody above it is known
 }
 
-// An authority is an issuer: a name and a key, both DER.
-type authority struct{ name, key string }
-
-func authorityOf(cert *x509.Certificate) authority {
-	return authority{string(cert.RawSubject), string(cert.RawSubjectPublicKeyInfo)}
-}
-
 // NewSet returns the set of lists.
 func NewSet(from Sources) *Set {
-	s := &Set{series: make(map[authority][]*series), names: make(map[string]bool)}
+	s := &Set{known: newKnown(from.cas()...), series: make(map[pki.AuthorityID][]*series), names: make(map[string]bool)}
 	for _, ca := range from.Covered {
-		s.names[string(ca.RawSubject)] = true
+		s.names[s.known.of(ca).name] = true
 	}
 	for _, v := range from.Lists {
-		s.names[string(v.list.RawIssuer)] = true
-		s.add(authorityOf(v.signer), series{scope: &v.list.Scope, key: keyOf(v.signer)}, &v.list)
-		for _, kin := range kinOf(v.signer, from.Authorities) {
-			s.add(authorityOf(kin.ca), series{scope: &v.list.Scope, key: keyOf(v.signer), signer: v.signer, parent: kin.parent}, &v.list)
+		signer := s.known.of(v.signer)
+		s.names[signer.name] = true
+		s.add(signer.id, series{scope: &v.list.Scope, key: keyOf(v.signer)}, &v.list)
+		for _, kin := range s.known.kinOf(v.signer, from.Authorities) {
+			s.add(kin.id, series{scope: &v.list.Scope, key: keyOf(v.signer), signer: v.signer, parent: kin.parent}, &v.list)
 		}
 	}
 	for _, all := range s.series {
@@ -69,11 +67,20 @@ func NewSet(from Sources) *Set {
 	return s
 }
 
+// cas returns all certificates that from names.
+func (from Sources) cas() []*x509.Certificate {
+	all := slices.Concat(from.Covered, from.Authorities)
+	for _, list := range from.Lists {
+		all = append(all, list.signer)
+	}
+	return all
+}
+
 // add puts a list into the series of its key and scope among those of a CA,
 // which is new if there is none.
-func (s *Set) add(ca authority, fresh series, list *List) {
+func (s *Set) add(ca pki.AuthorityID, fresh series, list *List) {
 	all := s.series[ca]
-	i := slices.IndexFunc(all, func(one *series) bool { return one.key == fresh.key && one.scope.raw == fresh.scope.raw })
+	i := slices.IndexFunc(all, func(one *series) bool { return one.key == fresh.key && one.scope.Equal(fresh.scope) })
 	if i < 0 {
 		i, all = len(all), append(all, &fresh)
 		s.series[ca] = all
@@ -88,5 +95,9 @@ func (s *Set) add(ca authority, fresh series, list *List) {
 // newest describes a series for people.
 func (one *series) newest() *Header { return &slices.Concat(one.complete, one.deltas)[0].Header }
 
-// Covered reports whether lists of issuer are here, or expected.
-func (s *Set) Covered(issuer *x509.Certificate) bool { return s.names[string(issuer.RawSubject)] }
+// Covered reports whether lists of issuer, or of another CA of its name, are here, or expected.
+func (s *Set) Covered(issuer *x509.Certificate) bool { return s.names[s.known.of(issuer).name] }
+
+// HasList reports whether a list is here that is signed with the key of issuer, or with another that is
+// known to be of the same CA.
+func (s *Set) HasList(issuer *x509.Certificate) bool { return len(s.series[s.known.of(issuer).id]) > 0 }

@@ -144,6 +144,7 @@ func listStatus(ctx context.Context, c *call) error {
 		{name: "FETCHED AT", text: func(l list) string { return instant(l.FetchedAt) }, in: inFull},
 		{name: "URL", text: func(l list) string { return l.URL }, in: inFull},
 		{name: "LASTING URL", text: func(l list) string { return l.LastingURL }, in: inFull},
+		{name: "UNDETERMINED", text: func(l list) string { return strings.Join(l.Undetermined, "; ") }, in: inFull},
 		{name: "ERROR", text: func(l list) string { return l.LastError }},
 	})
 }

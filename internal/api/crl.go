@@ -27,8 +27,9 @@ type ExternalList struct {
 	Issuer, Number                    string // "" without a list; Number is decimal
 	ThisUpdate, NextUpdate, FetchedAt time.Time
 	Entries                           int
-	State                             string // "fresh", "stale", "never" or "error"
+	State                             string // "fresh", "partial", "stale", "never" or "error"
 	LastError                         string
+	Undetermined                      []string // subjects of the trusted CAs for which no list is in force, and the source may have one
 }
 
 // CRL is one revocation list: ours, of a CA, or another's, from a source.
@@ -41,12 +42,15 @@ type CRL struct {
 	ThisUpdate *time.Time `json:"this_update"`
 	NextUpdate *time.Time `json:"next_update"`
 	Entries    int        `json:"entries"`
-	State      string     `json:"state"`      // "fresh"; "stale": past its next update; "never" or "error": there is none
+	State      string     `json:"state"`      // "fresh"; "partial": another list of the source cannot be used; "stale": past its next update; "never" or "error": there is none
 	LastError  string     `json:"last_error"` // of the last attempt to get it
 	FetchedAt  *time.Time `json:"fetched_at"`
 	URL        string     `json:"url"`         // path of ours on this server
 	LastingURL string     `json:"lasting_url"` // the same for as long as that CA has certificates, whatever takes its place
 	Former     int        `json:"former"`      // number of the set in the history of the CA; 0 for what it is now, -1 for one that no object has
+
+	// Undetermined are the subjects of the trusted CAs for which no list is in force, and the source may have one: the policy decides.
+	Undetermined []string `json:"undetermined,omitempty"`
 }
 
 // CRLList is the revocation lists, ours first.
@@ -95,6 +99,7 @@ func (c Config) lists(ctx context.Context, now time.Time) []CRL {
 		all = append(all, CRL{
 			Source: e.Source, Issuer: e.Issuer, Number: e.Number, Entries: e.Entries, State: e.State, LastError: e.LastError,
 			ThisUpdate: moment(e.ThisUpdate), NextUpdate: moment(e.NextUpdate), FetchedAt: moment(e.FetchedAt),
+			Undetermined: e.Undetermined,
 		})
 	}
 	return all

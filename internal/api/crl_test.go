@@ -154,7 +154,7 @@ func TestListCRLs(t *testing.T) {
 	w := newWorld(t)
 	w.external = []ExternalList{
 		{Source: "http://crl.mycorp", Issuer: "CN=MyCorp CA", Number: "7", ThisUpdate: w.now, NextUpdate: w.now.Add(time.Hour), FetchedAt: w.now, Entries: 3, State: "fresh"},
-		{Source: "/no/file", State: "error", LastError: "no such file"},
+		{Source: "/no/file", State: "error", LastError: "no such file", Undetermined: []string{"CN=Other CA"}},
 	}
 	chain := must(w.door.Authority.Held(t.Context(), "system/sec/ca"))(t).Chain
 	lasting := "/crl/" + ca.LastingName("system/sec/ca", chain[0]) + ".crl"
@@ -163,7 +163,7 @@ func TestListCRLs(t *testing.T) {
 	want := []CRL{
 		{CA: "system/sec/ca", Authority: id, Issuer: "CN=clu CA", Number: "1", ThisUpdate: &now, NextUpdate: &week, State: "fresh", URL: "/crl/ca.crl", LastingURL: lasting},
 		{Source: "http://crl.mycorp", Issuer: "CN=MyCorp CA", Number: "7", ThisUpdate: &now, NextUpdate: &hour, FetchedAt: &now, Entries: 3, State: "fresh"},
-		{Source: "/no/file", State: "error", LastError: "no such file"},
+		{Source: "/no/file", State: "error", LastError: "no such file", Undetermined: []string{"CN=Other CA"}},
 	}
 	got := into[CRLList](w.do(request{target: "/api/crl", by: "guest1"}).want(http.StatusOK)).Items
 	if diff := cmp.Diff(want, got); diff != "" {

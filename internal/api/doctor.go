@@ -277,14 +277,27 @@ func (d *door) checkLists(ctx context.Context, _ usr.Caller) ([]Trouble, error) 
 			continue
 		case l.State == "fresh":
 			t.Level, t.What = levelWarning, fmt.Sprintf("the revocation list of %s could not be fetched again: %s", l.Source, l.LastError)
+		case l.State == "partial":
+			t.What = fmt.Sprintf("a revocation list of %s cannot be used%s: %s", l.Source, undetermined(l), l.LastError)
 		case l.NextUpdate != nil:
 			t.What = fmt.Sprintf("the revocation list of %s%s ended at %s", l.CA, l.Source, l.NextUpdate.Format(time.RFC3339))
 		default:
-			t.What = fmt.Sprintf("there is no revocation list of %s%s: %s", l.CA, l.Source, l.LastError)
+			t.What = fmt.Sprintf("there is no revocation list of %s%s%s: %s", l.CA, l.Source, undetermined(l), l.LastError)
 		}
-		all = append(all, t)
+		// The lists of one source may have one trouble.
+		if !slices.Contains(all, t) {
+			all = append(all, t)
+		}
 	}
 	return all, nil
+}
+
+// undetermined names the CAs for which no list is in force because of a source.
+func undetermined(l CRL) string {
+	if len(l.Undetermined) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", so that listener.crl_policy decides about the certificates of %s until a list that the CA signed is there", strings.Join(l.Undetermined, "; "))
 }
 
 // checkCluster looks at what concerns the cluster as a whole.

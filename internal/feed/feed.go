@@ -28,6 +28,9 @@ type Kept struct {
 	// ETag and LastModified are the validators of the answer that DER came with, "" if it had none.
 	ETag, LastModified string
 	FetchedAt          time.Time
+	// Unused are the lists that came and are not in DER, or that came later and were refused. Nil if it is not known: earlier versions did
+	// not keep it.
+	Unused []Unused
 }
 
 // Memory keeps the last good copy of each source across restarts. Sources are told apart by what the operator wrote, which holds no
@@ -47,8 +50,9 @@ type Config struct {
 	Object func(ctx context.Context, path string) ([]byte, error)
 	// Signers returns the CAs whose lists are believed: the chains of those that are trusted.
 	Signers func(ctx context.Context) ([]*x509.Certificate, error)
-	// Changed gets all good lists, those past their nextUpdate among them, each time that they change and once at the end of Load. Calls
-	// come one after the other, the newest last, and hold up what follows. It may call Status, and nothing else of the Feeds.
+	// Changed gets all good lists, those past their nextUpdate among them, each time that they change, or that Awaited does, and once at the
+	// end of Load. Calls come one after the other, the newest last, and hold up what follows. It may call Status and Awaited, and nothing
+	// else of the Feeds.
 	Changed   func(ctx context.Context, lists []*crl.Verified)
 	Now       func() time.Time
 	Log       *slog.Logger
@@ -74,7 +78,9 @@ type Feeds struct {
 
 	mu      sync.Mutex // guards what follows, for moments only
 	sources []*source
-	deltas  []*source // of delta lists, at the addresses that lists of sources name
+	deltas  []*source           // of delta lists, at the addresses that lists of sources name
+	trusted []*x509.Certificate // the CAs whose lists are believed, as Signers answered last
+	set     *crl.Set            // of the lists that were announced last
 }
 
 // New returns feeds without sources. Errors: a Config that cannot work.
@@ -89,7 +95,7 @@ func New(cfg Config) (*Feeds, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Float64
 	}
-	return &Feeds{cfg: cfg, limits: limits, client: newClient(cfg.Transport, limits), wake: make(chan struct{}, 1)}, nil
+	return &Feeds{cfg: cfg, limits: limits, client: newClient(cfg.Transport, limits), wake: make(chan struct{}, 1), set: crl.NewSet(crl.Sources{})}, nil
 }
 
 // Load makes sources the ones that are followed, before the first connection is accepted: it takes the last good copies from Memory,
@@ -167,9 +173,9 @@ func (f *Feeds) replace(ctx context.Context, names []string) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	signers, err := f.cfg.Signers(ctx)
+	signers, err := f.signers(ctx)
 	if err != nil {
-		return fmt.Errorf("the CAs whose lists are believed: %w", err)
+		return err
 	}
 	for _, s := range fresh {
 		err = errors.Join(err, f.restore(ctx, s, signers))
@@ -190,9 +196,9 @@ func (f *Feeds) forget(ctx context.Context, s *source) {
 func (f *Feeds) Reverify(ctx context.Context) error {
 	f.settle.Lock()
 	defer f.settle.Unlock()
-	signers, err := f.cfg.Signers(ctx)
+	signers, err := f.signers(ctx)
 	if err != nil {
-		return fmt.Errorf("the CAs whose lists are believed: %w", err)
+		return err
 	}
 	var failed error
 	for _, s := range f.all() {
@@ -276,6 +282,11 @@ func (f *Feeds) announce(ctx context.Context) {
 	for _, s := range slices.Concat(f.sources, f.deltas) {
 		lists = append(lists, s.lists...)
 	}
+	trusted := f.trusted
+	f.mu.Unlock()
+	set := crl.NewSet(crl.Sources{Lists: lists, Authorities: trusted})
+	f.mu.Lock()
+	f.set = set
 	f.mu.Unlock()
 	f.cfg.Changed(ctx, lists)
 }

@@ -1,10 +1,8 @@
 package feed
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"reflect"
 	"slices"
 
 	"omca/crl"
@@ -55,7 +53,7 @@ func (f *Feeds) seekFreshest(ctx context.Context) {
 		return
 	}
 	f.rouse()
-	signers, err := f.cfg.Signers(ctx)
+	signers, err := f.signers(ctx)
 	for _, s := range fresh {
 		if err == nil {
 			err = f.restore(ctx, s, signers)
@@ -105,7 +103,7 @@ func (f *Feeds) based(s *source, lists []*crl.Verified) error {
 // extends reports whether a delta list that came from an address may be held against a complete one.
 func extends(delta, base *crl.Header, address string) bool {
 	return !base.Delta() && slices.Contains(base.Freshest, address) &&
-		bytes.Equal(delta.RawIssuer, base.RawIssuer) && reflect.DeepEqual(delta.Scope, base.Scope)
+		ofOneKind(delta, base)
 }
 
 // loadFreshest fetches the delta lists that the lists of Load named: they too are to be here before the first connection.

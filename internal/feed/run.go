@@ -129,6 +129,9 @@ func (f *Feeds) attempt(ctx context.Context, s *source, m mode, within time.Dura
 	if err == nil && p.outcome == whole {
 		err = f.accept(ctx, s, p)
 	}
+	if err == nil && p.outcome == confirmed {
+		f.leaveOut(ctx, s, p, s.aside, nil) // the source has again what it had before
+	}
 	f.finish(ctx, s, p, err)
 	return err
 }
@@ -147,7 +150,7 @@ func (f *Feeds) finish(ctx context.Context, s *source, p parcel, err error) {
 		if err == nil {
 			s.fetched = now
 		}
-		if s.failures++; err == nil && s.state(now) == Fresh {
+		if s.failures++; err == nil && f.state(s, now) == Fresh {
 			s.failures = 0
 		}
 		s.due = now.Add(f.wait(s, now))
@@ -158,7 +161,7 @@ func (f *Feeds) finish(ctx context.Context, s *source, p parcel, err error) {
 // wait returns how long to wait for the next attempt. It wants mu.
 func (f *Feeds) wait(s *source, now time.Time) time.Duration {
 	var left time.Duration // until the first of the lists lapses, 0 if it has
-	if s.state(now) == Fresh {
+	if s.current(now) {
 		left = s.nextUpdate().Sub(now)
 	}
 	if s.failures > 0 {
@@ -182,8 +185,9 @@ type condition struct {
 
 // note logs the state of s, if it is another than the log said last. It wants mu.
 func (f *Feeds) note(ctx context.Context, s *source, now time.Time) {
-	c := condition{s.state(now), ""}
-	switch err := s.trouble(); {
+	c := condition{f.state(s, now), ""}
+	trouble := f.trouble(s)
+	switch err := trouble; {
 	case errors.Is(err, pki.ErrInvalid):
 		c.trouble = "refused"
 	case err != nil:
@@ -205,7 +209,7 @@ func (f *Feeds) note(ctx context.Context, s *source, now time.Time) {
 		attrs = append(attrs, slog.Int("lists", len(s.lists)), slog.Int("entries", entries), slog.Time("next_update", s.nextUpdate()))
 	}
 	if c.trouble != "" {
-		attrs = append(attrs, slog.String("trouble", c.trouble), slog.Any("error", s.trouble()))
+		attrs = append(attrs, slog.String("trouble", c.trouble), slog.Any("error", trouble))
 	}
 	f.cfg.Log.LogAttrs(ctx, level, "crl source", attrs...)
 }
