@@ -74,7 +74,7 @@ func table() []control {
 		{"request-in-a-buffer", "listener", "TestNoRequestBeginsOnAClosedConnection/closed", "a request got through", "the refusal of requests on closed connections",
 			[]cut{{"listener/port.go", "if !ok || c.closed.Load() {", "if !ok {"}}},
 		{"expiry", "listener", "TestExpiry", "the end of the certificate", "the end of a connection with its certificate",
-			[]cut{{"listener/index.go", "func() { _ = c.Close() })", "func() {})"}}},
+			[]cut{{"listener/index.go", "func() { _ = c.port.l.guard(taskConnection, c.Close) })", "func() {})"}}},
 		{"tickets", "listener", "TestTicketsEnd/TLS_1.3_trust_changed", "resumed true", "the change of ticket keys with the trust",
 			[]cut{{"listener/generation.go", "\t\tg.ClientCAs.Equal(other.ClientCAs) &&\n", ""}}},
 		{"generation", "listener", "TestBrokenGenerationKeepsThePrevious/broken_chain", "want ErrGeneration", "the handshake of a generation with itself",

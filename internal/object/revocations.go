@@ -103,7 +103,8 @@ func (s *Store) scanRevocations(ctx context.Context, prefix string) iter.Seq2[ca
 // order, before the commit that made it returns. It must not commit.
 func (s *Store) OnRevoke(tell func(ca.Revocation)) { s.tellRevoked = append(s.tellRevoked, tell) }
 
-// revocationsChanged tells of the revocations of a change.
+// revocationsChanged tells of the revocations of a change. What is told may be told
+// again, after a panic; what is counted is counted once.
 func (s *Store) revocationsChanged(change store.Change) error {
 	for _, e := range change.Events {
 		if s.shared {
@@ -120,11 +121,27 @@ func (s *Store) revocationsChanged(change store.Change) error {
 			tell(r)
 		}
 	}
+	if s.shared {
+		s.countRecords(change)
+	}
 	return nil
 }
 
-// sharedChanged takes note of what a process that has the store for itself knows
-// without being told.
+// countRecords counts the certificates that others put into the inventory.
+func (s *Store) countRecords(change store.Change) {
+	for _, e := range change.Events {
+		switch {
+		case !strings.HasPrefix(e.Key, prefixSerial):
+		case e.Deleted:
+			s.records.Add(-1)
+		default:
+			s.records.Add(1)
+		}
+	}
+}
+
+// sharedChanged tells what a process that has the store for itself knows without
+// being told.
 func (s *Store) sharedChanged(e store.Event) {
 	switch {
 	case strings.HasPrefix(e.Key, prefixList):
@@ -135,10 +152,6 @@ func (s *Store) sharedChanged(e store.Event) {
 		for _, tell := range s.tellBlob {
 			tell()
 		}
-	case strings.HasPrefix(e.Key, prefixSerial) && e.Deleted:
-		s.records.Add(-1)
-	case strings.HasPrefix(e.Key, prefixSerial):
-		s.records.Add(1)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"omca/ca"
+	"omca/internal/background"
 	"omca/internal/hint"
 	"omca/internal/store"
 	"omca/usr/token"
@@ -32,13 +33,14 @@ const (
 // ErrExists means that an object or a key is already there.
 var ErrExists = fmt.Errorf("%w: exists already", ca.ErrConflict)
 
-// StoreConfig says what a Store works with. Every field is required but Shared.
+// StoreConfig says what a Store works with. Every field is required but Shared and Panics.
 type StoreConfig struct {
 	Store  store.Store
 	Shared bool   // other processes change the store too
 	Master Master // unwraps the data keys
 	Now    func() time.Time
 	Log    *slog.Logger
+	Panics *background.Panics // of the watch; nil: they end the process
 }
 
 // Store remembers objects, their keys and the inventory of certificates. It is
@@ -52,6 +54,8 @@ type Store struct {
 	keys *Keyring
 	now  func() time.Time
 	log  *slog.Logger
+
+	panics *background.Panics
 
 	watch *follower    // of the objects
 	tell  []func(Path) // who wants to know of their changes
@@ -121,7 +125,7 @@ func OpenStore(ctx context.Context, c StoreConfig) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: c.Store, keys: keys, now: c.Now, log: c.Log, shared: c.Shared, heads: make(map[Path]*entry)}
+	s := &Store{db: c.Store, keys: keys, now: c.Now, log: c.Log, panics: c.Panics, shared: c.Shared, heads: make(map[Path]*entry)}
 	s.watch = newFollower(c.Store, prefixObject, rev, s.changed, s.lost)
 	revocations := prefixRevoked
 	if c.Shared {
@@ -176,18 +180,33 @@ func openKeyring(ctx context.Context, db store.Store, master Master) (*Keyring, 
 func (s *Store) OnChange(tell func(Path)) { s.tell = append(s.tell, tell) }
 
 // Run follows the store until ctx is done. Commits return only while it runs.
+//
+// When it returns the error of a panic it is to be run again, and goes on with the
+// change that was not applied, which those who wait for it go on waiting for. A
+// change that panics again and again is another error: Run is over then.
 func (s *Store) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	followers := []*follower{s.watch, s.revoked, s.tokenWatch}
 	ended := make(chan error, len(followers))
 	for _, f := range followers {
-		go func() { ended <- f.run(ctx) }()
+		go func() { ended <- s.panics.Guard("watch", func() error { return f.run(ctx) }) }()
 	}
 	err := <-ended
 	cancel() // one without the others is half blind
 	for range followers[1:] {
 		<-ended
+	}
+	for _, f := range followers {
+		if background.Panicked(err) && f.stuck() {
+			err = fmt.Errorf("what comes after revision %d under %q: %d tries in a row: %v", f.applied, f.prefix, mostPanics, err)
+		}
+	}
+	if background.Panicked(err) {
+		return err
+	}
+	for _, f := range followers {
+		f.end(err)
 	}
 	return err
 }

@@ -67,9 +67,29 @@ func (p *provider) start() {
 	p.v.work.Go(func() {
 		ctx, cancel := context.WithTimeout(p.ctx, whole)
 		defer cancel()
-		fetched, err := p.v.fetch(ctx, p.Settings, known)
-		p.settle(fetched, err)
+		var f fetched
+		failed := p.v.guard(func() (err error) {
+			f, err = p.v.fetch(ctx, p.Settings, known)
+			return err
+		})
+		if p.v.guard(func() error { p.settle(f, failed); return nil }) != nil {
+			p.putOff()
+		}
 	})
+}
+
+// guard runs work on what an issuer says. A panic over that is an error of the attempt.
+func (v *Verifier) guard(work func() error) error { return v.cfg.Panics.Guard("openid", work) }
+
+// putOff ends an attempt that was not settled, and the next one is made later.
+func (p *provider) putOff() {
+	p.v.mu.Lock()
+	defer p.v.mu.Unlock()
+	p.next = p.v.cfg.Now().Add(slow)
+	if p.running != nil {
+		close(p.running)
+		p.running = nil
+	}
 }
 
 // discovery returns what is known of the issuer beside its keys, if that need not be asked for again. It wants mu.
@@ -132,12 +152,7 @@ func (p *provider) note(now time.Time) {
 // learn waits for the attempt under way, or for one that it begins, if the issuer may be asked again: not for as long as one can think,
 // and not at all when the issuer was asked often enough. A flood of tokens with made-up keys costs the issuer one request in ten seconds.
 func (p *provider) learn(ctx context.Context) {
-	p.v.mu.Lock()
-	if now := p.v.cfg.Now(); p.running == nil && p.mayAsk(now) {
-		p.start()
-	}
-	running := p.running
-	p.v.mu.Unlock()
+	running := p.underWay()
 	if running == nil {
 		return
 	}
@@ -148,6 +163,16 @@ func (p *provider) learn(ctx context.Context) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+}
+
+// underWay returns the end of the attempt under way, begun now if it may be; nil: there is none.
+func (p *provider) underWay() <-chan struct{} {
+	p.v.mu.Lock()
+	defer p.v.mu.Unlock()
+	if now := p.v.cfg.Now(); p.running == nil && p.mayAsk(now) {
+		p.start()
+	}
+	return p.running
 }
 
 // mayAsk tells whether a token may make the issuer be asked, and counts it: a few times at once, and one time in ten seconds in the long
