@@ -20,7 +20,7 @@ const crlKey = "crl"
 func (s *Server) newFeeds() error {
 	c := feed.Config{
 		Memory: listMemory{s.objects}, Object: s.listValue, Signers: s.listSigners,
-		Changed: s.listsCame, Now: s.config.Now, Log: s.config.Log,
+		Changed: s.listsCame, Now: s.config.Now, Log: s.config.Log, Panics: s.panics,
 	}
 	if s.db.follows != nil {
 		c.Elsewhere = func() bool { return !s.chosen() }
@@ -54,39 +54,51 @@ func (s *Server) loadLists(ctx context.Context) error {
 	if err := s.feeds.Load(ctx, sources); err != nil {
 		return fmt.Errorf("revocation lists: %w", err)
 	}
-	s.work.Go(func() {
-		if err := s.feeds.Run(s.background); err != nil {
-			s.config.Log.ErrorContext(s.background, "revocation lists are no longer followed", "error", err)
+	s.run("lists of others", func(ctx context.Context) {
+		if err := s.feeds.Run(ctx); err != nil {
+			s.config.Log.ErrorContext(ctx, "revocation lists are no longer followed", "error", err)
 		}
 	})
 	return nil
 }
 
-// followKeywords tells the feeds of changes, outside of the watch, which must
-// not wait for them.
-func (s *Server) followKeywords(ctx context.Context) {
-	for {
-		var path object.Path
-		select {
-		case <-ctx.Done():
-			return
-		case path = <-s.touched:
+// keywordFollower returns what tells the feeds of changes, outside of the watch,
+// which must not wait for them. Run again, it begins with the change that it was at.
+func (s *Server) keywordFollower() func(context.Context) {
+	var at *object.Path
+	return func(ctx context.Context) {
+		for {
+			if at == nil {
+				select {
+				case <-ctx.Done():
+					return
+				case path := <-s.touched:
+					at = &path
+				}
+			}
+			s.keywordsChanged(ctx, *at)
+			at = nil
 		}
-		if path.Kind == object.KindSec {
-			s.feeds.Notify(path.Key())
-		}
-		if err := s.servePublic(ctx); err != nil && ctx.Err() == nil {
-			s.config.Log.ErrorContext(ctx, "plain HTTP not served", "error", err)
-		}
-		sources, err := s.sources(ctx)
-		if err == nil {
-			s.feeds.SetSources(ctx, sources)
-			s.expectLists(ctx)
-			err = s.feeds.Reverify(ctx)
-		}
-		if err != nil && ctx.Err() == nil {
-			s.config.Log.ErrorContext(ctx, "revocation lists not brought up to date", "changed", path.String(), "error", err)
-		}
+	}
+}
+
+// keywordsChanged follows a change of the object at path, which may be one of those
+// that say what is listened on, and whose lists are fetched.
+func (s *Server) keywordsChanged(ctx context.Context, path object.Path) {
+	if path.Kind == object.KindSec {
+		s.feeds.Notify(path.Key())
+	}
+	if err := s.servePublic(ctx); err != nil && ctx.Err() == nil {
+		s.config.Log.ErrorContext(ctx, "plain HTTP not served", "error", err)
+	}
+	sources, err := s.sources(ctx)
+	if err == nil {
+		s.feeds.SetSources(ctx, sources)
+		s.expectLists(ctx)
+		err = s.feeds.Reverify(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.config.Log.ErrorContext(ctx, "revocation lists not brought up to date", "changed", path.String(), "error", err)
 	}
 }
 
@@ -143,14 +155,19 @@ func (s *Server) expectLists(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		s.config.Log.ErrorContext(ctx, "trusted CAs not read", "error", err)
 	}
-	s.enforcer.mu.Lock()
-	s.enforcer.authorities, s.enforcer.covered = trusted, nil
-	if waiting {
-		s.enforcer.covered = trusted
-	}
-	s.enforcer.rebuild()
-	s.enforcer.mu.Unlock()
+	s.enforcer.expect(trusted, waiting)
 	s.closeRevoked(ctx)
+}
+
+// expect takes over whose lists are believed, and whether each of them is to have one.
+func (e *enforcer) expect(trusted []*x509.Certificate, waiting bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.authorities, e.covered = trusted, nil
+	if waiting {
+		e.covered = trusted
+	}
+	e.rebuild()
 }
 
 // listMemory keeps the last good copies in the store.

@@ -137,6 +137,30 @@ type Status struct {
 
 	OpenID *OpenIDStatus `json:"openid,omitempty"` // when an issuer is configured
 	Store  *StoreStatus  `json:"store,omitempty"`  // when it is shared with other nodes
+	Clock  *ClockStatus  `json:"clock,omitempty"`  // of a node that shares its store with others
+	Panics []TaskPanics  `json:"panics,omitempty"` // of work beside the requests, since the start; by task
+}
+
+// ClockStatus is how the clocks of the nodes stand to each other. What they agree on
+// is the median.
+type ClockStatus struct {
+	Offset float64     `json:"offset_seconds"` // of this node's: ahead, or negative: behind
+	Off    bool        `json:"off"`            // it is too far: the node does nothing of what one does for all
+	Others []NodeClock `json:"others,omitempty"`
+}
+
+// NodeClock is how the clock of another node stands to what the nodes agree on.
+type NodeClock struct {
+	Node   string  `json:"node"`
+	Offset float64 `json:"offset_seconds"`
+	Off    bool    `json:"off"`
+}
+
+// TaskPanics is how often work beside the requests panicked. The log has the stacks.
+type TaskPanics struct {
+	Task  string    `json:"task"`
+	Count uint64    `json:"count"`
+	Last  time.Time `json:"last"`
 }
 
 // StoreStatus is how a node stands to the store that it shares.
