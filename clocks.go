@@ -176,6 +176,8 @@ func apart(by time.Duration) string {
 	return by.Round(time.Second).String() + " ahead"
 }
 
+func seconds(by time.Duration) int64 { return int64(by.Round(time.Second) / time.Second) }
+
 // clockShown takes note of a clock that a node shows. One that this node's copy of
 // the store may have learned of late tells nothing.
 func (s *Server) clockShown(c object.NodeClock) {
@@ -237,9 +239,9 @@ func (s *Server) clockStatus() *api.ClockStatus {
 		return nil
 	}
 	own, others := s.clocks.offsets()
-	st := &api.ClockStatus{Offset: own.Seconds(), Off: s.clocks.isWrong()}
+	st := &api.ClockStatus{Offset: seconds(own), Off: s.clocks.isWrong()}
 	for _, o := range others {
-		st.Others = append(st.Others, api.NodeClock{Node: o.node, Offset: o.by.Seconds(), Off: o.by.Abs() > clockTolerance})
+		st.Others = append(st.Others, api.NodeClock{Node: o.node, Offset: seconds(o.by), Off: o.by.Abs() > clockTolerance})
 	}
 	return st
 }

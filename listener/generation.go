@@ -206,6 +206,7 @@ func (l *Listener) tryHandshake(config *tls.Config, version uint16) error {
 
 	served := make(chan error, 1)
 	go func() {
+		defer near.Close() // the other end need not wait after a panic
 		served <- l.guard(taskGeneration, func() error {
 			server := tls.Server(near, config)
 			err := server.HandshakeContext(ctx)

@@ -83,12 +83,14 @@ func (p *port) take(raw net.Conn) {
 		return
 	}
 	p.preparing.Go(func() {
-		_ = p.l.guard(taskConnection, func() error { return p.bring(c) }) // of one connection, which is closed
+		if p.l.guard(taskConnection, func() error { p.bring(c); return nil }) != nil {
+			_ = c.Conn.Close() // not ours any more: taking it out of the index may be what panicked
+		}
 	})
 }
 
 // bring prepares one connection and hands it over, or closes it.
-func (p *port) bring(c *conn) error {
+func (p *port) bring(c *conn) {
 	// The engine would recover here, too: certificates of strangers have made crypto/x509 panic
 	// (CVE-2024-24783).
 	var ready net.Conn
@@ -100,10 +102,9 @@ func (p *port) bring(c *conn) error {
 		p.l.failed.Add(1)
 		p.l.log.Debug("connection failed", "remote", c.RemoteAddr(), "error", err)
 		_ = c.Close() // the error above is the one that counts
-		return err
+		return
 	}
 	p.deliver(accepted{conn: ready})
-	return nil
 }
 
 // prepare does what comes before the first request: the handshake, and the hook. The hook does not

@@ -144,16 +144,16 @@ type Status struct {
 // ClockStatus is how the clocks of the nodes stand to each other. What they agree on
 // is the median.
 type ClockStatus struct {
-	Offset float64     `json:"offset_seconds"` // of this node's: ahead, or negative: behind
+	Offset int64       `json:"offset_seconds"` // of this node's: ahead, or negative: behind
 	Off    bool        `json:"off"`            // it is too far: the node does nothing of what one does for all
 	Others []NodeClock `json:"others,omitempty"`
 }
 
 // NodeClock is how the clock of another node stands to what the nodes agree on.
 type NodeClock struct {
-	Node   string  `json:"node"`
-	Offset float64 `json:"offset_seconds"`
-	Off    bool    `json:"off"`
+	Node   string `json:"node"`
+	Offset int64  `json:"offset_seconds"`
+	Off    bool   `json:"off"`
 }
 
 // TaskPanics is how often work beside the requests panicked. The log has the stacks.

@@ -18,7 +18,7 @@ import (
 const (
 	leastPause = time.Second
 	mostPause  = time.Minute
-	wellTime   = 5 * time.Minute
+	wellTime   = time.Minute
 )
 
 // An Error is a panic of a task. The log has its stack.
