@@ -229,14 +229,9 @@ func (l *Listener) serve(p *port, handler http.Handler) error {
 	p.ready, p.gone = make(chan accepted), make(chan struct{})
 	p.server = l.engine(p, handler)
 
-	l.mu.Lock()
-	if l.draining {
-		l.mu.Unlock()
+	if !l.takes(p) {
 		return errors.Join(http.ErrServerClosed, p.Close())
 	}
-	l.ports = append(l.ports, p)
-	l.mu.Unlock()
-
 	go func() {
 		defer close(p.ready)
 		defer p.preparing.Wait()
@@ -254,6 +249,16 @@ func (l *Listener) serve(p *port, handler http.Handler) error {
 		return nil
 	}
 	return fmt.Errorf("serving %s: %w", p.Addr(), err)
+}
+
+// takes takes a port in, unless there is a drain.
+func (l *Listener) takes(p *port) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.draining {
+		l.ports = append(l.ports, p)
+	}
+	return !l.draining
 }
 
 // engine is the HTTP server of one port.

@@ -69,8 +69,9 @@ func (p *Panics) Guard(task string, work func() error) (err error) {
 
 // caught takes note of a panic.
 func (p *Panics) caught(task string, value any, stack []byte) error {
+	at := p.now()
 	p.mu.Lock()
-	p.counts[task] = Count{Task: task, Count: p.counts[task].Count + 1, Last: p.now()}
+	p.counts[task] = Count{Task: task, Count: p.counts[task].Count + 1, Last: at}
 	p.mu.Unlock()
 	p.log.Error("panic in the background", "task", task, "panic", fmt.Sprint(value), "stack", string(stack))
 	return &Error{Task: task, Value: value}

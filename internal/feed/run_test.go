@@ -577,6 +577,13 @@ func TestPanics(t *testing.T) {
 		b := newBench(t, Limits{}, corp)
 		panics := background.New(time.Now, slog.New(slog.DiscardHandler))
 		b.cfg.Panics = panics
+		var unlucky atomic.Bool
+		b.cfg.Rand = func() float64 {
+			if unlucky.Load() {
+				panic("in what takes note of the attempt")
+			}
+			return 0.5
+		}
 		b.load(url1) // nothing comes
 		changed, left := b.cfg.Changed, 2
 		b.cfg.Changed = func(ctx context.Context, lists []*crl.Verified) {
@@ -588,6 +595,7 @@ func TestPanics(t *testing.T) {
 		b.serve(corp.sign(t, list(time.Now(), 1, 7)))
 		before := len(b.changed)
 		b.run()
+		synctest.Wait()
 		if st := b.Status()[0]; !strings.Contains(st.LastError, "panicked") {
 			t.Errorf("after the first attempt: %+v", st)
 		}
@@ -608,7 +616,7 @@ func TestPanics(t *testing.T) {
 			t.Errorf("an answer that panics: %v", err)
 		}
 		b.serve(corp.sign(t, list(time.Now(), 2, 7)))
-		b.cfg.Rand = func() float64 { panic("in what takes note of the attempt") }
+		unlucky.Store(true)
 		sleep(3 * hour)
 		if n := len(b.requests()); n < 4 || n > 50 {
 			t.Errorf("%d requests in 3 h, want about one each quarter", n)

@@ -72,25 +72,12 @@ func (p *provider) start() {
 			f, err = p.v.fetch(ctx, p.Settings, known)
 			return err
 		})
-		if p.v.guard(func() error { p.settle(f, failed); return nil }) != nil {
-			p.putOff()
-		}
+		_ = p.v.guard(func() error { p.settle(f, failed); return nil }) // the attempt has ended all the same
 	})
 }
 
 // guard runs work on what an issuer says. A panic over that is an error of the attempt.
 func (v *Verifier) guard(work func() error) error { return v.cfg.Panics.Guard("openid", work) }
-
-// putOff ends an attempt that was not settled, and the next one is made later.
-func (p *provider) putOff() {
-	p.v.mu.Lock()
-	defer p.v.mu.Unlock()
-	p.next = p.v.cfg.Now().Add(slow)
-	if p.running != nil {
-		close(p.running)
-		p.running = nil
-	}
-}
 
 // discovery returns what is known of the issuer beside its keys, if that need not be asked for again. It wants mu.
 func (p *provider) discovery() discovery {
@@ -105,6 +92,7 @@ func (p *provider) settle(f fetched, err error) {
 	p.v.mu.Lock()
 	defer p.v.mu.Unlock()
 	now := p.v.cfg.Now()
+	p.next = now.Add(slow) // unless what follows says otherwise: it may panic
 	close(p.running)
 	p.running = nil
 	p.v.rouse()
