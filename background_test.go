@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,7 +18,7 @@ import (
 	"omca/internal/openid"
 )
 
-// opened returns an authority in a home of its own, and closes it with the test.
+// openedHome returns an authority in a home of its own.
 func openedHome(t *testing.T) *Server {
 	t.Helper()
 	s, err := Open(t.Context(), Config{Home: filepath.Join(t.TempDir(), "home"), NodeName: "node1"})
@@ -51,9 +52,11 @@ func (s *Server) ask(t *testing.T, method, target string) (int, string) {
 func TestStaplerPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openedHome(t)
-		ask, left := s.stapler.ask, 3
+		ask := s.stapler.ask
+		var left atomic.Int64
+		left.Store(3)
 		s.stapler.ask = func(ctx context.Context, path string) (*staple, error) {
-			if left--; left >= 0 {
+			if left.Add(-1) >= 0 {
 				var responder *Server
 				responder.Leave()
 			}
@@ -65,8 +68,8 @@ func TestStaplerPanics(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second) // the second time at once, the third after a second
 		synctest.Wait()
-		if left != 0 {
-			t.Fatalf("%d panics are left after 2 s", left)
+		if n := left.Load(); n != 0 {
+			t.Fatalf("%d panics are left after 2 s", n)
 		}
 		_, diagnosis := s.ask(t, http.MethodGet, "/api/doctor")
 		if !strings.Contains(diagnosis, `"check":"panic"`) || !strings.Contains(diagnosis, `task \"staples\"`) || !strings.Contains(diagnosis, "3 times") {

@@ -233,15 +233,27 @@ func (a *attendance) judgeClock(ctx context.Context, x *etcd.Session) error {
 	return nil
 }
 
+// nodeClocks is how the clocks of the nodes that are known stand, by node.
+func (s *Server) nodeClocks() map[string]api.NodeClock {
+	own, others := s.clocks.offsets()
+	all := map[string]api.NodeClock{s.config.NodeName: {Node: s.config.NodeName, Offset: seconds(own), Off: s.clocks.isWrong()}}
+	for _, o := range others {
+		all[o.node] = api.NodeClock{Node: o.node, Offset: seconds(o.by), Off: o.by.Abs() > clockTolerance}
+	}
+	return all
+}
+
 // clockStatus is how the clocks of the nodes stand to each other; nil for a node alone.
 func (s *Server) clockStatus() *api.ClockStatus {
 	if s.db.session == nil {
 		return nil
 	}
-	own, others := s.clocks.offsets()
-	st := &api.ClockStatus{Offset: seconds(own), Off: s.clocks.isWrong()}
-	for _, o := range others {
-		st.Others = append(st.Others, api.NodeClock{Node: o.node, Offset: seconds(o.by), Off: o.by.Abs() > clockTolerance})
+	all := s.nodeClocks()
+	own := all[s.config.NodeName]
+	delete(all, s.config.NodeName)
+	st := &api.ClockStatus{Offset: own.Offset, Off: own.Off}
+	for _, node := range slices.Sorted(maps.Keys(all)) {
+		st.Others = append(st.Others, all[node])
 	}
 	return st
 }

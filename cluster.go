@@ -161,6 +161,7 @@ func (m *members) makeRoom(ctx context.Context, peer member.Peer) error {
 // List implements [api.Members].
 func (m *members) List(ctx context.Context) ([]api.ClusterMember, error) {
 	var list []api.ClusterMember
+	clocks := m.nodeClocks()
 	for _, i := range m.n.Members() {
 		one := api.ClusterMember{Node: i.Name, URL: i.URL, State: "member"}
 		switch {
@@ -178,6 +179,7 @@ func (m *members) List(ctx context.Context) ([]api.ClusterMember, error) {
 				one.Serial = string(pki.SerialOf(certs[0]))
 			}
 		}
+		one.ClockOffset, one.ClockOff = clocks[i.Name].Offset, clocks[i.Name].Off
 		list = append(list, one)
 	}
 	return list, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -193,7 +194,7 @@ func daemonStatus(ctx context.Context, c *call) error {
 		{name: "CA NOT AFTER", text: func(s s) string { return instant(s.CANotAfter) }},
 		{name: "LISTENER SERIAL", text: func(s s) string { return s.ListenerSerial }},
 		{name: "LISTENER NOT AFTER", text: func(s s) string { return instant(s.ListenerNotAfter) }},
-	}, append(openidColumns(), storeColumns()...)...))
+	}, slices.Concat(openidColumns(), storeColumns(), upkeepColumns())...))
 }
 
 // storeColumns say in the status of a daemon how it stands to the store that it shares.
@@ -222,6 +223,32 @@ func storeColumns() []column[client.Status] {
 				return ""
 			}
 			return s.Store.Chosen
+		}},
+	}
+}
+
+// upkeepColumns say in the status of a daemon what keeps it from doing what nobody asks it for.
+func upkeepColumns() []column[client.Status] {
+	type s = client.Status
+	return []column[s]{
+		{name: "CLOCK", text: func(s s) string {
+			switch c := s.Clock; {
+			case c == nil:
+				return ""
+			case c.Off:
+				return "off: " + clock(c.Offset, c.Off) + ", so that this node does nothing of what one does for all"
+			case len(c.Others) == 0:
+				return "compared with no other node"
+			default:
+				return fmt.Sprintf("compared with %d", len(c.Others))
+			}
+		}},
+		{name: "PANICS", text: func(s s) string {
+			var all []string
+			for _, p := range s.Panics {
+				all = append(all, fmt.Sprintf("%s: %d", p.Task, p.Count))
+			}
+			return strings.Join(all, ", ")
 		}},
 	}
 }

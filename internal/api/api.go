@@ -149,6 +149,14 @@ type ClockStatus struct {
 	Others []NodeClock `json:"others,omitempty"`
 }
 
+// nodes are the clocks of all nodes that are known, with that of this one.
+func (s Status) nodes() []NodeClock {
+	if s.Clock == nil {
+		return nil
+	}
+	return append([]NodeClock{{Node: s.Node, Offset: s.Clock.Offset, Off: s.Clock.Off}}, s.Clock.Others...)
+}
+
 // NodeClock is how the clock of another node stands to what the nodes agree on.
 type NodeClock struct {
 	Node   string `json:"node"`

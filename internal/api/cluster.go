@@ -58,6 +58,9 @@ type ClusterMember struct {
 	URL    string `json:"url"`    // where the other members reach it
 	State  string `json:"state"`  // "leader", "member", "learning", "awaited", or "admitted" when it is not in the cluster and may connect
 	Serial string `json:"serial"` // of its certificate; "" when there is none
+
+	ClockOffset int64 `json:"clock_offset_seconds"` // how far its clock is ahead of what the nodes agree on; negative: behind
+	ClockOff    bool  `json:"clock_off"`            // it is too far
 }
 
 // ClusterStatus is how the member of a node is doing.

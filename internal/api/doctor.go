@@ -342,11 +342,8 @@ func storeTroubles(s *StoreStatus) []Trouble {
 
 // clockTroubles looks for nodes whose clock is not that of the others.
 func clockTroubles(s Status) []Trouble {
-	if s.Clock == nil {
-		return nil
-	}
 	var all []Trouble
-	for _, c := range append([]NodeClock{{Node: s.Node, Offset: s.Clock.Offset, Off: s.Clock.Off}}, s.Clock.Others...) {
+	for _, c := range s.nodes() {
 		if !c.Off {
 			continue
 		}

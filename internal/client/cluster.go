@@ -31,6 +31,9 @@ type Member struct {
 	URL    string `json:"url"`
 	State  string `json:"state"`
 	Serial string `json:"serial"`
+
+	ClockOffset int64 `json:"clock_offset_seconds"` // how far its clock is ahead of what the nodes agree on; negative: behind
+	ClockOff    bool  `json:"clock_off"`            // it is too far
 }
 
 // Members lists the members of the cluster by name.
