@@ -149,8 +149,14 @@ func TestWatchPanics(t *testing.T) {
 		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("it returned after %s", took)
 		}
-		if err := <-s.failure; !strings.Contains(err.Error(), "not followed any more") || !strings.Contains(err.Error(), "panicked") {
-			t.Errorf("the daemon ends with %v", err)
+		synctest.Wait()
+		select {
+		case err := <-s.failure:
+			if !strings.Contains(err.Error(), "not followed any more") || !strings.Contains(err.Error(), "panicked") {
+				t.Errorf("the daemon ends with %v", err)
+			}
+		default:
+			t.Error("the daemon goes on, and follows nothing")
 		}
 		s.breakOpenID(verifier)
 		if err := s.Close(); err != nil {

@@ -1,6 +1,7 @@
 package omca
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -157,6 +158,42 @@ func TestClockIsForgotten(t *testing.T) {
 	a.meet(nil)
 	if a.isWrong() {
 		t.Error("the clock of a node that is gone counts")
+	}
+}
+
+// lately is a copy of a store that was current at a time.
+type lately struct {
+	word time.Time
+	away error
+}
+
+func (l lately) Word() time.Time        { return l.word }
+func (l lately) Away() error            { return l.away }
+func (l lately) Latest(context.Context) {}
+
+// TestLateClock: a clock that this node may have learned of late tells nothing, nor does
+// its own.
+func TestLateClock(t *testing.T) {
+	for name, c := range map[string]struct {
+		node string
+		age  time.Duration // of the copy
+		away error
+		want bool
+	}{
+		"current":                 {"b", time.Second, nil, true},
+		"old":                     {"b", clockFresh + time.Second, nil, false},
+		"away":                    {"b", time.Second, errStale, false},
+		"current, of another day": {"b", -time.Hour, nil, false}, // the clock was set back meanwhile
+		"its own":                 {"a", time.Second, nil, false},
+	} {
+		m := newMoments(map[string]time.Duration{"a": time.Hour})
+		now := m.shows("a")
+		s := &Server{config: Config{NodeName: "a", Now: func() time.Time { return now }}, clocks: m.nodes["a"], look: make(chan struct{}, 1)}
+		s.db.follows = lately{now.Add(-c.age), c.away}
+		s.clockShown(object.NodeClock{Node: c.node, Shows: now.Add(-time.Hour)})
+		if got := s.clocks.isWrong(); got != c.want || (len(s.look) == 1) != c.want {
+			t.Errorf("%s: off is %v, and looked at is %v", name, got, len(s.look) == 1)
+		}
 	}
 }
 

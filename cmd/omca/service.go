@@ -98,7 +98,7 @@ func runDaemon(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	pace := c.paceCollector(ctx)
+	pace := c.paceCollector(ctx, log)
 	config := daemonConfig{
 		place:       place{home, c.passphraseFile()},
 		listen:      c.flags.String("listen"),
