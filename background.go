@@ -11,10 +11,10 @@ import (
 )
 
 // run keeps work going beside the requests until it returns or the server ends. A
-// panic in it is logged and counted, and the work begins again after a pause: what
-// it keeps between two turns is where the next run finds it, or is not needed.
+// panic in it is logged and counted, and the work begins again after a pause. State
+// that the next run needs is kept outside of work.
 //
-// Every goroutine of this package that lives longer than a call is one of run.
+// Every goroutine of this package that lives longer than a call is started here.
 func (s *Server) run(task string, work func(context.Context)) {
 	s.work.Go(func() {
 		err := s.panics.Keep(s.background, task, func(ctx context.Context) error {
@@ -27,17 +27,17 @@ func (s *Server) run(task string, work func(context.Context)) {
 	})
 }
 
-// serve serves a socket until it ends, and says then why. A panic is an error: the
+// serve serves a socket, and sends the reason when that ends. A panic is an error: the
 // daemon drains and ends with it.
 func (s *Server) serve(ended chan<- error, task string, work func() error) {
 	go func() { ended <- s.panics.Guard(task, work) }()
 }
 
-// followStore follows the changes of the store, on which commits wait, and
-// revocations and what is served depend. After a panic it goes on with the change
-// that was not applied, so that none is missed. Where that is of no use the daemon
-// ends: its next start reads everything anew. A store that takes no more work is
-// different: the daemon goes on by what it knows.
+// followStore applies the changes of the store. Commits wait for it; revocations and
+// the listener's certificate depend on it. After a panic it goes on with the change
+// that was not applied, so that none is missed. When that panics again and again the
+// daemon ends: its next start reads everything anew. When the store itself takes no
+// more work the daemon goes on with the state that it has.
 func (s *Server) followStore() {
 	s.work.Go(func() {
 		err := s.panics.Keep(s.background, taskWatch, s.objects.Run)
@@ -51,7 +51,8 @@ func (s *Server) followStore() {
 	})
 }
 
-// stapleNow does work on the staples for a call that does without when it panics.
+// stapleNow does work on the staples during a call. A panic in it does not end the
+// call, which serves without a staple.
 func (s *Server) stapleNow(ctx context.Context, work func()) {
 	err := s.panics.Guard(taskStaples, func() error {
 		work()

@@ -13,66 +13,67 @@ import (
 	"omca/internal/store/etcd"
 )
 
-// How the clocks of nodes are compared. What a clock showed is seen some moments
-// later, on a busy machine seconds: the tolerance is many times that.
+// Bounds of the comparison of clocks. A node sees the time of another clock some
+// moments late, on a busy machine seconds: the tolerance is many times that.
 const (
 	clockEvery     = 10 * time.Second // a node shows its clock at least so often
 	clockStep      = time.Second      // and at once when it was set by more than this
 	clockLook      = time.Second      // between two looks at that
-	clockLife      = time.Minute      // how long counts what a clock showed
-	clockTolerance = 30 * time.Second // a clock further from the others is off
+	clockLife      = time.Minute      // how long the time of a clock counts after it was seen
+	clockTolerance = 30 * time.Second // a clock further from the median is off
 	clockRight     = 25 * time.Second // and right again when it is no further than this
-	clockHearing   = 12 * time.Second // a node that has come waits so long at most for the clocks of the others
-	clockFresh     = 10 * time.Second // older than this, a copy of the store shows clocks too late
+	clockHearing   = 12 * time.Second // the longest wait of a new node for the clocks of the others
+	clockFresh     = 10 * time.Second // a copy of the store that is older shows clocks too late
 	clockMost      = 100 * 365 * 24 * time.Hour
 )
 
 // clocks compares the clock of this node with those of the others. Each node writes
-// down what its clock shows, and the others read it moments later. From then on it
-// goes on by a clock that is never set: when this node's is, it differs at once.
+// the time of its clock into the store, and the others read it moments later. They
+// carry it forward by the monotonic clock, which is never set. So when the clock of
+// this node is set, the difference shows at once.
 type clocks struct {
-	now     func() time.Time     // the clock that is compared
-	elapsed func() time.Duration // since some moment, by a clock that is never set
+	now     func() time.Time     // the clock of this node
+	elapsed func() time.Duration // time since a fixed moment, by the monotonic clock
 
 	mu      sync.Mutex
-	shown   map[string]shownClock // by node; of others
-	met     map[string]time.Time  // nodes that have had an occasion to see this one's clock, with their start
-	written shownClock            // of this node, as the others know it; zero: not at all
-	asked   bool                  // another node has just come: it does not know this one's clock
-	wrong   bool                  // as it was found last
-	turns   int                   // how often that has changed
+	shown   map[string]shownClock // of the other nodes, by name
+	met     map[string]time.Time  // start of each other node that was there at the last look
+	written shownClock            // of this node, as it is in the store; zero: it is not
+	asked   bool                  // another node has started, and has not seen the clock of this one
+	wrong   bool                  // result of the last comparison
+	turns   int                   // number of changes of wrong
 }
 
-// shownClock is what a clock showed, and when that was seen.
+// shownClock is the time of a clock, and the moment at which it was seen.
 type shownClock struct {
 	shows time.Time
 	at    time.Duration
 }
 
-// goneOn is what the clock shows at a later time, unless it was set meanwhile.
+// goneOn is the time of the clock at a later moment, unless it was set meanwhile.
 func (c shownClock) goneOn(at time.Duration) time.Time { return c.shows.Add(at - c.at) }
 
 func newClocks(now func() time.Time) *clocks {
-	began := time.Now() // whose monotonic reading is meant
+	began := time.Now() // for its monotonic reading
 	return &clocks{
 		now: now, elapsed: func() time.Duration { return time.Since(began) },
 		shown: make(map[string]shownClock), met: make(map[string]time.Time),
 	}
 }
 
-// wall is what the clock of this node shows, without the reading by which Go would
-// go on when it is set.
+// wall is the time of this node's clock, without the monotonic reading: Go would
+// subtract by that.
 func (c *clocks) wall() time.Time { return c.now().Round(0).UTC() }
 
-// see takes note of what the clock of another node shows now.
+// see records the present time of another node's clock.
 func (c *clocks) see(node string, shows time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.shown[node] = shownClock{shows.Round(0), c.elapsed()}
 }
 
-// meet takes note of which other nodes are there, and reports whether the clocks of
-// all of them are known.
+// meet records the other nodes that are there, and reports whether the clocks of all
+// of them are known.
 func (c *clocks) meet(others []object.Node) (all bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,7 +92,7 @@ func (c *clocks) meet(others []object.Node) (all bool) {
 	return all
 }
 
-// due reports whether this node is to show its clock to the others.
+// due reports whether this node has to write its clock into the store.
 func (c *clocks) due() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,8 +101,8 @@ func (c *clocks) due() bool {
 	return c.asked || c.written.shows.IsZero() || at-c.written.at >= clockEvery || set > clockStep
 }
 
-// wrote takes note that this node has shown its clock; the zero time: the others do
-// not know it any more.
+// wrote records that this node has written its clock. The zero time means that it is
+// in the store no longer.
 func (c *clocks) wrote(shows time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -109,17 +110,15 @@ func (c *clocks) wrote(shows time.Time) {
 	c.asked = c.asked && shows.IsZero()
 }
 
-// An offset is how far a clock is ahead of what the nodes agree on, negative when it
-// is behind.
+// An offset is the time by which a clock is ahead of the median; negative: behind.
 type offset struct {
 	node string
 	by   time.Duration
 }
 
-// offsets returns how far the clock of this node and those of the others that showed
-// theirs lately are off. What they agree on is the median: where most are within the
-// tolerance of each other, that is among them, and with two halves it is in the one
-// that is behind.
+// offsets compares the clock of this node and the clocks of the others that were seen
+// lately with the median of all. Where most clocks agree, the median is among them.
+// Of two halves it is in the one that is behind.
 func (c *clocks) offsets() (own time.Duration, others []offset) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -138,12 +137,12 @@ func (c *clocks) compare() (own time.Duration, others []offset) {
 		others, all = append(others, offset{node, by}), append(all, by)
 	}
 	slices.Sort(all)
-	agreed := all[(len(all)-1)/2]
+	median := all[(len(all)-1)/2]
 	for i := range others {
-		others[i].by -= agreed
+		others[i].by -= median
 	}
 	slices.SortFunc(others, func(a, b offset) int { return strings.Compare(a.node, b.node) })
-	return -agreed, others
+	return -median, others
 }
 
 // isWrong reports whether the clock of this node is off.
@@ -152,7 +151,7 @@ func (c *clocks) isWrong() bool {
 	return wrong
 }
 
-// state is isWrong, with how often that has changed.
+// state is isWrong, with the number of its changes.
 func (c *clocks) state() (wrong bool, turns int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -178,8 +177,8 @@ func apart(by time.Duration) string {
 
 func seconds(by time.Duration) int64 { return int64(by.Round(time.Second) / time.Second) }
 
-// clockShown takes note of a clock that a node shows. One that this node's copy of
-// the store may have learned of late tells nothing.
+// clockShown records the clock of another node. The time of a clock that this node's
+// copy of the store may have received late means nothing.
 func (s *Server) clockShown(c object.NodeClock) {
 	age := s.config.Now().Sub(s.db.follows.Word())
 	if c.Node == s.config.NodeName || s.db.follows.Away() != nil || age < 0 || age > clockFresh {
@@ -189,7 +188,7 @@ func (s *Server) clockShown(c object.NodeClock) {
 	signal(s.look)
 }
 
-// showClock shows the clock of this node to the others, when it is time to.
+// showClock writes the clock of this node into the store, when that is due.
 func (a *attendance) showClock(ctx context.Context, x *etcd.Session) {
 	if !a.clocks.due() {
 		return
@@ -209,8 +208,8 @@ func (a *attendance) showClock(ctx context.Context, x *etcd.Session) {
 	a.unshown = err != nil
 }
 
-// judgeClock says when the clock of this node turns out to be off, or right again,
-// and has another node chosen when this one was.
+// judgeClock logs when the clock of this node is off, or right again. A chosen node
+// whose clock is off resigns, so that another can be chosen.
 func (a *attendance) judgeClock(ctx context.Context, x *etcd.Session) error {
 	wrong, turns := a.clocks.state()
 	if wrong != a.wrong {
@@ -228,12 +227,12 @@ func (a *attendance) judgeClock(ctx context.Context, x *etcd.Session) error {
 		a.resign(ctx)
 		return x.Release(ctx, a.asNode().Chosen().Key)
 	case turned && a.isChosen.Load():
-		a.takeUp() // what was asked meanwhile whether this node is chosen heard that it is not
+		a.takeUp() // for a moment chosen has returned false: work may have been left
 	}
 	return nil
 }
 
-// nodeClocks is how the clocks of the nodes that are known stand, by node.
+// nodeClocks is the comparison of the clocks that are known, by node.
 func (s *Server) nodeClocks() map[string]api.NodeClock {
 	own, others := s.clocks.offsets()
 	all := map[string]api.NodeClock{s.config.NodeName: {Node: s.config.NodeName, Offset: seconds(own), Off: s.clocks.isWrong()}}
@@ -243,7 +242,7 @@ func (s *Server) nodeClocks() map[string]api.NodeClock {
 	return all
 }
 
-// clockStatus is how the clocks of the nodes stand to each other; nil for a node alone.
+// clockStatus is the comparison of clocks for the status; nil for a node alone.
 func (s *Server) clockStatus() *api.ClockStatus {
 	if s.db.session == nil {
 		return nil

@@ -62,8 +62,9 @@ func (s *Server) loadLists(ctx context.Context) error {
 	return nil
 }
 
-// keywordFollower returns what tells the feeds of changes, outside of the watch,
-// which must not wait for them. Run again, it begins with the change that it was at.
+// keywordFollower returns the work that follows changes of keywords. It runs outside
+// of the watch, which must not wait for the feeds. After a panic it begins with the
+// change that it was at.
 func (s *Server) keywordFollower() func(context.Context) {
 	var at *object.Path
 	return func(ctx context.Context) {
@@ -82,8 +83,9 @@ func (s *Server) keywordFollower() func(context.Context) {
 	}
 }
 
-// keywordsChanged follows a change of the object at path, which may be one of those
-// that say what is listened on, and whose lists are fetched.
+// keywordsChanged follows a change of the object at path, which may be the cluster's
+// or one that holds lists: it listens on the address of plain HTTP, and brings the
+// sources of lists up to date.
 func (s *Server) keywordsChanged(ctx context.Context, path object.Path) {
 	if path.Kind == object.KindSec {
 		s.feeds.Notify(path.Key())
@@ -159,7 +161,7 @@ func (s *Server) expectLists(ctx context.Context) {
 	s.closeRevoked(ctx)
 }
 
-// expect takes over whose lists are believed, and whether each of them is to have one.
+// expect sets the CAs whose lists are believed. With waiting, each of them needs one.
 func (e *enforcer) expect(trusted []*x509.Certificate, waiting bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -41,7 +41,7 @@ func (s *Server) clockMeasures() []prometheus.Collector {
 	return []prometheus.Collector{
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Namespace: "omca", Name: "clock_offset_seconds",
-			Help: "How far the clock of this node is ahead of what the nodes agree on; negative: behind. Beyond 30 the node does nothing of what one does for all.",
+			Help: "Seconds by which the clock of this node is ahead of the median of all nodes; negative: behind. Beyond 30 the node renews nothing and numbers no revocation list.",
 		}, func() float64 {
 			own, _ := s.clocks.offsets()
 			return own.Seconds()

@@ -21,7 +21,7 @@ const (
 
 // chosen reports whether this node does what one node does for all of them:
 // renew, number revocation lists, fetch those of others, sweep. A node alone does.
-// One whose clock is off does not, from the moment on that it is.
+// A node whose clock is off does not, from the moment on that it is.
 //
 // For a moment two nodes may think so, or none. Whatever is done is a commit
 // with expectations, so that the second finds it done.
@@ -29,7 +29,7 @@ func (s *Server) chosen() bool {
 	return s.db.session == nil || s.isChosen.Load() && !s.clocks.isWrong()
 }
 
-// attendance is what keeps this node known to the others.
+// attendance keeps this node known to the others.
 type attendance struct {
 	*Server
 	wrong   bool // that the clock is off is in the log
@@ -90,7 +90,7 @@ func (a *attendance) once(ctx context.Context) (err error) {
 	if err := a.appear(ctx, x); err != nil {
 		return err
 	}
-	a.clocks.wrote(time.Time{}) // what it has shown went with the last session
+	a.clocks.wrote(time.Time{}) // the last session took the clock with it
 	began := a.clocks.elapsed()
 	tick := time.NewTicker(clockLook)
 	defer tick.Stop()
@@ -185,14 +185,14 @@ func (s *Server) stand(ctx context.Context, x *etcd.Session) error {
 	return nil
 }
 
-// takeUp has done what is due, because this node does it from now on.
+// takeUp wakes the work that the chosen node does.
 func (s *Server) takeUp() {
 	signal(s.wake)
 	s.publisher.Reload()
 	s.feeds.Brought()
 }
 
-// resign has this node do no more what one does for all.
+// resign ends that this node is the chosen one.
 func (s *Server) resign(ctx context.Context) {
 	if s.isChosen.Swap(false) {
 		s.config.Log.InfoContext(ctx, "node no longer chosen", "node", s.config.NodeName)

@@ -118,8 +118,8 @@ func (k *stapler) renew(ctx context.Context, path string) time.Duration {
 	return k.pause(ctx, path, next, err)
 }
 
-// keep keeps what asking about a path brought, and returns the staple before and
-// the one from now on; nil: none.
+// keep stores the result of ask for a path. It returns the former staple and the new
+// one; nil: none.
 func (k *stapler) keep(path string, fresh *staple, err error) (former, next *staple) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

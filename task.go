@@ -45,7 +45,7 @@ func (s *tasks) do(t object.Task) error {
 	}
 	s.begun = t
 	s.config.Log.InfoContext(ctx, "asked through the store", "do", t.Do, "by", t.By)
-	// Who asked waits for an answer: a panic is one.
+	// A panic is an answer too: the node that asked waits for one.
 	err = s.panics.Guard(taskTasks, func() error { return s.perform(t.Do) })
 	switch {
 	case err != nil:
@@ -57,7 +57,7 @@ func (s *tasks) do(t object.Task) error {
 	return s.finish(ctx, t, err)
 }
 
-// perform does what is done before the answer.
+// perform does the part of a task that comes before the answer.
 func (s *tasks) perform(do string) error {
 	switch do {
 	case object.DoRestart:

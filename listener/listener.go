@@ -140,11 +140,11 @@ func (l *Listener) replace(g *generation) (previous *generation) {
 	return previous
 }
 
-// tasks are the names by which a Guard knows what it runs.
+// The tasks of a Guard.
 const (
 	taskConnection = "connection" // before the first request: net/http guards those
 	taskGeneration = "generation" // the handshake of a generation with itself
-	taskSocket     = "socket"     // what accepts, and what drains
+	taskSocket     = "socket"     // accepting and draining
 )
 
 // logPanic is the Guard of a Config without one.

@@ -84,7 +84,7 @@ func (p *port) take(raw net.Conn) {
 	}
 	p.preparing.Go(func() {
 		if p.l.guard(taskConnection, func() error { p.bring(c); return nil }) != nil {
-			_ = c.Conn.Close() // not ours any more: taking it out of the index may be what panicked
+			_ = c.Conn.Close() // the error is of a connection that is given up; c.Close may have panicked
 		}
 	})
 }

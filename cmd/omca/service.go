@@ -227,7 +227,7 @@ func storeColumns() []column[client.Status] {
 	}
 }
 
-// upkeepColumns say in the status of a daemon what keeps it from doing what nobody asks it for.
+// upkeepColumns show in the status of a daemon how its work beside the requests is doing.
 func upkeepColumns() []column[client.Status] {
 	type s = client.Status
 	return []column[s]{
@@ -236,7 +236,7 @@ func upkeepColumns() []column[client.Status] {
 			case c == nil:
 				return ""
 			case c.Off:
-				return "off: " + clock(c.Offset, c.Off) + ", so that this node does nothing of what one does for all"
+				return "off: " + clock(c.Offset, c.Off) + "; this node renews nothing and numbers no revocation list"
 			case len(c.Others) == 0:
 				return "compared with no other node"
 			default:

@@ -141,11 +141,10 @@ type Status struct {
 	Panics []TaskPanics  `json:"panics,omitempty"` // of work beside the requests, since the start; by task
 }
 
-// ClockStatus is how the clocks of the nodes stand to each other. What they agree on
-// is the median.
+// ClockStatus compares the clocks of the nodes with their median.
 type ClockStatus struct {
-	Offset int64       `json:"offset_seconds"` // of this node's: ahead, or negative: behind
-	Off    bool        `json:"off"`            // it is too far: the node does nothing of what one does for all
+	Offset int64       `json:"offset_seconds"` // by which this node's clock is ahead; negative: behind
+	Off    bool        `json:"off"`            // by too much: the node renews nothing and numbers no revocation list
 	Others []NodeClock `json:"others,omitempty"`
 }
 
@@ -157,7 +156,7 @@ func (s Status) nodes() []NodeClock {
 	return append([]NodeClock{{Node: s.Node, Offset: s.Clock.Offset, Off: s.Clock.Off}}, s.Clock.Others...)
 }
 
-// NodeClock is how the clock of another node stands to what the nodes agree on.
+// NodeClock compares the clock of one node with the median of all.
 type NodeClock struct {
 	Node   string `json:"node"`
 	Offset int64  `json:"offset_seconds"`

@@ -59,8 +59,8 @@ type ClusterMember struct {
 	State  string `json:"state"`  // "leader", "member", "learning", "awaited", or "admitted" when it is not in the cluster and may connect
 	Serial string `json:"serial"` // of its certificate; "" when there is none
 
-	ClockOffset int64 `json:"clock_offset_seconds"` // how far its clock is ahead of what the nodes agree on; negative: behind
-	ClockOff    bool  `json:"clock_off"`            // it is too far
+	ClockOffset int64 `json:"clock_offset_seconds"` // by which its clock is ahead of the median of all; negative: behind
+	ClockOff    bool  `json:"clock_off"`            // by too much
 }
 
 // ClusterStatus is how the member of a node is doing.

@@ -347,14 +347,14 @@ func clockTroubles(s Status) []Trouble {
 		if !c.Off {
 			continue
 		}
-		what := fmt.Sprintf("the clock of node %s is %s what the nodes agree on: until it is set right the node renews nothing, numbers no revocation list and sweeps nothing, "+
-			"and what it signs has wrong dates", c.Node, c.apart())
+		what := fmt.Sprintf("the clock of node %s is %s the clocks of the other nodes: until it is right the node renews nothing, numbers no revocation list and sweeps nothing, "+
+			"and its signatures have wrong dates", c.Node, c.apart())
 		all = append(all, Trouble{"clock", levelError, "", what, "timedatectl set-ntp true"})
 	}
 	return all
 }
 
-// apart says how far a clock is off.
+// apart is the offset in words.
 func (c NodeClock) apart() string {
 	by := time.Duration(c.Offset) * time.Second
 	if by < 0 {
@@ -371,7 +371,7 @@ func panicTroubles(panics []TaskPanics) []Trouble {
 		if p.Count == 1 {
 			times = "once"
 		}
-		what := fmt.Sprintf("the task %q of the daemon panicked %s since the start, at %s last, and began again: that is a fault of omca, and the log of the daemon has what to report",
+		what := fmt.Sprintf("the task %q of the daemon panicked %s since the start, at %s last, and began again: this is a fault of omca; please report it with the lines of the log",
 			p.Task, times, p.Last.Format(time.RFC3339))
 		all = append(all, Trouble{"panic", levelWarning, "", what, "omca daemon restart"})
 	}

@@ -58,8 +58,8 @@ func TestDoctor(t *testing.T) {
 		}, "warning|crl||the revocation list of http://crl.mycorp could not be fetched again: 502|"},
 		{"clock", func() {
 			w.clock = &ClockStatus{Others: []NodeClock{{Node: "node2", Offset: -3600, Off: true}, {Node: "node3", Offset: 12}}}
-		}, "error|clock||the clock of node node2 is 1h0m0s behind what the nodes agree on: until it is set right the node renews nothing, numbers no revocation list"},
-		{"own clock", func() { w.clock = &ClockStatus{Offset: 130, Off: true} }, "error|clock||the clock of node node1 is 2m10s ahead of what the nodes agree on"},
+		}, "error|clock||the clock of node node2 is 1h0m0s behind the clocks of the other nodes: until it is right the node renews nothing, numbers no revocation list"},
+		{"own clock", func() { w.clock = &ClockStatus{Offset: 130, Off: true} }, "error|clock||the clock of node node1 is 2m10s ahead of the clocks of the other nodes"},
 		{"panic", func() { w.panics = []TaskPanics{{"staples", 1, w.now}, {"watch", 3, w.now}} },
 			"warning|panic||the task \"watch\" of the daemon panicked 3 times since the start, at 2026-11-22T12:00:00Z last, and began again: "},
 		{"revoked", func() {

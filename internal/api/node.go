@@ -45,8 +45,8 @@ type NodeStatus struct {
 	Agent     string    `json:"agent"` // version of the program
 	StartedAt time.Time `json:"started_at"`
 
-	ClockOffset int64 `json:"clock_offset_seconds"` // how far its clock is ahead of what the nodes agree on; negative: behind
-	ClockOff    bool  `json:"clock_off"`            // it is too far
+	ClockOffset int64 `json:"clock_offset_seconds"` // by which its clock is ahead of the median of all; negative: behind
+	ClockOff    bool  `json:"clock_off"`            // by too much
 }
 
 // NodeInfo is what there is to know of a node to tell it from others.

@@ -24,7 +24,7 @@ const (
 // An Error is a panic of a task. The log has its stack.
 type Error struct {
 	Task  string
-	Value any // what the task panicked with
+	Value any // the argument of panic
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("task %q panicked: %v", e.Task, e.Value) }

@@ -32,8 +32,8 @@ type Member struct {
 	State  string `json:"state"`
 	Serial string `json:"serial"`
 
-	ClockOffset int64 `json:"clock_offset_seconds"` // how far its clock is ahead of what the nodes agree on; negative: behind
-	ClockOff    bool  `json:"clock_off"`            // it is too far
+	ClockOffset int64 `json:"clock_offset_seconds"` // by which its clock is ahead of the median of all; negative: behind
+	ClockOff    bool  `json:"clock_off"`            // by too much
 }
 
 // Members lists the members of the cluster by name.

@@ -30,14 +30,14 @@ type Status struct {
 	Panics []TaskPanics  `json:"panics,omitempty"` // of work beside the requests, since the start
 }
 
-// ClockStatus is how the clock of a node stands to what the nodes agree on, and those of the others do.
+// ClockStatus compares the clocks of the nodes with their median.
 type ClockStatus struct {
-	Offset int64       `json:"offset_seconds"` // ahead; negative: behind
-	Off    bool        `json:"off"`            // it is too far: the node does nothing of what one does for all
+	Offset int64       `json:"offset_seconds"` // by which this node's clock is ahead; negative: behind
+	Off    bool        `json:"off"`            // by too much: the node renews nothing and numbers no revocation list
 	Others []NodeClock `json:"others,omitempty"`
 }
 
-// NodeClock is how the clock of another node stands.
+// NodeClock compares the clock of one node with the median of all.
 type NodeClock struct {
 	Node   string `json:"node"`
 	Offset int64  `json:"offset_seconds"`

@@ -27,8 +27,8 @@ type Node struct {
 	Agent     string    `json:"agent"`               // version of the program; "" when it is not known
 	StartedAt time.Time `json:"started_at,omitzero"` // zero when it is not known
 
-	ClockOffset int64 `json:"clock_offset_seconds"` // how far its clock is ahead of what the nodes agree on; negative: behind
-	ClockOff    bool  `json:"clock_off"`            // it is too far
+	ClockOffset int64 `json:"clock_offset_seconds"` // by which its clock is ahead of the median of all; negative: behind
+	ClockOff    bool  `json:"clock_off"`            // by too much
 }
 
 // Nodes returns the nodes that a selector (names or globs, comma separated; all when empty) selects, by name.

@@ -44,18 +44,17 @@ func (f *Feeds) Run(ctx context.Context) error {
 	}
 }
 
-// guard runs work on a source. What comes from elsewhere is read in it: a panic over
-// that is an error of this source.
+// guard runs work on a source. It reads data of others: a panic over that is an error of this source.
 func (f *Feeds) guard(work func() error) error { return f.cfg.Panics.Guard("lists of others", work) }
 
-// doubt has s take what comes next for new: what it has may not have been handed on. It wants settle.
+// doubt makes s treat the next answer as new: its lists may not have been handed on. It wants settle.
 func (f *Feeds) doubt(s *source) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s.sum, s.etag, s.modified = digest{}, "", ""
 }
 
-// putOff has a source rest that was not finished with.
+// putOff delays the next attempt of a source whose last one was not finished.
 func (f *Feeds) putOff(s *source) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -163,7 +163,7 @@ func (f *Feeds) brought(ctx context.Context, s *source) (p parcel, there bool, e
 	return parcel{body: kept.DER, etag: kept.ETag, modified: kept.LastModified, kept: true}, true, nil
 }
 
-// compare tells whether what is held is fresh, and whether a copy is newer.
+// compare reports whether the lists of s are fresh, and whether a copy is newer.
 func (f *Feeds) compare(s *source, kept Kept) (fresh, newer bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// goroutines: a panic in a goroutine ends the process, so that what is started beside a caller is guarded in what it begins with. Packages
-// that only commands run, which end with their caller, are left out; so is what runs nothing of ours.
+// goroutines: a panic in a goroutine ends the process, so every goroutine begins with a guard. Packages that only commands run are left
+// out, because a command ends with its caller; so is internal/store/etcd, whose goroutines run the client of etcd.
 func goroutines(p *pkg, report reporter) {
 	switch p.path {
 	case "internal/client", "internal/offline", "internal/openid/login": // of commands
@@ -42,7 +42,7 @@ func started(n ast.Node) ast.Expr {
 	return nil
 }
 
-// guarded tells whether a function, written in place or found in p by its name, calls what guards against panics.
+// guarded tells whether a function, written in place or found in p by its name, calls a guard against panics.
 func guarded(p *pkg, function ast.Expr) bool {
 	name := ""
 	switch function := function.(type) {
@@ -74,7 +74,7 @@ func guards(body *ast.BlockStmt) bool {
 	return found
 }
 
-// lastName is the name of a function without what stands before it.
+// lastName is the name of a function without its package or receiver.
 func lastName(function ast.Expr) string {
 	switch function := function.(type) {
 	case *ast.Ident:
@@ -85,14 +85,14 @@ func lastName(function ast.Expr) string {
 	return ""
 }
 
-// locks: what may panic gives its lock back by defer, or a panic that is caught further up leaves it taken for ever. So between a Lock
-// and an Unlock that is no defer stand no calls but of the language, of packages of others, and of methods that are known to do little.
+// locks: a lock around code that may panic is given back by defer, or a panic that is caught further up leaves it taken for ever. So
+// between a Lock and an Unlock without defer there are no calls but of the language, of packages of others, and of small methods.
 func locks(p *pkg, report reporter) {
 	if room := plan()[p.path]; room.probe || strings.HasPrefix(p.path, "cmd/") {
 		return
 	}
 	for _, f := range p.code() {
-		if f.name == "revoked.go" { // what is built there is built of lists that were verified
+		if f.name == "revoked.go" { // it builds its sets from lists that were verified
 			continue
 		}
 		imported := importNames(f)

@@ -69,7 +69,7 @@ type Config struct {
 	Refused  func(Chain) error        // nil: nothing is; an error refuses a verified chain (revoked)
 	Log      *slog.Logger             // nil discards
 	Now      func() time.Time         // required
-	Panics   *background.Panics       // of what runs beside etcd; nil: they end the process
+	Panics   *background.Panics       // of the work beside etcd; nil: they end the process
 
 	// Proxy is what etcd asks for a way to the other members; nil is
 	// http.ProxyFromEnvironment, which it does ask. A member that would be reached
@@ -216,7 +216,7 @@ func start(c Config) (*Member, error) {
 	return m, nil
 }
 
-// keep has work go on beside etcd until the member stops, or it ends by itself.
+// keep keeps work going beside etcd until the member stops, or it ends by itself.
 func (m *Member) keep(task string, work func()) {
 	m.work.Go(func() {
 		err := m.config.Panics.Keep(m.ended, task, func(context.Context) error {

@@ -24,7 +24,7 @@ type follower struct {
 	gone    error         // why nothing is followed any more; nil while it is
 }
 
-// mostPanics is how often in a row what comes next may panic.
+// mostPanics is how often in a row applying the next change may panic.
 const mostPanics = 4
 
 // newFollower follows what comes after the revision.
@@ -53,14 +53,14 @@ func (f *follower) run(ctx context.Context) error {
 	return err
 }
 
-// stuck reports whether it is of no use to run again.
+// stuck reports whether running again is of no use.
 func (f *follower) stuck() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.panics >= mostPanics
 }
 
-// end tells those who wait that nothing is followed any more.
+// end ends every wait with an error: nothing is followed any more.
 func (f *follower) end(why error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -16,7 +16,7 @@ const (
 	prefixNode = "node/"        // node/<name> → node, as long as it is there
 	keyChosen  = "elected/node" // name of the node that does what one does for all, likewise
 
-	prefixClock = "clock/" // clock/<node> → what the clock of the node showed, likewise
+	prefixClock = "clock/" // clock/<node> → time of the node's clock, likewise
 )
 
 // A Node is a process that serves the store's cluster now.
@@ -28,7 +28,7 @@ type Node struct {
 	StartedAt time.Time `json:"started_at"`
 }
 
-// A NodeClock is what the clock of a node showed when the node wrote it down.
+// A NodeClock is the time of a node's clock when the node wrote it down.
 type NodeClock struct {
 	Node  string    `json:"-"`
 	Shows time.Time `json:"shows"`

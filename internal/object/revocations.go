@@ -103,8 +103,8 @@ func (s *Store) scanRevocations(ctx context.Context, prefix string) iter.Seq2[ca
 // order, before the commit that made it returns. It must not commit.
 func (s *Store) OnRevoke(tell func(ca.Revocation)) { s.tellRevoked = append(s.tellRevoked, tell) }
 
-// revocationsChanged tells of the revocations of a change. What is told may be told
-// again, after a panic; what is counted is counted once.
+// revocationsChanged tells of the revocations of a change. After a panic it is called
+// again with the same change: they are told again, and the inventory is counted once.
 func (s *Store) revocationsChanged(change store.Change) error {
 	for _, e := range change.Events {
 		if s.shared {
@@ -140,8 +140,7 @@ func (s *Store) countRecords(change store.Change) {
 	}
 }
 
-// sharedChanged tells what a process that has the store for itself knows without
-// being told.
+// sharedChanged tells of lists and blobs that other processes changed.
 func (s *Store) sharedChanged(e store.Event) {
 	switch {
 	case strings.HasPrefix(e.Key, prefixList):

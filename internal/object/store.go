@@ -181,9 +181,9 @@ func (s *Store) OnChange(tell func(Path)) { s.tell = append(s.tell, tell) }
 
 // Run follows the store until ctx is done. Commits return only while it runs.
 //
-// When it returns the error of a panic it is to be run again, and goes on with the
-// change that was not applied, which those who wait for it go on waiting for. A
-// change that panics again and again is another error: Run is over then.
+// After the error of a panic call Run again: it goes on with the change that was not
+// applied, and commits go on waiting for it. When one change panics again and again,
+// Run returns another error, and is over.
 func (s *Store) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -199,7 +199,7 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	for _, f := range followers {
 		if background.Panicked(err) && f.stuck() {
-			err = fmt.Errorf("what comes after revision %d under %q: %d tries in a row: %v", f.applied, f.prefix, mostPanics, err)
+			err = fmt.Errorf("applying the change after revision %d under %q: %d tries in a row: %v", f.applied, f.prefix, mostPanics, err)
 		}
 	}
 	if background.Panicked(err) {

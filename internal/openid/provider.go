@@ -76,7 +76,7 @@ func (p *provider) start() {
 	})
 }
 
-// guard runs work on what an issuer says. A panic over that is an error of the attempt.
+// guard runs work on the answers of an issuer. A panic over them is an error of the attempt.
 func (v *Verifier) guard(work func() error) error { return v.cfg.Panics.Guard("openid", work) }
 
 // discovery returns what is known of the issuer beside its keys, if that need not be asked for again. It wants mu.
@@ -92,7 +92,7 @@ func (p *provider) settle(f fetched, err error) {
 	p.v.mu.Lock()
 	defer p.v.mu.Unlock()
 	now := p.v.cfg.Now()
-	p.next = now.Add(slow) // unless what follows says otherwise: it may panic
+	p.next = now.Add(slow) // if the rest panics
 	close(p.running)
 	p.running = nil
 	p.v.rouse()

@@ -31,8 +31,8 @@ func guard(look func() error) (err error) {
 	return look()
 }
 
-// whole calls what changes the store in memory and on the disk. Where that panics it
-// is left half done, and broken: commits are answered so, and none comes after.
+// whole calls a function that changes the store in memory and on the disk. A panic in
+// it leaves the change half done: the store is broken then, and takes no more commits.
 func (s *Store) whole(change func() error) error {
 	ended := false
 	err := guard(func() error {

@@ -57,7 +57,7 @@ type Config struct {
 	Now    func() time.Time
 	Log    *slog.Logger
 	Pace   Pace               // zero fields have defaults
-	Panics *background.Panics // of what follows the source; nil: they end the process
+	Panics *background.Panics // of the work that follows the source; nil: they end the process
 }
 
 // Pace bounds the waiting.
@@ -135,8 +135,8 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	return s, nil
 }
 
-// keep has work go on in the background until ctx is done, or it ends by itself.
-// What is applied is applied once: a copy that panics over a change takes no more.
+// keep keeps work going in the background until ctx is done, or it ends by itself. A
+// change is not applied twice: a copy that panics while it applies one is broken.
 func (s *Store) keep(ctx context.Context, panics *background.Panics, work func(context.Context)) {
 	s.work.Go(func() {
 		err := panics.Keep(ctx, "copy of the store", func(ctx context.Context) error {
