@@ -31,7 +31,7 @@ func (s *Server) readyStore(ctx context.Context) error {
 		s.config.Log.WarnContext(ctx, "CAs not put on record yet", "error", err)
 		err = nil // bringing does it again
 	}
-	s.work.Go(func() { s.bringing(s.background) })
+	s.run("bringing the store over", s.bringing)
 	return err
 }
 

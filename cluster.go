@@ -170,6 +170,7 @@ func (m *members) makeRoom(ctx context.Context, peer member.Peer) error {
 // List implements [api.Members].
 func (m *members) List(ctx context.Context) ([]api.ClusterMember, error) {
 	var list []api.ClusterMember
+	clocks := m.nodeClocks()
 	for _, i := range m.n.Members() {
 		one := api.ClusterMember{Node: i.Name, URL: i.URL, State: "member"}
 		switch {
@@ -187,6 +188,7 @@ func (m *members) List(ctx context.Context) ([]api.ClusterMember, error) {
 				one.Serial = string(pki.SerialOf(certs[0]))
 			}
 		}
+		one.ClockOffset, one.ClockOff = clocks[i.Name].Offset, clocks[i.Name].Off
 		list = append(list, one)
 	}
 	return list, nil
@@ -277,16 +279,13 @@ func (s *Server) beMember(ctx context.Context) error {
 	refused := func(chain member.Chain) error { return s.checkChain(chain) }
 	n.refused.Store(&refused)
 	n.Check()
-	s.work.Go(func() {
+	s.run("member", func(ctx context.Context) {
 		select {
-		case <-s.background.Done():
+		case <-ctx.Done():
 		case <-n.Done():
 			err := n.ended()
-			s.config.Log.ErrorContext(s.background, "member ended", "error", err)
-			select {
-			case s.failure <- err:
-			default:
-			}
+			s.config.Log.ErrorContext(ctx, "member ended", "error", err)
+			s.fail(err)
 		}
 	})
 	return s.presentNode(ctx)
@@ -333,9 +332,9 @@ func (s *Server) memberChanged(p object.Path) {
 	if n == nil || !p.IsZero() && p.String() != ca.PathNode+n.as.Node {
 		return
 	}
-	s.work.Go(func() { // it may commit, which waits for whoever calls this
-		if err := s.presentNode(s.background); err != nil && s.background.Err() == nil && !errors.Is(err, ca.ErrNotFound) {
-			s.config.Log.ErrorContext(s.background, "this member keeps its certificate", "error", err)
+	s.run("member certificate", func(ctx context.Context) { // it may commit, which waits for whoever calls this
+		if err := s.presentNode(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, ca.ErrNotFound) {
+			s.config.Log.ErrorContext(ctx, "this member keeps its certificate", "error", err)
 		}
 	})
 }
@@ -350,21 +349,24 @@ func (s *Server) memberRevoked(r ca.Revocation) {
 		return
 	}
 	const soon, pause, tries = 3 * time.Second, time.Second, 30
-	s.work.Go(func() {
-		ctx, cancel := context.WithTimeout(s.background, soon)
-		err := s.removeRevoked(ctx, n, r)
+	s.run(taskRemoval, func(ctx context.Context) {
+		remove := func(ctx context.Context) error { // a panic counts as one of the tries
+			return s.panics.Guard(taskRemoval, func() error { return s.removeRevoked(ctx, n, r) })
+		}
+		bounded, cancel := context.WithTimeout(ctx, soon)
+		err := remove(bounded)
 		cancel()
 		n.Check()
 		for i := 1; err != nil && i < tries; i++ {
 			select {
 			case <-time.After(pause):
-			case <-s.background.Done():
+			case <-ctx.Done():
 				return
 			}
-			err = s.removeRevoked(s.background, n, r)
+			err = remove(ctx)
 		}
 		if err != nil {
-			s.config.Log.ErrorContext(s.background, "member with a revoked certificate not removed", "serial", r.Serial, "error", err)
+			s.config.Log.ErrorContext(ctx, "member with a revoked certificate not removed", "serial", r.Serial, "error", err)
 		}
 	})
 }

@@ -21,7 +21,7 @@ const crlKey = "crl"
 func (s *Server) newFeeds() error {
 	c := feed.Config{
 		Memory: listMemory{s.objects}, Object: s.listValue, Signers: s.listSigners,
-		Changed: s.listsCame, Now: s.config.Now, Log: s.config.Log,
+		Changed: s.listsCame, Now: s.config.Now, Log: s.config.Log, Panics: s.panics,
 	}
 	if s.db.follows != nil {
 		c.Elsewhere = func() bool { return !s.chosen() }
@@ -55,39 +55,53 @@ func (s *Server) loadLists(ctx context.Context) error {
 	if err := s.feeds.Load(ctx, sources); err != nil {
 		return fmt.Errorf("revocation lists: %w", err)
 	}
-	s.work.Go(func() {
-		if err := s.feeds.Run(s.background); err != nil {
-			s.config.Log.ErrorContext(s.background, "revocation lists are no longer followed", "error", err)
+	s.run("lists of others", func(ctx context.Context) {
+		if err := s.feeds.Run(ctx); err != nil {
+			s.config.Log.ErrorContext(ctx, "revocation lists are no longer followed", "error", err)
 		}
 	})
 	return nil
 }
 
-// followKeywords tells the feeds of changes, outside of the watch, which must
-// not wait for them.
-func (s *Server) followKeywords(ctx context.Context) {
-	for {
-		var path object.Path
-		select {
-		case <-ctx.Done():
-			return
-		case path = <-s.touched:
+// keywordFollower returns the work that follows changes of keywords. It runs outside
+// of the watch, which must not wait for the feeds. After a panic it begins with the
+// change that it was at.
+func (s *Server) keywordFollower() func(context.Context) {
+	var at *object.Path
+	return func(ctx context.Context) {
+		for {
+			if at == nil {
+				select {
+				case <-ctx.Done():
+					return
+				case path := <-s.touched:
+					at = &path
+				}
+			}
+			s.keywordsChanged(ctx, *at)
+			at = nil
 		}
-		if path.Kind == object.KindSec {
-			s.feeds.Notify(path.Key())
-		}
-		if err := s.servePublic(ctx); err != nil && ctx.Err() == nil {
-			s.config.Log.ErrorContext(ctx, "plain HTTP not served", "error", err)
-		}
-		sources, err := s.sources(ctx)
-		if err == nil {
-			s.feeds.SetSources(ctx, sources)
-			s.expectLists(ctx)
-			err = s.feeds.Reverify(ctx)
-		}
-		if err != nil && ctx.Err() == nil {
-			s.config.Log.ErrorContext(ctx, "revocation lists not brought up to date", "changed", path.String(), "error", err)
-		}
+	}
+}
+
+// keywordsChanged follows a change of the object at path, which may be the cluster's
+// or one that holds lists: it listens on the address of plain HTTP, and brings the
+// sources of lists up to date.
+func (s *Server) keywordsChanged(ctx context.Context, path object.Path) {
+	if path.Kind == object.KindSec {
+		s.feeds.Notify(path.Key())
+	}
+	if err := s.servePublic(ctx); err != nil && ctx.Err() == nil {
+		s.config.Log.ErrorContext(ctx, "plain HTTP not served", "error", err)
+	}
+	sources, err := s.sources(ctx)
+	if err == nil {
+		s.feeds.SetSources(ctx, sources)
+		s.expectLists(ctx)
+		err = s.feeds.Reverify(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.config.Log.ErrorContext(ctx, "revocation lists not brought up to date", "changed", path.String(), "error", err)
 	}
 }
 
@@ -152,12 +166,16 @@ func (s *Server) expectLists(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		s.config.Log.ErrorContext(ctx, "trusted CAs not read", "error", err)
 	}
-	awaited := s.feeds.Awaited(trusted)
-	s.enforcer.mu.Lock()
-	s.enforcer.authorities, s.enforcer.covered = trusted, awaited
-	s.enforcer.rebuild()
-	s.enforcer.mu.Unlock()
+	s.enforcer.expect(trusted, s.feeds.Awaited(trusted))
 	s.closeRevoked(ctx)
+}
+
+// expect sets the CAs whose lists are believed, and those of them that need one.
+func (e *enforcer) expect(trusted, awaited []*x509.Certificate) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.authorities, e.covered = trusted, awaited
+	e.rebuild()
 }
 
 // listMemory keeps the last good copies in the store.

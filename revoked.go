@@ -203,7 +203,7 @@ func (s *Server) revoked(r ca.Revocation) {
 		s.config.Log.ErrorContext(s.background, "revocation not enforced", "serial", r.Serial, "error", err)
 	}
 	if compact {
-		s.work.Go(s.enforcer.compact)
+		s.run("compacting revocations", func(context.Context) { s.enforcer.compact() })
 	}
 	if l := s.listener.Load(); l != nil {
 		if n := s.closeCertificate(l, r); n > 0 {

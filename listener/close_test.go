@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -309,4 +312,75 @@ func TestMemo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPanics: a panic over one connection ends that connection, one over a generation
+// refuses it, and the guard hears of each. The listener goes on.
+func TestPanics(t *testing.T) {
+	var mu sync.Mutex
+	caught := map[string]int{}
+	armed := atomic.Pointer[string]{}
+	fires := func(place string) {
+		if at := armed.Load(); at != nil && *at == place {
+			panic("in " + place)
+		}
+	}
+	h := open(t, func(c *Config, _ *Generation) {
+		logged := &Listener{log: c.Log}
+		c.Guard = func(task string, work func() error) error {
+			returned := false
+			defer func() {
+				if !returned {
+					t.Error("the guard under test lets a panic through")
+				}
+			}()
+			err := logged.logPanic(task, work)
+			returned = true
+			if err != nil && strings.HasPrefix(err.Error(), "panic: ") {
+				mu.Lock()
+				defer mu.Unlock()
+				caught[task]++
+			}
+			return err
+		}
+		c.Verify = func(tls.ConnectionState) error { fires("verify"); return nil }
+		c.Identify = func(s tls.ConnectionState) string { fires("identify"); return commonName(s) }
+		c.ConnContext = func(ctx context.Context, _ net.Conn) (context.Context, error) { fires("hook"); return ctx, nil }
+		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fires("handler"); echo(w, r) })
+	})
+	cert := h.ca.issue(t, "alice", 2)
+	for i, place := range []string{"verify", "identify", "hook", "handler"} {
+		armed.Store(&place)
+		if _, _, err := get(h.client(t, clientOptions{cert: &cert}), h.url); err == nil {
+			t.Errorf("%s: an answer came", place)
+		}
+		mu.Lock()
+		if want := min(i+1, 3); caught[taskConnection] != want { // net/http guards the handler
+			t.Errorf("%s: %d panics told, want %d", place, caught[taskConnection], want)
+		}
+		mu.Unlock()
+		armed.Store(nil)
+		mustGet(t, h.client(t, clientOptions{cert: &cert}), h.url)
+	}
+
+	g := h.generation(t, 200)
+	g.Certificate.PrivateKey = panicky{g.Certificate.PrivateKey.(crypto.Signer)}
+	if err := h.Swap(g); !errors.Is(err, ErrGeneration) {
+		t.Errorf("a generation whose key panics: %v, want ErrGeneration", err)
+	}
+	if res, _ := mustGet(t, h.client(t, clientOptions{cert: &cert}), h.url); res.TLS.PeerCertificates[0].SerialNumber.Int64() != 100 {
+		t.Error("the generation before is not served any more")
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if caught[taskGeneration] == 0 || caught[taskSocket] != 0 {
+		t.Errorf("panics told: %v", caught)
+	}
+}
+
+// panicky is a key that panics when it is to sign.
+type panicky struct{ crypto.Signer }
+
+func (panicky) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	panic("a key nobody thought of")
 }

@@ -166,7 +166,7 @@ func (x *index) settleLocked(c *conn, p Peer, now time.Time) bool {
 	if p.User != "" {
 		x.byUser.add(p.User, c)
 	}
-	c.expiry = time.AfterFunc(p.validUntil().Sub(now), func() { _ = c.Close() })
+	c.expiry = time.AfterFunc(p.validUntil().Sub(now), func() { _ = c.port.l.guard(taskConnection, c.Close) })
 	return true
 }
 

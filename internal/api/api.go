@@ -137,6 +137,37 @@ type Status struct {
 
 	OpenID *OpenIDStatus `json:"openid,omitempty"` // when an issuer is configured
 	Store  *StoreStatus  `json:"store,omitempty"`  // when it is shared with other nodes
+	Clock  *ClockStatus  `json:"clock,omitempty"`  // of a node that shares its store with others
+	Panics []TaskPanics  `json:"panics,omitempty"` // of work beside the requests, since the start; by task
+}
+
+// ClockStatus compares the clocks of the nodes with their median.
+type ClockStatus struct {
+	Offset int64       `json:"offset_seconds"` // by which this node's clock is ahead; negative: behind
+	Off    bool        `json:"off"`            // by too much: the node renews nothing and numbers no revocation list
+	Others []NodeClock `json:"others,omitempty"`
+}
+
+// nodes are the clocks of all nodes that are known, with that of this one.
+func (s Status) nodes() []NodeClock {
+	if s.Clock == nil {
+		return nil
+	}
+	return append([]NodeClock{{Node: s.Node, Offset: s.Clock.Offset, Off: s.Clock.Off}}, s.Clock.Others...)
+}
+
+// NodeClock compares the clock of one node with the median of all.
+type NodeClock struct {
+	Node   string `json:"node"`
+	Offset int64  `json:"offset_seconds"`
+	Off    bool   `json:"off"`
+}
+
+// TaskPanics is how often work beside the requests panicked. The log has the stacks.
+type TaskPanics struct {
+	Task  string    `json:"task"`
+	Count uint64    `json:"count"`
+	Last  time.Time `json:"last"`
 }
 
 // StoreStatus is how a node stands to the store that it shares.

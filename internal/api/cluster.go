@@ -58,6 +58,9 @@ type ClusterMember struct {
 	URL    string `json:"url"`    // where the other members reach it
 	State  string `json:"state"`  // "leader", "member", "learning", "awaited", or "admitted" when it is not in the cluster and may connect
 	Serial string `json:"serial"` // of its certificate; "" when there is none
+
+	ClockOffset int64 `json:"clock_offset_seconds"` // by which its clock is ahead of the median of all; negative: behind
+	ClockOff    bool  `json:"clock_off"`            // by too much
 }
 
 // ClusterStatus is how the member of a node is doing.

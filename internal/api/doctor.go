@@ -18,7 +18,7 @@ import (
 
 // Trouble is something that needs a hand, and the command that mends it.
 type Trouble struct {
-	Check  string `json:"check"`  // "pending", "expiring", "revoked", "orphan", "names", "crl", "policy", "openid", "store", "member", "restart" or "backup"
+	Check  string `json:"check"`  // "pending", "expiring", "revoked", "orphan", "names", "crl", "policy", "openid", "store", "clock", "panic", "member", "restart" or "backup"
 	Level  string `json:"level"`  // "error": something does not work; "warning": it will not, or a guard is off
 	Object string `json:"object"` // path; "" when it is about none
 	What   string `json:"what"`
@@ -333,6 +333,8 @@ func (d *door) checkCluster(ctx context.Context, who usr.Caller) ([]Trouble, err
 		all = append(all, Trouble{"openid", level, path.String(), "the OpenID issuer " + o.Issuer + " does not answer: " + o.LastError, "omca daemon status"})
 	}
 	all = append(all, storeTroubles(status.Store)...)
+	all = append(all, clockTroubles(status)...)
+	all = append(all, panicTroubles(status.Panics)...)
 	if status.RestartError != "" {
 		all = append(all, Trouble{"restart", levelError, "", "the last restart failed: " + status.RestartError, "omca daemon restart"})
 	}
@@ -372,6 +374,44 @@ func storeTroubles(s *StoreStatus) []Trouble {
 		return []Trouble{{"store", levelWarning, "", "no node renews certificates and numbers revocation lists at the moment", mend}}
 	}
 	return nil
+}
+
+// clockTroubles looks for nodes whose clock is not that of the others.
+func clockTroubles(s Status) []Trouble {
+	var all []Trouble
+	for _, c := range s.nodes() {
+		if !c.Off {
+			continue
+		}
+		what := fmt.Sprintf("the clock of node %s is %s the clocks of the other nodes: until it is right the node renews nothing, numbers no revocation list and sweeps nothing, "+
+			"and its signatures have wrong dates", c.Node, c.apart())
+		all = append(all, Trouble{"clock", levelError, "", what, "timedatectl set-ntp true"})
+	}
+	return all
+}
+
+// apart is the offset in words.
+func (c NodeClock) apart() string {
+	by := time.Duration(c.Offset) * time.Second
+	if by < 0 {
+		return (-by).String() + " behind"
+	}
+	return by.String() + " ahead of"
+}
+
+// panicTroubles looks for work beside the requests that panicked.
+func panicTroubles(panics []TaskPanics) []Trouble {
+	var all []Trouble
+	for _, p := range panics {
+		times := fmt.Sprintf("%d times", p.Count)
+		if p.Count == 1 {
+			times = "once"
+		}
+		what := fmt.Sprintf("the task %q of the daemon panicked %s since the start, at %s last, and began again: this is a fault of omca; please report it with the lines of the log",
+			p.Task, times, p.Last.Format(time.RFC3339))
+		all = append(all, Trouble{"panic", levelWarning, "", what, "omca daemon restart"})
+	}
+	return all
 }
 
 func (d *door) checkBackup(ctx context.Context, all []Trouble) ([]Trouble, error) {

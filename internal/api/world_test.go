@@ -57,6 +57,8 @@ type world struct {
 	tokens    *token.Service
 	publisher *ca.Publisher
 	external  []ExternalList
+	clock     *ClockStatus
+	panics    []TaskPanics
 	trail     []AuditLine
 	ocsp      func(request []byte) (answer []byte, next time.Time, err error)
 	refresh   error    // that fetching gives
@@ -192,7 +194,7 @@ func (w *world) config(authority *ca.Authority, log *slog.Logger, clock func() t
 	return Config{
 		Authority: authority, Objects: w.objects, Publisher: w.publisher, Identify: w.identify, Log: log, Now: clock, Version: "1.2.3",
 		Status: func(context.Context) (Status, error) {
-			return Status{Node: "node1", Version: "1.2.3", Addresses: []string{"[::]:1215"}, ListenerNotAfter: w.now}, nil
+			return Status{Node: "node1", Version: "1.2.3", Addresses: []string{"[::]:1215"}, ListenerNotAfter: w.now, Clock: w.clock, Panics: w.panics}, nil
 		},
 		Members: &w.members,
 		Ready:   func(context.Context) error { return w.ready },

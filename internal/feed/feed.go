@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"omca/crl"
+	"omca/internal/background"
 	"omca/internal/hint"
 )
 
@@ -43,7 +44,7 @@ type Memory interface {
 	SaveList(ctx context.Context, source string, k Kept) error
 }
 
-// Config is what stays the same as long as the feeds live. All but Limits, Transport and Rand is required.
+// Config is what stays the same as long as the feeds live. All but Limits, Transport, Rand and Panics is required.
 type Config struct {
 	Memory Memory
 	// Object returns the value, PEM or DER, of the key that holds the lists of a sec. Path is always written in full, ns/sec/name.
@@ -57,8 +58,9 @@ type Config struct {
 	Now       func() time.Time
 	Log       *slog.Logger
 	Limits    Limits
-	Transport http.RoundTripper // nil: one of its own, that trusts the roots of the system and no proxy
-	Rand      func() float64    // jitter, in [0,1); nil: math/rand/v2
+	Transport http.RoundTripper  // nil: one of its own, that trusts the roots of the system and no proxy
+	Rand      func() float64     // jitter, in [0,1); nil: math/rand/v2
+	Panics    *background.Panics // of attempts, which fail with them; nil: they end the process
 
 	// Elsewhere reports whether another process with the same Memory fetches from URLs for all: then copies are taken from there,
 	// and a URL is asked only when these are not fresh. Nil: none does.
@@ -102,10 +104,7 @@ func New(cfg Config) (*Feeds, error) {
 // tries each source once, all at a time and for no longer than Limits.Start, and calls Changed. That a source is away is no error: it
 // is in Status, and Run tries again at once. Errors: Memory's, and those of Signers.
 func (f *Feeds) Load(ctx context.Context, sources []string) error {
-	f.settle.Lock()
-	err := f.replace(ctx, sources)
-	f.settle.Unlock()
-	if err != nil {
+	if err := f.begin(ctx, sources); err != nil {
 		return err
 	}
 	f.start(ctx, f.configured())
@@ -116,12 +115,20 @@ func (f *Feeds) Load(ctx context.Context, sources []string) error {
 	return ctx.Err()
 }
 
+// begin takes the last good copies from Memory.
+func (f *Feeds) begin(ctx context.Context, sources []string) error {
+	f.settle.Lock()
+	defer f.settle.Unlock()
+	return f.replace(ctx, sources)
+}
+
 // start fetches sources in the time that a start has for it.
 func (f *Feeds) start(ctx context.Context, sources []*source) {
 	var attempts sync.WaitGroup
 	for _, s := range sources {
 		attempts.Go(func() {
-			if err := f.attempt(ctx, s, ifChanged, f.limits.Start); err != nil {
+			err := f.guard(func() error { return f.attempt(ctx, s, ifChanged, f.limits.Start) })
+			if err != nil && !background.Panicked(err) {
 				f.mu.Lock()
 				s.failures, s.again = 0, true // for want of time, maybe
 				f.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"omca/internal/background"
 	"omca/pki"
 )
 
@@ -25,8 +26,10 @@ func (f *Feeds) Run(ctx context.Context) error {
 			attempts.Go(func() {
 				defer f.rouse()
 				defer f.rest(t.source)
-				// finish has taken note of the error.
-				_ = f.attempt(ctx, t.source, t.mode, f.limits.Whole)
+				// finish has taken note of the error, unless it panicked itself.
+				if err := f.guard(func() error { return f.attempt(ctx, t.source, t.mode, f.limits.Whole) }); background.Panicked(err) {
+					f.putOff(t.source)
+				}
 			})
 		}
 		timer := time.NewTimer(wait)
@@ -39,6 +42,23 @@ func (f *Feeds) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 	}
+}
+
+// guard runs work on a source. It reads data of others: a panic over that is an error of this source.
+func (f *Feeds) guard(work func() error) error { return f.cfg.Panics.Guard("lists of others", work) }
+
+// doubt makes s treat the next answer as new: its lists may not have been handed on. It wants settle.
+func (f *Feeds) doubt(s *source) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.sum, s.etag, s.modified = digest{}, "", ""
+}
+
+// putOff delays the next attempt of a source whose last one was not finished.
+func (f *Feeds) putOff(s *source) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.again, s.due = false, f.now().Add(f.limits.Slow)
 }
 
 // rouse makes Run look again at what is due.
@@ -114,7 +134,11 @@ func (f *Feeds) attempt(ctx context.Context, s *source, m mode, within time.Dura
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("it did not come whole within %s", within))
 	defer cancel()
-	p, err := f.fetch(bounded, s, m)
+	var p parcel
+	err := f.guard(func() (err error) {
+		p, err = f.fetch(bounded, s, m)
+		return err
+	})
 	if err != nil && bounded.Err() != nil {
 		err = context.Cause(bounded)
 	}
@@ -127,7 +151,9 @@ func (f *Feeds) attempt(ctx context.Context, s *source, m mode, within time.Dura
 		return fmt.Errorf("%q: %w", s.shown, ErrUnknown)
 	}
 	if err == nil && p.outcome == whole {
-		err = f.accept(ctx, s, p)
+		if err = f.guard(func() error { return f.accept(ctx, s, p) }); background.Panicked(err) {
+			f.doubt(s)
+		}
 	}
 	if err == nil && p.outcome == confirmed {
 		f.leaveOut(ctx, s, p, s.aside, nil) // the source has again what it had before

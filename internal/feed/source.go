@@ -157,14 +157,19 @@ func (f *Feeds) brought(ctx context.Context, s *source) (p parcel, there bool, e
 	if err != nil || len(kept.DER) == 0 {
 		return parcel{}, false, err
 	}
-	f.mu.Lock()
-	fresh, newer := s.current(f.now()), kept.FetchedAt.After(s.fetched)
-	f.mu.Unlock()
+	fresh, newer := f.compare(s, kept)
 	if !fresh && !newer {
 		return parcel{}, false, nil
 	}
 	// That it is what is held already shows in its bytes: clocks differ.
 	return parcel{body: kept.DER, etag: kept.ETag, modified: kept.LastModified, kept: true, unused: kept.Unused}, true, nil
+}
+
+// compare reports whether the lists of s are fresh, and whether a copy is newer.
+func (f *Feeds) compare(s *source, kept Kept) (fresh, newer bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return s.current(f.now()), kept.FetchedAt.After(s.fetched)
 }
 
 // look reads a file, unless it is the one seen before. A file system may hang: then the goroutine that reads is left behind.
@@ -175,8 +180,12 @@ func (f *Feeds) look(ctx context.Context, name string, seen fs.FileInfo) (parcel
 	}
 	done := make(chan result, 1)
 	go func() {
-		p, err := readFile(name, seen, f.limits.Bytes)
-		done <- result{p, err}
+		var r result
+		r.err = f.guard(func() (err error) {
+			r.parcel, err = readFile(name, seen, f.limits.Bytes)
+			return err
+		})
+		done <- r
 	}()
 	select {
 	case r := <-done:

@@ -88,7 +88,8 @@ func (s *Store) backup(ctx context.Context, out *frameWriter) error {
 	changes := &spool{ended: make(chan struct{})}
 	go func() {
 		defer close(changes.ended)
-		if err := changes.follow(s.db.Watch(ctx, "", first), mark); err != nil {
+		err := s.panics.Guard("backup", func() error { return changes.follow(s.db.Watch(ctx, "", first), mark) })
+		if err != nil {
 			cancel(fmt.Errorf("following the changes: %w", err)) // the pages are worth nothing without
 		}
 	}()

@@ -235,7 +235,8 @@ func (s *Store) AllRevocations(ctx context.Context) iter.Seq2[ca.Revocation, err
 // order, before the commit that made it returns. It must not commit.
 func (s *Store) OnRevoke(tell func(ca.Revocation)) { s.tellRevoked = append(s.tellRevoked, tell) }
 
-// revocationsChanged tells of the revocations of a change.
+// revocationsChanged tells of the revocations of a change. After a panic it is called
+// again with the same change: they are told again, and the inventory is counted once.
 func (s *Store) revocationsChanged(change store.Change) error {
 	for _, e := range change.Events {
 		if s.shared {
@@ -255,6 +256,9 @@ func (s *Store) revocationsChanged(change store.Change) error {
 				tell(r)
 			}
 		}
+	}
+	if s.shared {
+		s.countRecords(change)
 	}
 	return nil
 }
@@ -276,6 +280,19 @@ func (s *Store) revocationsIn(e store.Event, rev int64) ([]ca.Revocation, error)
 	return nil, nil
 }
 
+// countRecords counts the certificates that others put into the inventory.
+func (s *Store) countRecords(change store.Change) {
+	for _, e := range change.Events {
+		switch {
+		case !strings.HasPrefix(e.Key, prefixSerial):
+		case e.Deleted:
+			s.records.Add(-1)
+		default:
+			s.records.Add(1)
+		}
+	}
+}
+
 // sharedChanged takes note of what a process that has the store for itself knows
 // without being told.
 func (s *Store) sharedChanged(e store.Event) error {
@@ -294,10 +311,6 @@ func (s *Store) sharedChanged(e store.Event) error {
 		for _, tell := range s.tellBlob {
 			tell()
 		}
-	case strings.HasPrefix(e.Key, prefixSerial) && e.Deleted:
-		s.records.Add(-1)
-	case strings.HasPrefix(e.Key, prefixSerial):
-		s.records.Add(1)
 	}
 	return nil
 }

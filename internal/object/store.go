@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"omca/ca"
+	"omca/internal/background"
 	"omca/internal/hint"
 	"omca/internal/store"
 	"omca/usr/token"
@@ -32,13 +33,14 @@ const (
 // ErrExists means that an object or a key is already there.
 var ErrExists = fmt.Errorf("%w: exists already", ca.ErrConflict)
 
-// StoreConfig says what a Store works with. Every field is required but Shared.
+// StoreConfig says what a Store works with. Every field is required but Shared and Panics.
 type StoreConfig struct {
 	Store  store.Store
 	Shared bool   // other processes change the store too
 	Master Master // unwraps the data keys
 	Now    func() time.Time
 	Log    *slog.Logger
+	Panics *background.Panics // of the watch; nil: they end the process
 }
 
 // Store remembers objects, their keys and the inventory of certificates. It is
@@ -54,6 +56,8 @@ type Store struct {
 	format format
 	now    func() time.Time
 	log    *slog.Logger
+
+	panics *background.Panics
 
 	watch *follower    // of the objects
 	tell  []func(Path) // who wants to know of their changes
@@ -125,7 +129,7 @@ func OpenStore(ctx context.Context, c StoreConfig) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: c.Store, keys: keys, master: c.Master, now: c.Now, log: c.Log, shared: c.Shared, heads: make(map[Path]*entry)}
+	s := &Store{db: c.Store, keys: keys, master: c.Master, now: c.Now, log: c.Log, panics: c.Panics, shared: c.Shared, heads: make(map[Path]*entry)}
 	s.format.number, s.format.rev = keys.StoreFormat(), made
 	s.watch = newFollower(c.Store, prefixObject, rev, s.changed, s.lost)
 	revocations := prefixTaken
@@ -182,18 +186,33 @@ func openKeyring(ctx context.Context, db store.Store, master Master) (keys *Keyr
 func (s *Store) OnChange(tell func(Path)) { s.tell = append(s.tell, tell) }
 
 // Run follows the store until ctx is done. Commits return only while it runs.
+//
+// After the error of a panic call Run again: it goes on with the change that was not
+// applied, and commits go on waiting for it. When one change panics again and again,
+// Run returns another error, and is over.
 func (s *Store) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	followers := []*follower{s.watch, s.revoked, s.tokenWatch}
 	ended := make(chan error, len(followers))
 	for _, f := range followers {
-		go func() { ended <- f.run(ctx) }()
+		go func() { ended <- s.panics.Guard("watch", func() error { return f.run(ctx) }) }()
 	}
 	err := <-ended
 	cancel() // one without the others is half blind
 	for range followers[1:] {
 		<-ended
+	}
+	for _, f := range followers {
+		if background.Panicked(err) && f.stuck() {
+			err = fmt.Errorf("applying the change after revision %d under %q: %d tries in a row: %v", f.applied, f.prefix, mostPanics, err)
+		}
+	}
+	if background.Panicked(err) {
+		return err
+	}
+	for _, f := range followers {
+		f.end(err)
 	}
 	return err
 }
