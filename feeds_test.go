@@ -164,7 +164,7 @@ func (w *twoPKIs) state(t *testing.T) string {
 	return w.status(t).State
 }
 
-// enter holds who gets in against what is wanted.
+// enter has clients connect, and compares which of them get in with what is wanted.
 func (w *twoPKIs) enter(t *testing.T, when string, want map[*http.Client]bool) {
 	t.Helper()
 	for c, in := range want {

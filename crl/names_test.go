@@ -184,8 +184,8 @@ func TestScopeEqual(t *testing.T) {
 	}
 }
 
-// TestKeyIdentifiers: the signature decides who signed a list, not what the makers of
-// a list and of a certificate call the key.
+// TestKeyIdentifiers: the signature decides which CA signed a list, not what the makers
+// of a list and of a certificate call the key.
 func TestKeyIdentifiers(t *testing.T) {
 	ca := certify(t, nil, "CA", asCA, keyID("one"))
 	other := certifyKey(t, nil, "CA", ca.key, asCA, keyID("two"))

@@ -254,14 +254,14 @@ func (f *Feeds) Brought() {
 }
 
 // Refresh fetches a source now, whole, whatever the schedule says. It waits for an attempt that is under way. Errors: ErrUnknown;
-// pki.ErrInvalid when what came is refused; otherwise why nothing came.
+// pki.ErrInvalid when what came is refused, or leaves a trusted CA undetermined; otherwise why nothing came.
 func (f *Feeds) Refresh(ctx context.Context, source string) error {
 	for _, s := range f.all() {
 		if s.name == source || s.shown == source {
 			if err := f.attempt(ctx, s, anew, f.limits.Whole); err != nil {
 				return fmt.Errorf("%s: %w", s.shown, err)
 			}
-			return nil
+			return f.incomplete(s)
 		}
 	}
 	return hint.With(fmt.Errorf("%q: %w", source, ErrUnknown), `"omca cluster config get --kw cluster.crl" lists them`)

@@ -132,6 +132,9 @@ func TestPartial(t *testing.T) {
 			b.load(url1)
 			b.holds(c.holds...)
 			b.undeterminedAre(c.undetermined...)
+			if err := b.Refresh(t.Context(), url1); (err == nil) != (c.state == Fresh) || err != nil && !strings.Contains(err.Error(), c.trouble) {
+				t.Errorf("Refresh: %v, want %q", err, c.trouble)
+			}
 			for _, st := range b.Status() {
 				if st.State != c.state || !strings.Contains(st.LastError, c.trouble) || (st.LastError == "") != (c.trouble == "") {
 					t.Errorf("state %q, error %q, want %q, %q", st.State, st.LastError, c.state, c.trouble)

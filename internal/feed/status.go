@@ -15,7 +15,7 @@ const (
 	Fresh State = "fresh" // current
 	// Partial: current, but another list of the source cannot be used, and may speak for a trusted CA that has none.
 	Partial State = "partial"
-	Stale   State = "stale" // past its nextUpdate, or without one: it convicts, and acquits nobody
+	Stale   State = "stale" // past its nextUpdate, or without one: it convicts, and acquits no certificate
 	Never   State = "never" // nothing came yet
 	Error   State = "error" // nothing ever came, and the last attempt failed
 )

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"omca/crl"
+	"omca/internal/hint"
 	"omca/pki"
 )
 
@@ -147,6 +148,18 @@ func (s *source) setAside(undetermined []*x509.Certificate) error {
 		i = len(all) - 1
 	}
 	return fmt.Errorf("%w: %s", pki.ErrInvalid, all[i].Why)
+}
+
+// incomplete says which list of s leaves a trusted CA undetermined; nil if none does. Errors: pki.ErrInvalid.
+func (f *Feeds) incomplete(s *source) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	undetermined := f.undeterminedBy(s)
+	if err := s.setAside(undetermined); err != nil && len(undetermined) > 0 {
+		return hint.With(fmt.Errorf("%s: %w", s.shown, err),
+			"have a list published there that a trusted CA signed, or load the certificate of the key that signed this one into a sec and add that to cluster.ca")
+	}
+	return nil
 }
 
 // trouble returns what is wrong with s, the gravest first; nil for nothing. It wants mu.
