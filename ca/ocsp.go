@@ -314,10 +314,11 @@ func (o *OCSP) know(issuers []*issuer, epoch uint64) {
 // ready returns the desk of the CA that is meant if it is known to be as it
 // was; neither desk nor error when somebody must look.
 func (o *OCSP) ready(meant func(*issuer) bool) (*desk, error) {
-	epoch := o.a.changes()
+	epoch, now := o.a.changes(), o.a.now()
 	o.mu.Lock()
-	known, issuers := o.epoch == epoch && o.issuers != nil && o.a.now().Sub(o.read).Abs() < endsLast, o.issuers
+	known, issuers, read := o.epoch == epoch && o.issuers != nil, o.issuers, o.read
 	o.mu.Unlock()
+	known = known && now.Sub(read).Abs() < endsLast
 	if !known {
 		return nil, nil
 	}
@@ -328,7 +329,6 @@ func (o *OCSP) ready(meant func(*issuer) bool) (*desk, error) {
 	o.mu.Lock()
 	d := o.desks[issuers[i].id]
 	o.mu.Unlock()
-	now := o.a.now()
 	if d == nil || d.epoch != epoch || !now.Before(d.look) || d.cert != nil && now.Before(d.cert.NotBefore) {
 		return nil, nil
 	}

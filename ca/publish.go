@@ -140,14 +140,7 @@ func (p *Publisher) arrange(ctx context.Context) (failed []error) {
 		if is.dormant {
 			former = p.a.formerNumber(ctx, is.path, is.id)
 		}
-		p.mu.Lock()
-		have := p.lists[is.id]
-		same := have != nil && have.issuer.Equal(is.Certificate())
-		if same {
-			have.former, have.path = former, is.path
-		}
-		p.mu.Unlock()
-		if same {
+		if p.keeps(is, former) {
 			continue
 		}
 		if err := p.newShelf(ctx, is, former); err != nil {
@@ -160,6 +153,19 @@ func (p *Publisher) arrange(ctx context.Context) (failed []error) {
 		maps.DeleteFunc(p.lists, func(id pki.AuthorityID, _ *shelf) bool { return !found[id] })
 	}
 	return failed
+}
+
+// keeps reports whether the shelf of a CA is there, and stays, at its place as it is now.
+func (p *Publisher) keeps(is *issuer, former int) bool {
+	cert := is.Certificate()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	have := p.lists[is.id]
+	if have == nil || !have.issuer.Equal(cert) {
+		return false
+	}
+	have.former, have.path = former, is.path
+	return true
 }
 
 // newShelf makes a shelf, and puts it up once it has all that is revoked.

@@ -36,8 +36,9 @@ func (f *Feeds) accept(ctx context.Context, s *source, p parcel) error {
 		f.leaveOut(ctx, s, p, s.aside, s.lost(ders, unread, err))
 		return err
 	}
+	aside, refused := append(b.aside, asideOf(p.unused)...), refusedOf(p.unused)
 	f.mu.Lock()
-	s.lists, s.aside, s.refused = b.lists, append(b.aside, asideOf(p.unused)...), refusedOf(p.unused)
+	s.lists, s.aside, s.refused = b.lists, aside, refused
 	s.sum, s.etag, s.modified = sum, p.etag, p.modified
 	f.mu.Unlock()
 	f.announce(ctx)
