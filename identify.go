@@ -112,7 +112,7 @@ func (s *Server) byCertificate(r *http.Request) (usr.Caller, error) {
 	if err != nil {
 		return usr.Caller{}, err
 	}
-	if !id.IssuedAt.IsZero() && id.IssuedAt.Before(u.Created) {
+	if !id.BelongsTo(u.Created) {
 		return usr.Caller{}, fmt.Errorf("%w: certificate %s is that of an earlier user %q", usr.ErrUnauthenticated, id.Serial, u.Name)
 	}
 	return usr.Caller{Name: u.Name, Method: usr.MethodX509, Grants: u.Grants, Roles: u.Roles, External: id.IssuedAt.IsZero(), Address: s.from(r)}, nil

@@ -148,6 +148,11 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	return begin(ctx, c, db)
+}
+
+// begin opens the authority upon a store, which it closes when that fails.
+func begin(ctx context.Context, c Config, db opened) (*Server, error) {
 	s := &Server{
 		config: c, started: c.Now(), db: db, touched: make(chan object.Path, 64), failure: make(chan error, 1),
 		wake: make(chan struct{}, 1), bring: make(chan struct{}, 1), moved: make(chan struct{}, 1), look: make(chan struct{}, 1),

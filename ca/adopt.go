@@ -335,5 +335,5 @@ func (a *Authority) adoptedUser(ctx context.Context, leaf *x509.Certificate) (id
 	case !r.Certificate.Equal(leaf) || r.Profile != ProfileUser || r.Owner != userPrefix+holder.Name:
 		return Identity{}, false, nil
 	}
-	return Identity{User: holder.Name, Serial: r.Serial(), IssuedAt: r.IssuedAt}, true, nil
+	return Identity{User: holder.Name, Serial: r.Serial(), IssuedAt: r.IssuedAt, record: r.whose()}, true, nil
 }

@@ -153,7 +153,7 @@ func (a *Authority) orderFor(ctx context.Context, who usr.Caller, h Holder, key 
 // orderOver is orderFor for a key of which only the public half is here, unless
 // it is a CA's that signs itself.
 func (a *Authority) orderOver(ctx context.Context, who usr.Caller, h Holder, public crypto.PublicKey, key crypto.Signer) (order, error) {
-	o := order{who: who, validity: h.Validity, owner: h.Path}
+	o := order{who: who, validity: h.Validity, owner: h.Path, since: h.Created}
 	var err error
 	if o.profile, err = pki.LookupProfile(h.Profile); err != nil {
 		return order{}, fmt.Errorf("%w: %s: %w", ErrInvalid, h.Path, err)

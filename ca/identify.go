@@ -17,6 +17,20 @@ type Identity struct {
 	User     string // name of system/usr/NAME
 	Serial   pki.Serial
 	IssuedAt time.Time // when it was issued here; zero for another PKI's
+
+	record Record // whose it is and since when, without the certificate
+}
+
+// BelongsTo reports whether the certificate speaks for the user of that name who was
+// made at that time, and not for an earlier one. One of another PKI speaks for any.
+func (i Identity) BelongsTo(made time.Time) bool {
+	switch {
+	case i.IssuedAt.IsZero():
+		return true
+	case i.record.Owner != userPrefix+i.User:
+		return !i.IssuedAt.Before(made) // when its owner was made says nothing of the user
+	}
+	return i.record.BelongsTo(made)
 }
 
 // Trust returns the certificates that client certificates may chain to: the
@@ -123,7 +137,7 @@ func (a *Authority) vouched(ctx context.Context, chain []*x509.Certificate, leaf
 	r, err := a.store.Record(ctx, id.Serial)
 	switch {
 	case err == nil && r.Certificate.Equal(leaf):
-		id.IssuedAt = r.IssuedAt
+		id.IssuedAt, id.record = r.IssuedAt, r.whose()
 	case err != nil && !errors.Is(err, ErrNotFound):
 		return Identity{}, err
 	case made:

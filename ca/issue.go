@@ -34,7 +34,8 @@ type order struct {
 	id       *url.URL // SPIFFE ID, nil for a CA
 	validity time.Duration
 	owner    string
-	mayAsk   []string // names the caller may ask for; ignored for root
+	since    time.Time // when the object of the owner was made; zero when there is none
+	mayAsk   []string  // names the caller may ask for; ignored for root
 
 	constraints pki.PolicyRules // of a CA to be made: they become name constraints
 }
@@ -156,7 +157,8 @@ func (a *Authority) entitle(ctx context.Context, o *order) error {
 	}
 	o.id = identity(cluster.Name, o.profile.Name, cn)
 	if isRoot(o.who) {
-		return nil
+		o.since, err = a.madeAt(ctx, o.owner)
+		return err
 	}
 	switch {
 	case o.owner != userPrefix+o.who.Name:
@@ -170,8 +172,17 @@ func (a *Authority) entitle(ctx context.Context, o *order) error {
 	if err != nil {
 		return err
 	}
-	o.mayAsk = h.MayAsk
+	o.mayAsk, o.since = h.MayAsk, h.Created
 	return nil
+}
+
+// madeAt says when the object of an owner was made, zero when there is none.
+func (a *Authority) madeAt(ctx context.Context, owner string) (time.Time, error) {
+	h, err := a.store.Holder(ctx, owner)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalid) { // of a kind that holds no certificates
+		return time.Time{}, nil
+	}
+	return h.Created, err
 }
 
 // selfOf returns the user object of a caller who proved to be that user in
@@ -211,7 +222,7 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 		signer = pki.AuthorityOf(cert) // a root signs itself
 	}
 	change.Records = []Record{{
-		Certificate: cert, Authority: signer, Issuer: o.issuer.path, Owner: o.owner, Profile: o.profile.Name, By: o.who.Name, IssuedAt: now.UTC(),
+		Certificate: cert, Authority: signer, Issuer: o.issuer.path, Owner: o.owner, OwnerSince: o.since, Profile: o.profile.Name, By: o.who.Name, IssuedAt: now.UTC(),
 	}}
 	change.Keys = []pki.KeyHash{pki.KeyHashOf(cert)}
 	if err := a.commit(ctx, change); err != nil {

@@ -49,6 +49,10 @@ type Record struct {
 	By          string // name of the caller who asked
 	IssuedAt    time.Time
 
+	// OwnerSince is when the object of the owner was made. It is zero when there was
+	// none, and in the records of builds that did not keep it.
+	OwnerSince time.Time
+
 	// Authority is the identity of the CA that signed; zero in a record that a build
 	// wrote which did not keep it: see [Authority.AuthorityOf].
 	Authority pki.AuthorityID
@@ -56,6 +60,21 @@ type Record struct {
 	// Signer is the subject key identifier, hexadecimal, of the CA that signed, in such
 	// a record of a certificate that was adopted and does not say so itself; else "".
 	Signer string
+}
+
+// BelongsTo reports whether the certificate was issued for the object at Owner that
+// was made at that time, and not for an earlier one of the same path. A record that
+// does not say so goes by the time when it was issued.
+func (r Record) BelongsTo(made time.Time) bool {
+	if !r.OwnerSince.IsZero() {
+		return r.OwnerSince.Equal(made)
+	}
+	return !r.IssuedAt.Before(made)
+}
+
+// whose is the part of a record that says whose the certificate is.
+func (r Record) whose() Record {
+	return Record{Owner: r.Owner, OwnerSince: r.OwnerSince, IssuedAt: r.IssuedAt}
 }
 
 // Serial returns the serial number of the certificate.

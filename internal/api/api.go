@@ -184,8 +184,10 @@ type StoreStatus struct {
 type door struct {
 	Config
 	metrics *metrics
-	openapi []byte // the OpenAPI document
-	docs    []byte // the page made from it
+
+	// The OpenAPI document and the page for people, each made once, when it is first
+	// asked for: making them takes longer than all else of a start.
+	openapi, docs func() ([]byte, error)
 
 	// claiming is held while a namespace is found absent and its first object
 	// made, so that two squatters do not both become its admin.
@@ -222,14 +224,10 @@ func Handlers(c Config) (all, public http.Handler, err error) {
 }
 
 // whole is the handler of all routes.
-func (d *door) whole() (_ http.Handler, err error) {
+func (d *door) whole() (http.Handler, error) {
 	routes := d.routes()
-	if d.openapi, err = openAPI(routes, d.Version); err != nil {
-		return nil, fmt.Errorf("api: OpenAPI document: %w", err)
-	}
-	if d.docs, err = docsPage(routes, d.Version); err != nil {
-		return nil, fmt.Errorf("api: documentation: %w", err)
-	}
+	d.openapi = sync.OnceValues(func() ([]byte, error) { return openAPI(routes, d.Version) })
+	d.docs = sync.OnceValues(func() ([]byte, error) { return docsPage(routes, d.Version) })
 	router, err := d.router(routes)
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)

@@ -182,7 +182,7 @@ func (d *door) supersedeOwned(ctx context.Context, c *call) error {
 	return nil
 }
 
-// revokeOwned takes back every living certificate of the object of the call but
+// revokeOwned takes back every certificate of the object of the call but
 // the one to keep.
 func (d *door) revokeOwned(ctx context.Context, c *call, keep pki.Serial, reason crl.Reason) error {
 	n, err := d.Authority.RevokeOwned(ctx, c.who, c.path.String(), keep, reason)

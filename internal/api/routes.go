@@ -135,7 +135,7 @@ func (d *door) objectRoutes() []route {
 			body:   body{media: mediaJSON, schema: reflect.TypeFor[CreateRequest](), limit: 2 * limitConfig, optional: true},
 			answer: answer{status: http.StatusCreated, another: http.StatusOK, media: mediaJSON, schema: reflect.TypeFor[Created]()}, audit: auditCalls, handle: d.createObject},
 		{method: http.MethodPost, path: pathObject + "/action/delete", rule: d.changes(), id: "deleteObject", about: "Delete an object and its keys.",
-			params: []param{{name: "revoke", about: "Whether to revoke first all living certificates that were issued for it: true unless given for a usr, false for any other kind."}, destroy},
+			params: []param{{name: "revoke", about: "Whether to revoke first all certificates that were issued for it: true unless given for a usr, false for any other kind."}, destroy},
 			answer: jsonAnswer[Orchestration](http.StatusOK), audit: auditCalls, handle: d.deleteObject},
 		{method: http.MethodPost, path: pathObject + "/action/purge", rule: d.changes(), id: "purgeObject", about: "The same: nothing of an object is anywhere else.",
 			params: []param{{name: "revoke", about: "As for delete."}, destroy},

@@ -28,6 +28,7 @@ type recordHead struct {
 	By      string    `json:"b"`
 	At      time.Time `json:"t"`
 	Signer  string    `json:"k,omitempty"`
+	Since   time.Time `json:"s,omitzero"` // when the object of the owner was made
 
 	Authority []byte `json:"a,omitempty"` // identity of the CA, 32 octets
 }
@@ -35,7 +36,7 @@ type recordHead struct {
 // A stored record: the length of the head as a varint, the head as JSON, the
 // certificate as DER.
 func encodeRecord(r ca.Record) ([]byte, error) {
-	head := recordHead{Issuer: r.Issuer, Owner: r.Owner, Profile: r.Profile, By: r.By, At: r.IssuedAt, Signer: r.Signer}
+	head := recordHead{Issuer: r.Issuer, Owner: r.Owner, Profile: r.Profile, By: r.By, At: r.IssuedAt, Signer: r.Signer, Since: r.OwnerSince}
 	if !r.Authority.IsZero() {
 		head.Authority = r.Authority[:]
 	}
@@ -80,7 +81,7 @@ func (h recordHead) with(der []byte) (ca.Record, error) {
 	if err != nil {
 		return ca.Record{}, fmt.Errorf("record: %w", err)
 	}
-	r := ca.Record{Certificate: cert, Issuer: h.Issuer, Owner: h.Owner, Profile: h.Profile, By: h.By, IssuedAt: h.At, Signer: h.Signer}
+	r := ca.Record{Certificate: cert, Issuer: h.Issuer, Owner: h.Owner, Profile: h.Profile, By: h.By, IssuedAt: h.At, Signer: h.Signer, OwnerSince: h.Since}
 	copy(r.Authority[:], h.Authority)
 	return r, nil
 }
