@@ -57,9 +57,9 @@ func (r *roll) at(path string) bool {
 // onRecord returns the CAs on record.
 func (a *Authority) onRecord(ctx context.Context) (*roll, error) {
 	a.mu.Lock()
-	known, epoch := a.roll, a.rolls
+	known, epoch, recording := a.roll, a.rolls, a.recording > 0
 	a.mu.Unlock()
-	if known != nil {
+	if known != nil && !recording {
 		return known, nil
 	}
 	all, err := a.store.Authorities(ctx)
@@ -75,10 +75,25 @@ func (a *Authority) onRecord(ctx context.Context) (*roll, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.rolls == epoch {
+	if a.rolls == epoch && a.recording == 0 {
 		a.roll = r
 	}
 	return r, nil
+}
+
+// recordsAuthority runs a commit that puts a CA on record. Until it returns, the CAs on record are
+// read from the store: those who are told of the change before that find the CA there.
+func (a *Authority) recordsAuthority(commit func() error) error {
+	a.mu.Lock()
+	a.recording++
+	a.mu.Unlock()
+	defer func() {
+		a.forgetRoll()
+		a.mu.Lock()
+		a.recording--
+		a.mu.Unlock()
+	}()
+	return commit()
 }
 
 // forgetRoll has the CAs on record read again.
@@ -210,10 +225,10 @@ func (h Holder) becomes(c *Change, chain []*x509.Certificate, key []byte, made b
 
 // commit commits a change, and forgets what it made untrue.
 func (a *Authority) commit(ctx context.Context, c Change) error {
-	if c.Authority != nil {
-		defer a.forgetRoll()
+	if c.Authority == nil {
+		return a.store.Commit(ctx, c)
 	}
-	return a.store.Commit(ctx, c)
+	return a.recordsAuthority(func() error { return a.store.Commit(ctx, c) })
 }
 
 // speakers lists the CAs that tell of revocations: those that objects hold, then the

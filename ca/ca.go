@@ -50,10 +50,11 @@ type Authority struct {
 	issuers map[string]*issuer // by path; what Changed drops is read again
 	own     string             // path of the cluster's CA; "" after Changed
 
-	rolls   uint64                      // counts what made roll untrue, as epoch does
-	roll    *roll                       // the CAs on record; nil: to be read
-	dormant map[pki.AuthorityID]*issuer // those of them that no object holds
-	endings endings
+	rolls     uint64                      // counts what made roll untrue, as epoch does
+	roll      *roll                       // the CAs on record; nil: to be read
+	recording int                         // commits under way that put a CA on record: roll is not kept
+	dormant   map[pki.AuthorityID]*issuer // those of them that no object holds
+	endings   endings
 }
 
 // New returns an authority over the store of c.

@@ -118,20 +118,18 @@ func (a *Authority) Identify(ctx context.Context, chain []*x509.Certificate) (Id
 
 // vouched says when the leaf of a chain was issued here, if it was, and refuses
 // one that its CAs cannot vouch for: of a CA of ours it has to be marked, and
-// recorded if the key was made here, and of any other it has not to be marked.
+// recorded if the key was made here, and of any other it has not to be marked,
+// unless it is recorded: then it was issued here, with a key that is elsewhere too.
 func (a *Authority) vouched(ctx context.Context, chain []*x509.Certificate, leaf *x509.Certificate, marked bool) (Identity, error) {
 	own, made, err := a.ours(ctx, chain[1:])
 	if err != nil {
 		return Identity{}, err
 	}
-	switch {
-	case marked && !own:
-		return Identity{}, fmt.Errorf("%w: an external CA marked the certificate as one of this cluster", ErrInvalid)
-	case !marked && (own || made):
-		return Identity{}, fmt.Errorf("%w: the certificate is not marked as a user's", ErrInvalid)
-	}
 	id := Identity{Serial: pki.SerialOf(leaf)}
 	if !marked {
+		if own || made {
+			return Identity{}, fmt.Errorf("%w: the certificate is not marked as a user's", ErrInvalid)
+		}
 		return id, nil
 	}
 	r, err := a.store.Record(ctx, id.Serial)
@@ -142,6 +140,8 @@ func (a *Authority) vouched(ctx context.Context, chain []*x509.Certificate, leaf
 		return Identity{}, err
 	case made:
 		return Identity{}, fmt.Errorf("%w: the certificate is not in the inventory", ErrInvalid)
+	case !own:
+		return Identity{}, fmt.Errorf("%w: an external CA marked the certificate as one of this cluster", ErrInvalid)
 	}
 	return id, nil
 }
