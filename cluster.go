@@ -77,7 +77,7 @@ func (m *members) Token(ctx context.Context, who usr.Caller, life time.Duration)
 	if err != nil {
 		return api.JoinToken{}, err
 	}
-	if err := m.objects.JoinTokens().Add(ctx, token.Record(who.Name)); err != nil {
+	if err := m.objects.JoinTokens().Add(ctx, token.Record(who.By())); err != nil {
 		return api.JoinToken{}, err
 	}
 	return api.JoinToken{Token: token.Text(), ID: token.ID(), Addresses: addresses, ExpiresAt: token.Expires}, nil
@@ -112,8 +112,8 @@ func (m *members) Join(ctx context.Context, caller string, request []byte) ([]by
 	if err != nil {
 		return nil, err
 	}
-	by := rootCaller(usr.MethodSocket, caller)
-	by.Name = redeemed.By
+	// The daemon acts for the maker of the token, which may have had fewer rights.
+	by := usr.Caller{Name: redeemed.By, Method: usr.MethodDaemon, Grants: usr.RootGrants(), Address: caller}
 	peer := member.Peer{Name: redeemed.Node, URL: redeemed.URL}
 	if err := m.makeRoom(ctx, peer); err != nil {
 		return nil, err
@@ -226,7 +226,7 @@ func (s *Server) dropNode(ctx context.Context, who usr.Caller, name string) erro
 		return err
 	}
 	for _, p := range []object.Path{member, object.NodeListenerPath(name)} {
-		if _, err := s.authority.RevokeOwned(ctx, who, p.String(), "", crl.CessationOfOperation); err != nil {
+		if _, err := s.authority.RevokeOwned(ctx, who, p.String(), time.Time{}, "", crl.CessationOfOperation); err != nil {
 			return err
 		}
 		if err := s.objects.Delete(ctx, p); err != nil && !errors.Is(err, ca.ErrNotFound) {

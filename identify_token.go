@@ -202,7 +202,7 @@ func (s *Server) foreign(ctx context.Context, compact string) (bool, error) {
 // than the user holds now.
 func (s *Server) tokenCaller(r *http.Request, v *verifiedToken) (usr.Caller, error) {
 	c := &v.claims
-	who := usr.Caller{Name: c.Subject, Method: usr.MethodToken, TokenID: c.ID, Profile: c.Profile, Address: s.from(r)}
+	who := usr.Caller{Name: c.Subject, Method: usr.MethodToken, Machine: c.Socket, TokenID: c.ID, Profile: c.Profile, Address: s.from(r)}
 	if c.Socket {
 		who.Grants, who.Roles = c.Grants, c.Roles
 		return who, nil
@@ -247,7 +247,7 @@ func (s *Server) identifyRefresh(r *http.Request) (api.Refresher, error) {
 	if err != nil {
 		return api.Refresher{}, err
 	}
-	who := usr.Caller{Name: claims.Subject, Method: usr.MethodToken, TokenID: claims.ID, Address: s.from(r)}
+	who := usr.Caller{Name: claims.Subject, Method: usr.MethodToken, Machine: claims.Socket, TokenID: claims.ID, Address: s.from(r)}
 	if claims.Socket {
 		who.Grants = usr.RootGrants()
 		return api.Refresher{Caller: who, Token: claims}, nil

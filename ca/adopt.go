@@ -184,6 +184,15 @@ func (a *Authority) foundling(root *x509.Certificate, file AdoptedFile) (foundli
 	if f.id, err = flocker.Verify(f.cert, root, at); err != nil {
 		return foundling{}, err
 	}
+	if f.id.Role == flocker.User {
+		leaf, err := pki.WithExtensions(f.cert)
+		if err == nil {
+			err = personal(leaf)
+		}
+		if err != nil {
+			return foundling{}, err
+		}
+	}
 	f.profile = map[flocker.Role]string{flocker.Control: ProfileListener, flocker.Node: ProfileNode, flocker.User: ProfileUser}[f.id.Role]
 	return f, nil
 }
@@ -298,7 +307,7 @@ func (a *Authority) record(ctx context.Context, who usr.Caller, root *x509.Certi
 		if !f.known.IsZero() {
 			continue
 		}
-		r := Record{Certificate: f.cert, Issuer: ad.Path, Owner: f.owner, Profile: f.profile, By: who.Name, IssuedAt: now}
+		r := Record{Certificate: f.cert, Issuer: ad.Path, Owner: f.owner, Profile: f.profile, By: who.By(), IssuedAt: now}
 		r.Authority = pki.AuthorityOf(root)
 		if len(f.cert.AuthorityKeyId) == 0 {
 			r.Signer = hex.EncodeToString(root.SubjectKeyId) // for older builds of other nodes
@@ -312,7 +321,7 @@ func (a *Authority) record(ctx context.Context, who usr.Caller, root *x509.Certi
 	}
 	for _, r := range c.Records {
 		a.log.InfoContext(ctx, "adopted", "serial", r.Serial(), "profile", r.Profile, "subject", r.Certificate.Subject.String(), "owner", r.Owner,
-			"issuer", r.Issuer, "not_after", r.Certificate.NotAfter, "by", who.Name, "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
+			"issuer", r.Issuer, "not_after", r.Certificate.NotAfter, "by", who.By(), "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
 	}
 	done.Recorded += len(c.Records)
 	done.Known += len(found) - len(c.Records)

@@ -45,6 +45,8 @@ type Authority struct {
 
 	node, nodeListener string // see Config
 
+	tiers tiers // the CAs that bound others, see above
+
 	mu      sync.Mutex
 	epoch   uint64             // counts Changed, so that a read that raced with it is not kept
 	issuers map[string]*issuer // by path; what Changed drops is read again
@@ -69,6 +71,7 @@ func New(c Config) (*Authority, error) {
 // Changed tells the authority that the object at path is not what it was. The
 // store's watch calls it, so that no issuer outlives its object.
 func (a *Authority) Changed(path string) {
+	a.tiers.changed(path)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.epoch++

@@ -185,6 +185,11 @@ func (a *Authority) orderOver(ctx context.Context, who usr.Caller, h Holder, pub
 	if err != nil {
 		return order{}, fmt.Errorf("%w: %s: %w", ErrInvalid, h.Path, err)
 	}
+	if h.Profile == ProfileUser {
+		if o.request, err = userNames(o.request, h.Name, h.Names, h.MayAsk); err != nil {
+			return order{}, fmt.Errorf("%s: %w", h.Path, err)
+		}
+	}
 	if o.issuer, err = a.issuerFor(ctx, h, key); err != nil {
 		return order{}, err
 	}
@@ -236,7 +241,7 @@ func holderIdentity(cluster string, h Holder) (*url.URL, error) {
 	if h.Profile == ProfileOCSP && !Answers(h.Path) {
 		return nil, fmt.Errorf("%w: %s cannot have profile %q: that is for %s and %s-NAME", ErrInvalid, h.Path, h.Profile, PathOCSP, PathOCSP)
 	}
-	return identity(cluster, h.Profile, nodeName(h)), nil
+	return objectID(cluster, h)
 }
 
 // issuerFor returns who signs for h: the object that its keyword ca names, the
@@ -283,11 +288,23 @@ func (a *Authority) SigningRequest(ctx context.Context, who usr.Caller, path str
 	} else if err := a.unblocked(ctx, have.key.Public()); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	pem, err := pki.CreateSigningRequest(have.key, h.Subject, h.Names)
+	pem, err := requestOf(h, have.key)
 	if err != nil {
 		return nil, hint.With(fmt.Errorf("%w: %s: %w", ErrInvalid, path, err), "set its keywords with \"omca %s config update --set cn=NAME\"", path)
 	}
 	return pem, nil
+}
+
+// requestOf is the request for key with the names that h would get here.
+func requestOf(h Holder, key crypto.Signer) ([]byte, error) {
+	r, err := pki.NewRequest(key.Public(), h.Subject, h.Names)
+	if err == nil && h.Profile == ProfileUser {
+		r, err = userNames(r, h.Name, h.Names, h.MayAsk)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.Sign(key)
 }
 
 func (a *Authority) makeKey(ctx context.Context, who usr.Caller, h Holder) (crypto.Signer, error) {
@@ -303,6 +320,6 @@ func (a *Authority) makeKey(ctx context.Context, who usr.Caller, h Holder) (cryp
 	if err := a.store.Commit(ctx, c); err != nil {
 		return nil, fmt.Errorf("%s: private_key: %w", h.Path, err)
 	}
-	a.log.InfoContext(ctx, "key made", "path", h.Path, "key", pki.DescribeKey(key.Public()), "by", who.Name, "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
+	a.log.InfoContext(ctx, "key made", "path", h.Path, "key", pki.DescribeKey(key.Public()), "by", who.By(), "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
 	return key, nil
 }

@@ -75,7 +75,7 @@ func (a *Authority) keepFormer(ctx context.Context, who usr.Caller, h Holder, c 
 	if h.Profile != ProfileCA || h.Chain == nil {
 		return nil
 	}
-	text, err := json.Marshal(formerSet{Chain: h.Chain, Key: h.PrivateKey, KeyMade: h.KeyMade, ReplacedAt: a.now().UTC(), ReplacedBy: who.Name})
+	text, err := json.Marshal(formerSet{Chain: h.Chain, Key: h.PrivateKey, KeyMade: h.KeyMade, ReplacedAt: a.now().UTC(), ReplacedBy: who.By()})
 	if err != nil {
 		return err
 	}
@@ -246,7 +246,7 @@ func (a *Authority) Rollback(ctx context.Context, who usr.Caller, path string, t
 		return nil, err
 	}
 	a.log.InfoContext(ctx, "rolled back", "path", path, "to", to, "serial", pki.SerialOf(chain[0]), "subject", chain[0].Subject.String(),
-		"by", who.Name, "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
+		"by", who.By(), "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
 	return chain[0], nil
 }
 

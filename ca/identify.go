@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"omca/pki"
@@ -89,6 +88,9 @@ func (a *Authority) Identify(ctx context.Context, chain []*x509.Certificate) (Id
 	}
 	if leaf.IsCA || !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth) {
 		return Identity{}, fmt.Errorf("%w: the certificate is not for client authentication", ErrInvalid)
+	}
+	if err := personal(leaf); err != nil {
+		return Identity{}, err
 	}
 	cluster, err := a.store.Cluster(ctx)
 	if err != nil {
@@ -192,12 +194,12 @@ func (a *Authority) ownIssuer(ctx context.Context, cert *x509.Certificate) (*iss
 // a certificate is never taken for a user's.
 func markedUser(leaf *x509.Certificate, cluster string) (user string, marked bool, err error) {
 	for _, uri := range leaf.URIs {
-		if uri.Scheme != "spiffe" || uri.Host != cluster {
+		name, ours := userIn(uri, cluster)
+		if !ours {
 			continue
 		}
-		name, ok := strings.CutPrefix(uri.Path, "/"+ProfileUser+"/")
-		if !ok || marked {
-			return "", false, fmt.Errorf("%w: the certificate is for %q, not for one user", ErrInvalid, uri.Path)
+		if name == "" || marked {
+			return "", false, fmt.Errorf("%w: the certificate is for %q, not for one user", ErrInvalid, uri)
 		}
 		user, marked = name, true
 	}

@@ -63,7 +63,7 @@ func (a *Authority) Import(ctx context.Context, who usr.Caller, path, name strin
 		if err := a.store.Commit(ctx, c); err != nil {
 			return Imported{}, err
 		}
-		a.log.InfoContext(ctx, "import pending", "path", path, "key", name, "by", who.Name, "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
+		a.log.InfoContext(ctx, "import pending", "path", path, "key", name, "by", who.By(), "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
 		return Imported{Pending: missing}, nil
 	}
 	if err := a.fits(h, chain); err != nil {
@@ -102,7 +102,7 @@ func (a *Authority) goLive(ctx context.Context, who usr.Caller, h Holder, chain 
 		return err
 	}
 	a.log.InfoContext(ctx, "imported", "path", h.Path, "serial", pki.SerialOf(chain[0]), "subject", chain[0].Subject.String(),
-		"not_after", chain[0].NotAfter, "by", who.Name, "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
+		"not_after", chain[0].NotAfter, "by", who.By(), "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
 	return nil
 }
 

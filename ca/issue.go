@@ -31,7 +31,7 @@ type order struct {
 	profile  pki.Profile
 	issuer   *issuer
 	request  pki.Request
-	id       *url.URL // SPIFFE ID, nil for a CA
+	id       *url.URL // SPIFFE ID, nil for a CA and for a server that has no name for one
 	validity time.Duration
 	owner    string
 	since    time.Time // when the object of the owner was made; zero when there is none
@@ -47,7 +47,7 @@ type SignRequest struct {
 	CSR      []byte // PEM, PKCS #10
 	Profile  string // "usr", "node" or "listener"; "" means "listener"
 	Validity time.Duration
-	Owner    string // path; "" means the caller's own user
+	Owner    string // path, or OwnerRoot; "" means the caller: its own user, OwnerRoot for the machine's root
 }
 
 // Sign issues a certificate for a request made elsewhere (a node's, a
@@ -88,7 +88,7 @@ func (a *Authority) MaySign(ctx context.Context, who usr.Caller, profile string,
 	if err != nil {
 		return err
 	}
-	return granted(o)
+	return a.granted(ctx, o)
 }
 
 // orderToSign is the walk that grants a request made elsewhere.
@@ -121,9 +121,35 @@ func (a *Authority) orderToSign(ctx context.Context, who usr.Caller, r SignReque
 		return order{}, fmt.Errorf("%w: certificate request: %w", ErrInvalid, err)
 	}
 	if o.owner == "" {
-		o.owner = userPrefix + who.Name
+		o.owner = OwnerOf(who)
 	}
-	return o, a.entitle(ctx, &o)
+	if err := a.entitle(ctx, &o); err != nil {
+		return order{}, err
+	}
+	return o, a.ownNames(ctx, &o)
+}
+
+// OwnerOf returns the owner of what is issued for a caller: the path of its user,
+// OwnerRoot for the machine's root, which has none.
+func OwnerOf(who usr.Caller) string {
+	if who.IsMachine() {
+		return OwnerRoot
+	}
+	return userPrefix + who.Name
+}
+
+// ownNames keeps the DNS names of a request for a user's certificate to those that
+// this user may have. Requests by root are no exception.
+func (a *Authority) ownNames(ctx context.Context, o *order) error {
+	user := o.request.Subject().CommonName
+	if o.profile.Name != ProfileUser {
+		return nil
+	}
+	names, err := a.namesOf(ctx, user)
+	if err == nil {
+		o.request, err = userNames(o.request, user, pki.Names{}, names)
+	}
+	return err
 }
 
 // named adds the common name of a server's certificate to its alternative
@@ -155,14 +181,16 @@ func (a *Authority) entitle(ctx context.Context, o *order) error {
 	if cn == "" {
 		return fmt.Errorf("%w: the request has no common name, and profile %q names its certificates by it", ErrInvalid, o.profile.Name)
 	}
-	o.id = identity(cluster.Name, o.profile.Name, cn)
+	if o.id, err = requestID(cluster.Name, o.profile.Name, cn); err != nil {
+		return err
+	}
 	if isRoot(o.who) {
 		o.since, err = a.madeAt(ctx, o.owner)
 		return err
 	}
-	switch {
-	case o.owner != userPrefix+o.who.Name:
-		return fmt.Errorf("%w: only root names another owner than %q: the request says %q", usr.ErrDenied, userPrefix+o.who.Name, o.owner)
+	switch own := OwnerOf(o.who); {
+	case o.owner != own:
+		return fmt.Errorf("%w: only root names another owner than %q: the request says %q", usr.ErrDenied, own, o.owner)
 	case o.profile.Name == ProfileUser && cn != o.who.Name:
 		return fmt.Errorf("%w: the request names user %q, the caller is %q", usr.ErrDenied, cn, o.who.Name)
 	case o.profile.Name == ProfileNode:
@@ -178,6 +206,9 @@ func (a *Authority) entitle(ctx context.Context, o *order) error {
 
 // madeAt says when the object of an owner was made, zero when there is none.
 func (a *Authority) madeAt(ctx context.Context, owner string) (time.Time, error) {
+	if owner == OwnerRoot {
+		return time.Time{}, nil
+	}
 	h, err := a.store.Holder(ctx, owner)
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalid) { // of a kind that holds no certificates
 		return time.Time{}, nil
@@ -222,7 +253,7 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 		signer = pki.AuthorityOf(cert) // a root signs itself
 	}
 	change.Records = []Record{{
-		Certificate: cert, Authority: signer, Issuer: o.issuer.path, Owner: o.owner, OwnerSince: o.since, Profile: o.profile.Name, By: o.who.Name, IssuedAt: now.UTC(),
+		Certificate: cert, Authority: signer, Issuer: o.issuer.path, Owner: o.owner, OwnerSince: o.since, Profile: o.profile.Name, By: o.who.By(), IssuedAt: now.UTC(),
 	}}
 	change.Keys = []pki.KeyHash{pki.KeyHashOf(cert)}
 	if err := a.commit(ctx, change); err != nil {
@@ -237,7 +268,7 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 // remains of it unless that happens.
 func (a *Authority) draft(ctx context.Context, o order) (draft pki.Draft, now time.Time, err error) {
 	// 3. Every name and every use is granted to the caller.
-	if err := granted(o); err != nil {
+	if err := a.granted(ctx, o); err != nil {
 		return draft, now, err
 	}
 	if err := a.mayGoOn(ctx, o); err != nil {
@@ -307,20 +338,26 @@ func (a *Authority) pointers(ctx context.Context, o order, terms *pki.Terms) err
 // audit writes the line that says what was issued, to whom and by whom.
 func (a *Authority) audit(ctx context.Context, o order, cert *x509.Certificate) {
 	a.log.InfoContext(ctx, "issued", "serial", pki.SerialOf(cert), "profile", o.profile.Name, "subject", cert.Subject.String(),
-		"owner", o.owner, "issuer", o.issuer.path, "not_after", cert.NotAfter, "by", o.who.Name, "auth", o.who.Method, "address", o.who.Address, "request_id", o.who.RequestID)
+		"owner", o.owner, "issuer", o.issuer.path, "not_after", cert.NotAfter, "by", o.who.By(), "auth", o.who.Method, "address", o.who.Address, "request_id", o.who.RequestID)
 }
 
-// granted checks the names and the use that o asks for: against the policy of
-// the issuer for everyone, and against the names granted to the caller unless
-// that is root.
-func granted(o order) error {
+// granted checks the names and the use that o asks for: against the policies of
+// the issuer and of every CA above it for everyone, and against the names granted
+// to the caller unless that is root.
+func (a *Authority) granted(ctx context.Context, o order) error {
 	if err := bySelfOrPeers(o); err != nil {
 		return err
 	}
 	subject, names := o.request.Subject(), o.request.Names()
-	if err := o.issuer.policy.Check(subject, names); err != nil {
-		return hint.With(fmt.Errorf("%w: %s may not sign this: %w", usr.ErrDenied, o.issuer.path, err),
-			"allow it with \"omca %s config update --set allow_names+=NAME\"", o.issuer.path)
+	above, err := a.above(ctx, o.issuer)
+	if err != nil {
+		return err
+	}
+	for _, t := range append([]tier{{path: o.issuer.path, policy: o.issuer.policy}}, above...) {
+		if err := t.policy.Check(subject, names); err != nil {
+			return hint.With(fmt.Errorf("%w: %s may not sign this: %w", usr.ErrDenied, t.path, err),
+				"allow it with \"omca %s config update --set allow_names+=NAME\"", t.path)
+		}
 	}
 	if isRoot(o.who) || o.profile.Name == ProfileUser && onlyItself(subject, names) {
 		return nil
@@ -341,19 +378,9 @@ func onlyItself(subject pki.Subject, names pki.Names) bool {
 // checkAsked holds every name, the common name among them, against the keyword
 // names of the caller's user.
 func checkAsked(o order, subject pki.Subject, names pki.Names) error {
-	mine, err := pki.NewPolicy(pki.PolicyRules{Allow: o.mayAsk})
+	permitted, err := permits(o.mayAsk)
 	if err != nil {
 		return fmt.Errorf("keyword names of %q: %w", o.who.Name, err)
-	}
-	permitted := func(name string) error {
-		if len(o.mayAsk) == 0 {
-			return errors.New("the keyword names of this user is empty")
-		}
-		one, err := pki.ParseNames([]string{name})
-		if err != nil {
-			return err
-		}
-		return mine.Check(pki.Subject{}, one)
 	}
 	asked := names.Strings()
 	if subject.CommonName != "" {
@@ -363,13 +390,4 @@ func checkAsked(o order, subject pki.Subject, names pki.Names) error {
 		return hint.With(err, "root grants names with \"omca %s%s config update --set names+=NAME\"", userPrefix, o.who.Name)
 	}
 	return nil
-}
-
-// identity is the SPIFFE ID that marks what a certificate is for (SPIFFE ID
-// specification, section 2). What speaks for a CA gets none.
-func identity(cluster, profile, name string) *url.URL {
-	if profile == ProfileCA || profile == ProfileOCSP {
-		return nil
-	}
-	return &url.URL{Scheme: "spiffe", Host: cluster, Path: "/" + profile + "/" + name}
 }

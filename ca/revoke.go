@@ -111,7 +111,7 @@ func (a *Authority) Revoke(ctx context.Context, who usr.Caller, serial pki.Seria
 	if err != nil {
 		return Revocation{}, err
 	}
-	r.By = who.Name
+	r.By = who.By()
 	if reason == crl.KeyCompromise || reason == crl.CACompromise {
 		r.Block = pki.KeyHashOf(record.Certificate)
 	}
@@ -125,7 +125,7 @@ func (a *Authority) Revoke(ctx context.Context, who usr.Caller, serial pki.Seria
 		return Revocation{}, fmt.Errorf("revoking %s: %w", serial, err)
 	}
 	a.log.InfoContext(ctx, "revoked", "serial", serial, "reason", reason.String(), "subject", record.Certificate.Subject.String(), "owner", record.Owner,
-		"issuer", record.Issuer, "by", who.Name, "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
+		"issuer", record.Issuer, "by", who.By(), "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
 	return r, nil
 }
 
@@ -134,17 +134,18 @@ func selfSigned(cert *x509.Certificate) bool {
 	return cert.IsCA && bytes.Equal(cert.RawIssuer, cert.RawSubject)
 }
 
-// RevokeOwned takes back every certificate that was issued for owner but the one to
-// keep ("" keeps none), and returns how many that were. Those that have expired are
-// among them: a clock that is ahead says so of those that live, and the next of the
-// same name must not meet them when it is back.
-func (a *Authority) RevokeOwned(ctx context.Context, who usr.Caller, owner string, keep pki.Serial, reason crl.Reason) (int, error) {
+// RevokeOwned takes back every certificate that was issued for the object at owner
+// that was made at that time but the one to keep ("" keeps none), and returns how many
+// that were. Those that have expired are among them: a clock that is ahead says so of
+// those that live, and the next of the same name must not meet them when it is back. Those of earlier objects of the same path stay as they are,
+// unless made is the zero time, which selects all of them.
+func (a *Authority) RevokeOwned(ctx context.Context, who usr.Caller, owner string, made time.Time, keep pki.Serial, reason crl.Reason) (int, error) {
 	var serials []pki.Serial
 	for r, err := range a.store.Records(ctx, Query{Owner: owner}) {
 		if err != nil {
 			return 0, err
 		}
-		if serial := r.Serial(); serial != keep && !selfSigned(r.Certificate) {
+		if serial := r.Serial(); serial != keep && (made.IsZero() || r.BelongsTo(made)) && !selfSigned(r.Certificate) {
 			serials = append(serials, serial)
 		}
 	}

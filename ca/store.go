@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"omca/pki"
+	"omca/usr"
 )
 
 // A Holder is an object that owns a certificate: what its keywords ask for,
@@ -44,9 +45,9 @@ type Holder struct {
 type Record struct {
 	Certificate *x509.Certificate
 	Issuer      string // path of the CA object that signed
-	Owner       string // path of the object, or of the user, that it was issued for
+	Owner       string // path of the object, or of the user, that it was issued for; OwnerRoot for the machine's root
 	Profile     string
-	By          string // name of the caller who asked
+	By          string // the caller who asked, as usr.Caller.By says
 	IssuedAt    time.Time
 
 	// OwnerSince is when the object of the owner was made. It is zero when there was
@@ -211,6 +212,10 @@ const (
 	ProfileNode     = "node"
 	ProfileOCSP     = "ocsp"
 )
+
+// OwnerRoot owns what is issued for the machine's root, which has no object. The
+// user system/usr/root is another owner.
+const OwnerRoot = usr.MachineRoot
 
 // Paths of the built-in objects.
 const (

@@ -318,7 +318,8 @@ func lintNames(c lintee) string {
 	if c.profile.needsNames && names.Empty() {
 		return fmt.Sprintf("no subject alternative name, profile %q wants one", c.profile.Name)
 	}
-	if host, ok := hostName(c.Subject.CommonName); ok && c.profile.Name != "" && !slices.Contains(names.DNS, host) {
+	// A client is known by its SPIFFE ID. Its common name need not be a host's, whatever it looks like.
+	if host, ok := hostName(c.Subject.CommonName); ok && c.profile.Name != "" && !c.profile.clientOnly() && !slices.Contains(names.DNS, host) {
 		return fmt.Sprintf("common name %q is a host name and no subject alternative name", host)
 	}
 	return ""

@@ -78,6 +78,10 @@ func (p Profile) keyUsage(algorithm x509.PublicKeyAlgorithm) x509.KeyUsage {
 	}
 }
 
+// clientOnly reports whether certificates of the profile are for clients and for
+// nothing else.
+func (p Profile) clientOnly() bool { return p.clientAuth && !p.serverAuth }
+
 // extensions returns what crypto/x509 does not write by itself.
 func (p Profile) extensions() []pkix.Extension {
 	if !p.ocspSigning {

@@ -63,6 +63,19 @@ func (r Request) WithNames(subject Subject, names Names) (Request, error) {
 	return r, nil
 }
 
+// WithoutHost returns the same request without its common name among the DNS
+// names. The certificate of a user is for no host: a name such as "alice.smith"
+// only looks like one.
+func (r Request) WithoutHost() Request {
+	host, ok := hostName(r.subject.CommonName)
+	if !ok {
+		return r
+	}
+	r.names = r.names.clone()
+	r.names.DNS = slices.DeleteFunc(r.names.DNS, func(name string) bool { return name == host })
+	return r
+}
+
 // ParseRequest reads a PKCS #10 request in PEM, of at most 64 kB: one block and
 // nothing behind it. The signature must prove the key. Of what it asks only the
 // subject and the subject alternative names are kept; every other extension and
@@ -162,13 +175,22 @@ func CreateSigningRequest(key crypto.Signer, subject Subject, names Names) ([]by
 	if err != nil {
 		return nil, err
 	}
+	return r.Sign(key)
+}
+
+// Sign returns the request as PKCS #10, PEM, signed by its own key. Errors:
+// ErrInvalid for another key, or the failure of the key to sign.
+func (r Request) Sign(key crypto.Signer) ([]byte, error) {
+	if r.key == nil || !SameKey(r.key, key.Public()) {
+		return nil, fmt.Errorf("%w: the request is for another key", ErrInvalid)
+	}
 	uris, err := r.names.uris()
 	if err != nil {
 		return nil, err
 	}
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
 		SignatureAlgorithm: signatureAlgorithm(key.Public()),
-		Subject:            subject.name(),
+		Subject:            r.subject.name(),
 		DNSNames:           r.names.DNS,
 		IPAddresses:        r.names.ips(),
 		URIs:               uris,

@@ -211,3 +211,43 @@ func FuzzParseRequest(f *testing.F) {
 		}
 	})
 }
+
+// The name of a user may read like that of a host. A request can be had without it among the DNS names, and the
+// lints take the certificate of a client so, and no other.
+func TestWithoutHost(t *testing.T) {
+	k := key(t, pki.ECP256)
+	for _, tt := range []struct{ cn, names, want string }{
+		{"alice.smith", "", ""},
+		{"Alice.Smith", "alice.smith", ""},
+		{"alice.smith", "www.bank.lan 192.0.2.1", "DNS:www.bank.lan IP:192.0.2.1"},
+		{"alice", "alice", "DNS:alice"},
+		{"alice", "", ""},
+	} {
+		r := must[pki.Request](t)(pki.NewRequest(k.Public(), pki.Subject{CommonName: tt.cn}, must[pki.Names](t)(pki.ParseNames(strings.Fields(tt.names)))))
+		before := strings.Join(r.Names().Strings(), " ")
+		without := r.WithoutHost()
+		if got := strings.Join(without.Names().Strings(), " "); got != tt.want {
+			t.Errorf("%q with %q: %q, want %q", tt.cn, tt.names, got, tt.want)
+		}
+		if after := strings.Join(r.Names().Strings(), " "); after != before {
+			t.Errorf("the request itself had %q, and has %q", before, after)
+		}
+		text := must[[]byte](t)(without.Sign(k))
+		read := must[pki.Request](t)(pki.ParseRequest(text))
+		if read.Subject().CommonName != tt.cn {
+			t.Errorf("signed for %q, want %q", read.Subject().CommonName, tt.cn)
+		}
+	}
+	r := must[pki.Request](t)(pki.NewRequest(k.Public(), pki.Subject{CommonName: "alice.smith"}, pki.Names{}))
+	if _, err := r.Sign(key(t, pki.ECP256)); !errors.Is(err, pki.ErrInvalid) {
+		t.Errorf("signed by another key: %v", err)
+	}
+	ca := root(t, pki.ECP256, nil)
+	cert := issue(t, ca, r.WithoutHost(), terms(t, "usr"))
+	if len(cert.DNSNames) > 0 || cert.Subject.CommonName != "alice.smith" {
+		t.Errorf("the certificate of %q has the DNS names %q", cert.Subject, cert.DNSNames)
+	}
+	if _, err := ca.Draft(r.WithoutHost(), terms(t, "node")); !errors.Is(err, pki.ErrInvalid) || !strings.Contains(err.Error(), "omca_san_by_profile") {
+		t.Errorf("a server without its name: %v", err)
+	}
+}

@@ -24,6 +24,14 @@ func (m Method) known() bool {
 	return false
 }
 
+// MachineRoot names the root of the machine in records, as an owner and in the audit trail: the caller on the unix socket, a command without a
+// daemon, the first start, and the tokens that these ask for themselves. The user system/usr/root is another one, and is called "root". No user
+// and no subject of an identity provider can have this name.
+const MachineRoot = "ux:root"
+
+// RootUser is the name that the machine's root calls itself by in whoami. The user of that name is made by root alone.
+const RootUser = "root"
+
 // Caller is whoever makes one call. The zero value is somebody who has not proved a name.
 type Caller struct {
 	Name      string // of the user, as proved by Method
@@ -32,6 +40,7 @@ type Caller struct {
 	Roles     []string // for services that read them: the keyword roles of the user, or those of the token
 	TokenID   string   // of the token, when Method is MethodToken
 	Profile   string   // of the token; "" is what the cluster issues for itself. Any other is for other services, and meets [Named] alone here
+	Machine   bool     // the machine's root, by a token that it asked for; Method says so of the socket
 	External  bool     // proved by a certificate of another PKI, or a session that began with one: its revocation ends no token
 	Address   string   // where the call comes from, for the audit trail
 	RequestID string   // of this call, for the audit trail
@@ -39,6 +48,18 @@ type Caller struct {
 
 // Authenticated tells whether c proved a name by a method that is known.
 func (c Caller) Authenticated() bool { return c.Name != "" && c.Method.known() }
+
+// IsMachine tells whether c is the root of the machine, and no user: on the socket, or by a token that was asked for there.
+func (c Caller) IsMachine() bool { return c.Machine || c.Method == MethodSocket }
+
+// By returns how c is called in what is kept: in records, in revocations and in the audit trail. That is the name, and [MachineRoot] for the
+// machine's root.
+func (c Caller) By() string {
+	if c.IsMachine() {
+		return MachineRoot
+	}
+	return c.Name
+}
 
 // May returns nil when c meets need. Else it returns [ErrUnauthenticated], when c has not proved a name, or an [ErrDenied] that says what
 // was needed and what c holds.

@@ -41,6 +41,15 @@ func CanChangeUser(c Caller, o Object, theirs Holdings, names []string) error {
 	return nil
 }
 
+// CanMakeUser decides whether c, which may change o, may make it where it is not there. The name of the machine's root is reserved: a user of
+// that name is made by root alone.
+func CanMakeUser(c Caller, o Object) error {
+	if o != (Object{Namespace: system, Kind: kindUsr, Name: RootUser}) {
+		return nil
+	}
+	return c.mayTo("making "+o.String()+", whose name is that of the machine's root", Root())
+}
+
 // CanRemake decides whether c, who may change o, may make it anew from nothing. Nobody but root does that to the user that they call
 // as: the keywords that bound it would be gone.
 func CanRemake(c Caller, o Object) error {
@@ -50,9 +59,9 @@ func CanRemake(c Caller, o Object) error {
 	return c.mayTo("making anew the user that you call as, "+o.String(), Root())
 }
 
-// called tells whether o is the user object of the name that c goes by, however it was proved.
+// called tells whether o is the user object of the name that c goes by, however it was proved. The machine's root goes by no user's name.
 func (c Caller) called(o Object) bool {
-	return o == Object{Namespace: system, Kind: kindUsr, Name: c.Name}
+	return !c.IsMachine() && o == Object{Namespace: system, Kind: kindUsr, Name: c.Name}
 }
 
 // CanSetKeyword decides whether c, who may change o, may also set or unset this keyword of it.
@@ -66,6 +75,10 @@ func CanSetKeyword(c Caller, o Object, keyword string) error {
 	switch keyword {
 	case "cn", "names", "profile", "allow_names", "deny_names", "grant", "roles", "ca":
 		need = Root()
+	case "alt_names":
+		if o.Kind == kindUsr { // the certificate of a user carries them as they are
+			need = Root()
+		}
 	}
 	if err := c.mayTo(fmt.Sprintf("setting keyword %q", keyword), need); err != nil {
 		return err

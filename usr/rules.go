@@ -86,6 +86,26 @@ func CanWrite(c Caller, o Object) error {
 	return c.mayTo("changing "+o.String(), need)
 }
 
+// CanChangeCA decides whether c may change o, which is a CA, or make a CA of it, in whatever way: keywords, keys, certificates, deletion.
+//
+// docs/authorization.md, Who may change: a CA is root's in every namespace. What it signs speaks for others.
+func CanChangeCA(c Caller, o Object) error { return c.mayTo("changing the CA "+o.String(), Root()) }
+
+// CanReadCAKey decides whether c may read the value of a key of o, which is a CA.
+//
+// docs/authorization.md, Who may read: the keys of every CA are root's.
+func CanReadCAKey(c Caller, o Object, key string) error {
+	return c.mayTo(fmt.Sprintf("reading key %q of the CA %s", key, o), Root())
+}
+
+// CanEndForeign decides whether c may take back what belongs to no object that exists: to the machine's root, to an object that was deleted, or
+// to an earlier object of the same path. The object that is there now is another owner.
+//
+// docs/authorization.md, What belongs to an object.
+func CanEndForeign(c Caller, owner string) error {
+	return c.mayTo(fmt.Sprintf("taking back what belonged to %.128q", owner), Root())
+}
+
 // CanGrant decides whether c may give somebody, c included, the grants want: all of the new value of the keyword, not what is new in it.
 //
 // docs/authorization.md, Who may change: "a caller cannot give, to itself neither, what it does not hold".

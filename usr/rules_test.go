@@ -228,10 +228,60 @@ func TestCanGrant(t *testing.T) {
 func TestCanSetKeyword(t *testing.T) {
 	for keyword, want := range map[string]bool{ // for who is not root
 		"cn": no, "names": no, "profile": no, "allow_names": no, "deny_names": no, "grant": no, "roles": no, "ca": no,
-		"o": yes, "comment": yes, "alt_names": yes, "validity": yes, "disabled": yes, "allowed_ips": yes,
+		"o": yes, "comment": yes, "alt_names": no, "validity": yes, "disabled": yes, "allowed_ips": yes,
 	} {
 		decide(t, keyword, usr.CanSetKeyword(caller(t, "alice", "admin admin:system squatter"), object("system/usr/bob"), keyword), want)
 		decide(t, keyword+" by root", usr.CanSetKeyword(caller(t, "alice", "root"), object("system/usr/bob"), keyword), yes)
+	}
+	decide(t, "alt_names of a sec", usr.CanSetKeyword(caller(t, "alice", "admin"), object("ns1/sec/web"), "alt_names"), yes)
+	decide(t, "alt_names of a user elsewhere", usr.CanSetKeyword(caller(t, "alice", "admin"), object("ns1/usr/bob"), "alt_names"), no)
+}
+
+// A CA is root's, and so is what belongs to no object that exists. No other grant stands in for root.
+func TestRootsAlone(t *testing.T) {
+	everything := "admin admin:system,ns1 operator squatter blacklistadmin heartbeat prioritizer join leave"
+	for held, want := range map[string]bool{"": no, "guest:ns1": no, "admin:ns1": no, everything: no, "root": yes} {
+		c := caller(t, "alice", held)
+		decide(t, held+" changes a CA", usr.CanChangeCA(c, object("ns1/sec/sub")), want)
+		decide(t, held+" reads the key of a CA", usr.CanReadCAKey(c, object("ns1/sec/sub"), "certificate"), want)
+		decide(t, held+" ends what belonged to another", usr.CanEndForeign(c, "system/usr/root"), want)
+		decide(t, held+" makes the user root", usr.CanMakeUser(c, object("system/usr/root")), want)
+		for _, path := range []string{"system/usr/alice", "system/usr/root2", "ns1/usr/root"} {
+			decide(t, held+" makes "+path, usr.CanMakeUser(c, object(path)), yes)
+		}
+	}
+}
+
+// The machine's root has the name of a user, and is none.
+func TestMachineRoot(t *testing.T) {
+	own := object("system/usr/root")
+	for _, tt := range []struct {
+		who     usr.Caller
+		machine bool
+		by      string
+	}{
+		{usr.Caller{Name: "root", Method: usr.MethodSocket, Grants: usr.RootGrants()}, yes, "ux:root"},
+		{usr.Caller{Name: "root", Method: usr.MethodToken, Machine: true, Grants: grants(t, "admin:system")}, yes, "ux:root"},
+		{usr.Caller{Name: "root", Method: usr.MethodToken, Grants: grants(t, "admin:system")}, no, "root"},
+		{usr.Caller{Name: "root", Method: usr.MethodX509, Grants: grants(t, "admin:system")}, no, "root"},
+		{usr.Caller{Name: "omca", Method: usr.MethodDaemon, Grants: usr.RootGrants()}, no, "omca"},
+	} {
+		if got := tt.who.IsMachine(); got != tt.machine {
+			t.Errorf("%+v is the machine's root: %v", tt.who, got)
+		}
+		if got := tt.who.By(); got != tt.by {
+			t.Errorf("%+v is called %q, want %q", tt.who, got, tt.by)
+		}
+		if tt.machine && tt.who.Is(own) {
+			t.Errorf("%+v is the user root", tt.who)
+		}
+	}
+	byToken := usr.Caller{Name: "root", Method: usr.MethodToken, Grants: grants(t, "admin:system")}
+	decide(t, "the user root bounds itself", usr.CanBound(byToken, own, "allowed_ips"), no)
+	byToken.Machine = true
+	decide(t, "a token of the machine's root bounds the user root", usr.CanBound(byToken, own, "allowed_ips"), yes)
+	if usr.ValidName(usr.MachineRoot) == nil {
+		t.Error("a user can have the name of the machine's root")
 	}
 }
 

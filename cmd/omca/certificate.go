@@ -77,7 +77,7 @@ func inventoryVerbs() []verb {
 			flags: []cli.Flag{
 				&cli.StringFlag{Name: "profile", Usage: "what the certificate is for, `PROFILE`: usr, node or listener"},
 				&cli.StringFlag{Name: "validity", Usage: "`DURATION`: 24h, 30d, 1y"},
-				&cli.StringFlag{Name: "owner", Usage: "`PATH` of the object that it is for"},
+				&cli.StringFlag{Name: "owner", Usage: "`PATH` of the object that it is for (default: the user who calls)"},
 				dryRunFlag(),
 			},
 			example: "omca certificate sign node9.csr --profile node --validity 90d --dry-run\nomca certificate sign node9.csr --profile node --validity 90d > node9.crt", run: signCertificate,
@@ -86,7 +86,7 @@ func inventoryVerbs() []verb {
 			name: "ls", aliases: []string{"list"}, usage: "every certificate ever issued, first to expire first",
 			flags: []cli.Flag{
 				&cli.StringFlag{Name: "expiring", Usage: "only those that expire within `DURATION`: 30d"},
-				&cli.StringFlag{Name: "owner", Usage: "only those for the object `PATH`"},
+				&cli.StringFlag{Name: "owner", Usage: "only those for the object `PATH`, ux:root for those of the machine's root"},
 				&cli.StringFlag{Name: "issuer", Usage: "only those signed by the CA `PATH`"},
 				&cli.StringFlag{Name: "profile", Usage: "only those of `PROFILE`"},
 				&cli.BoolFlag{Name: "revoked", Usage: "only those that are revoked"},

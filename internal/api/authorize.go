@@ -40,10 +40,10 @@ func reads() rule {
 }
 
 // readsValues is for the values of the keys that the query names.
-func readsValues() rule {
-	return rule{says: "admin on the namespace (guest for a cfg); root for private keys and for system/sec", check: func(_ context.Context, c *call) error {
+func (d *door) readsValues() rule {
+	return rule{says: "admin on the namespace (guest for a cfg); root for private keys, for system/sec and for every CA", check: func(ctx context.Context, c *call) error {
 		for _, name := range c.list("name") {
-			if err := usr.CanReadKey(c.who, c.target(), name); err != nil {
+			if err := d.mayReadKey(ctx, c.who, c.path, name); err != nil {
 				return err
 			}
 		}
@@ -55,15 +55,27 @@ func readsValues() rule {
 }
 
 // readsPrivateKey is for what has the private key in it.
-func readsPrivateKey() rule {
-	return rule{says: "root, or the user itself", check: func(_ context.Context, c *call) error {
-		return usr.CanReadKey(c.who, c.target(), ca.KeyPrivate)
+func (d *door) readsPrivateKey() rule {
+	return rule{says: "root, or the user itself", check: func(ctx context.Context, c *call) error {
+		return d.mayReadKey(ctx, c.who, c.path, ca.KeyPrivate)
 	}}
+}
+
+// mayReadKey decides whether a caller may read the value of a key of the object at p.
+func (d *door) mayReadKey(ctx context.Context, who usr.Caller, p object.Path, name string) error {
+	if err := usr.CanReadKey(who, target(p), name); err != nil {
+		return err
+	}
+	is, err := d.isCA(ctx, who, p)
+	if err != nil || !is {
+		return err
+	}
+	return usr.CanReadCAKey(who, target(p), name)
 }
 
 // changes is for whatever alters an object.
 func (d *door) changes() rule {
-	return rule{says: "admin on the namespace; root for system/sec and the cluster; for a usr also every grant that it holds",
+	return rule{says: "admin on the namespace; root for system/sec, the cluster and every CA; for a usr also every grant that it holds",
 		check: func(ctx context.Context, c *call) error { return d.mayChange(ctx, c.who, c.path) }}
 }
 
@@ -126,16 +138,16 @@ func onLoopback(r *http.Request) bool {
 // mayChange decides whether who may change the object at p, or make it in a
 // namespace that exists.
 func (d *door) mayChange(ctx context.Context, who usr.Caller, p object.Path) error {
-	switch p.Kind {
-	case object.KindUsr:
-		return d.mayChangeUser(ctx, who, p)
-	case object.KindSec:
-		if err := usr.CanWrite(who, target(p)); err != nil {
-			return err
-		}
-		return d.mayChangeTrusted(ctx, who, p)
+	err := error(nil)
+	if p.Kind == object.KindUsr {
+		err = d.mayChangeUser(ctx, who, p)
+	} else {
+		err = usr.CanWrite(who, target(p))
 	}
-	return usr.CanWrite(who, target(p))
+	if err != nil {
+		return err
+	}
+	return d.mayChangeCA(ctx, who, p)
 }
 
 func (d *door) mayChangeUser(ctx context.Context, who usr.Caller, p object.Path) error {
@@ -144,7 +156,7 @@ func (d *door) mayChangeUser(ctx context.Context, who usr.Caller, p object.Path)
 		return err
 	}
 	var names []string
-	self, err := object.UserPath(who.Name)
+	self, err := selfPath(who)
 	// A token, and whoever an identity provider calls so, is not the user whose
 	// object has the names.
 	if err == nil && len(theirs.Names) > 0 && who.Is(target(self)) {
@@ -157,9 +169,18 @@ func (d *door) mayChangeUser(ctx context.Context, who usr.Caller, p object.Path)
 	return usr.CanChangeUser(who, target(p), theirs, names)
 }
 
-// mayChangeTrusted keeps to root what client certificates are believed by:
-// whoever put another CA there could be everybody.
-func (d *door) mayChangeTrusted(ctx context.Context, who usr.Caller, p object.Path) error {
+// mayChangeCA keeps every CA to root: an object that is a CA by its profile, and one
+// that cluster.ca names. The certificates that a CA signs speak for others, so a caller
+// who can change one can be any user. All ways to change an object come here. maySet
+// holds the keywords that an object gets against the same rule.
+func (d *door) mayChangeCA(ctx context.Context, who usr.Caller, p object.Path) error {
+	is, err := d.isCA(ctx, who, p)
+	if err != nil {
+		return err
+	}
+	if is {
+		return usr.CanChangeCA(who, target(p))
+	}
 	cluster, err := d.Objects.Cluster(ctx)
 	if errors.Is(err, ca.ErrNotFound) || err == nil && !slices.Contains(cluster.Trusted, p.String()) {
 		return nil
@@ -171,6 +192,26 @@ func (d *door) mayChangeTrusted(ctx context.Context, who usr.Caller, p object.Pa
 		return fmt.Errorf("changing %s, which the keyword cluster.ca names: %w", p, err)
 	}
 	return nil
+}
+
+// isCA reports whether the object at p is a CA, or would be one if it was made. It is
+// false for root, which may do everything with a CA.
+func (d *door) isCA(ctx context.Context, who usr.Caller, p object.Path) (bool, error) {
+	if !p.Kind.Sealed() || who.May(usr.Root()) == nil {
+		return false, nil
+	}
+	o, err := d.Objects.Get(ctx, p)
+	if errors.Is(err, ca.ErrNotFound) {
+		return saysCA(object.NewConfig(p)), nil
+	}
+	return err == nil && saysCA(o.Config), err
+}
+
+// saysCA reports whether keywords make a CA of their object: by the profile, which has
+// a default for some paths. Keywords that cannot be read count as those of a CA.
+func saysCA(c object.Config) bool {
+	profile, err := c.Eval("profile")
+	return err != nil || profile == ca.ProfileCA
 }
 
 // holdingsOf returns what the usr at p holds; nothing when there is no such user.
@@ -204,6 +245,9 @@ func configGrants(c object.Config) (usr.Grants, error) {
 // Whoever may not learns nothing of the namespace: both denials read the same.
 func (d *door) mayCreate(ctx context.Context, who usr.Caller, p object.Path) (claims bool, err error) {
 	denied := d.mayChange(ctx, who, p)
+	if denied == nil {
+		denied = d.mayMake(ctx, who, p)
+	}
 	if denied != nil && !errors.Is(denied, usr.ErrDenied) {
 		return false, denied
 	}
@@ -221,13 +265,13 @@ func (d *door) mayCreate(ctx context.Context, who usr.Caller, p object.Path) (cl
 		return false, err
 	}
 	if p.Kind == object.KindSec {
-		if err := d.mayChangeTrusted(ctx, who, p); err != nil {
+		if err := d.mayChangeCA(ctx, who, p); err != nil {
 			return false, err
 		}
 	}
 	// The rights on a namespace are kept in the user's own object: whoever has
 	// none, such as the subject of an identity provider, could not keep them.
-	self, err := object.UserPath(who.Name)
+	self, err := selfPath(who)
 	if err == nil {
 		_, err = d.Objects.Get(ctx, self)
 	}
@@ -241,6 +285,20 @@ func (d *door) mayCreate(ctx context.Context, who usr.Caller, p object.Path) (cl
 		return true, denied
 	}
 	return true, nil
+}
+
+// mayMake decides whether a caller that may change the object at p may make it if it
+// is not there.
+func (d *door) mayMake(ctx context.Context, who usr.Caller, p object.Path) error {
+	denied := usr.CanMakeUser(who, target(p))
+	if denied == nil {
+		return nil
+	}
+	_, err := d.Objects.Get(ctx, p)
+	if errors.Is(err, ca.ErrNotFound) {
+		return denied
+	}
+	return err
 }
 
 // maySet decides whether who, who may change the object, may also change these
@@ -272,6 +330,9 @@ func (d *door) maySet(ctx context.Context, who usr.Caller, next object.Config, c
 		if err != nil {
 			return err
 		}
+	}
+	if p := next.Path(); p.Kind.Sealed() && len(changed) > 0 && saysCA(next) {
+		return usr.CanChangeCA(who, target(p))
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func (d *door) verbs() []verb {
 	}
 	return []verb{
 		{name: "read", rule: reads(), decide: byRule(reads())},
-		{name: "read-key", what: "NAME…", rule: readsValues(), decide: byRule(readsValues())},
+		{name: "read-key", what: "NAME…", rule: d.readsValues(), decide: byRule(d.readsValues())},
 		{name: "create", rule: d.creates(), decide: byRule(d.creates())},
 		{name: "change", rule: d.changes(), decide: byRule(d.changes())},
 		{name: "delete", rule: d.changes(), decide: byRule(d.changes())},
@@ -130,7 +130,7 @@ func (d *door) question(ctx context.Context, c *call) (verb, question, error) {
 		return v, q, fmt.Errorf("%w: %s takes nothing but a path", errBadRequest, v.name)
 	}
 	as := c.query.Get("as")
-	if as == "" || as == c.who.Name {
+	if as == "" || as == c.who.By() {
 		return v, q, nil
 	}
 	var err error
@@ -158,7 +158,7 @@ func (d *door) asUser(ctx context.Context, c *call, name string) (usr.Caller, er
 
 // admits refuses for a user who is disabled.
 func (d *door) admits(ctx context.Context, who usr.Caller) error {
-	self, err := object.UserPath(who.Name)
+	self, err := selfPath(who)
 	if err != nil || !who.Is(target(self)) {
 		return nil //nolint:nilerr // no user of ours: there is nothing that could be disabled
 	}

@@ -98,9 +98,12 @@ func (d *door) certificateState(ctx context.Context, who usr.Caller, p object.Pa
 	if err != nil {
 		return CertificateState{}, err
 	}
-	if usr.CanReadKey(who, target(p), ca.KeyChain) == nil {
+	switch err := d.mayReadKey(ctx, who, p, ca.KeyChain); {
+	case err == nil:
 		s.Certificate = string(pki.EncodeCertificates(leaf))
 		s.CertificateChain = string(pki.EncodeCertificates(held.Chain...))
+	case !errors.Is(err, usr.ErrDenied):
+		return CertificateState{}, err
 	}
 	return s, nil
 }
@@ -137,7 +140,7 @@ func (d *door) answerIssued(ctx context.Context, c *call, opt ca.CreateOptions, 
 	var old pki.Serial
 	if revoke {
 		var err error
-		if old, err = d.replaced(ctx, c.path); err != nil {
+		if old, err = d.mayReplace(ctx, c); err != nil {
 			return response{}, err
 		}
 		if err := c.reaches(old); err != nil {

@@ -138,7 +138,7 @@ func TestAskNode(t *testing.T) {
 	for _, do := range []string{"restart", "stop", "drain", "resume"} {
 		w.do(request{method: http.MethodPost, target: nodes + "node2/daemon/action/" + do, by: "root"}).want(http.StatusOK)
 		got := into[NodeTask](w.do(request{target: nodes + "node2/daemon/action", by: "root"}).want(http.StatusOK))
-		if got.Do != do || got.State != object.TaskAsked || got.By != "root" {
+		if got.Do != do || got.State != object.TaskAsked || got.By != usr.MachineRoot {
 			t.Errorf("%s: %+v", do, got)
 		}
 	}

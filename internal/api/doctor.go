@@ -64,7 +64,10 @@ func (d *door) doctor(ctx context.Context, c *call) (response, error) {
 }
 
 // readable reports whether who may read the object at path.
-func readable(who usr.Caller, path string) bool { return mayReadOwner(who, path) }
+func readable(who usr.Caller, path string) bool {
+	p, err := object.ParsePath(path)
+	return err == nil && usr.CanRead(who, target(p)) == nil
+}
 
 // checkSets looks at the certificate set of every object.
 func (d *door) checkSets(ctx context.Context, who usr.Caller) ([]Trouble, error) {

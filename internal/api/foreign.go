@@ -79,6 +79,9 @@ func (d *door) issueForeign(ctx context.Context, c *call) (response, error) {
 	profile := c.vars["profile"]
 	r := token.Request{Subject: want.Subject, Use: token.Access, Profile: profile, By: c.who, Issuer: want.Issuer, FullName: want.Name, Projects: want.Projects}
 	if r.Subject == "" {
+		if c.who.IsMachine() {
+			return response{}, hint.With(fmt.Errorf("%w: a token of profile %.32q is about a user, and the machine's root is none", errBadRequest, profile), "name the user: --subject NAME")
+		}
 		r.Subject = c.who.Name
 	}
 	c.note(slog.String("profile", profile))

@@ -30,7 +30,7 @@ type Record struct {
 	Authority  string    `json:"authority"`   // identity of the CA, 64 hexadecimal digits; "" when it is not on record
 	Subject    string    `json:"subject"`
 	Names      []string  `json:"names"`
-	Owner      string    `json:"owner"` // path of the object that it is for
+	Owner      string    `json:"owner"` // path of the object that it is for; "ux:root" for the machine's root
 	Profile    string    `json:"profile"`
 	NotBefore  time.Time `json:"not_before"`
 	NotAfter   time.Time `json:"not_after"`
@@ -65,7 +65,7 @@ type SignRequest struct {
 	CSR      string `json:"csr"`                // PEM
 	Profile  string `json:"profile,omitempty"`  // "usr", "node" or "listener"
 	Validity string `json:"validity,omitempty"` // "24h", "30d"
-	Owner    string `json:"owner,omitempty"`    // path
+	Owner    string `json:"owner,omitempty"`    // path; "ux:root" for the machine's root
 }
 
 // Signed is what was signed.
@@ -92,13 +92,20 @@ func (c *call) signRequest() (ca.SignRequest, error) {
 		}
 	}
 	if want.Owner != "" {
-		owner, err := object.ParsePath(want.Owner)
-		if err != nil {
+		if r.Owner, err = parseOwner(want.Owner); err != nil {
 			return r, fmt.Errorf("owner: %w", err)
 		}
-		r.Owner = owner.String()
 	}
 	return r, nil
+}
+
+// parseOwner reads an owner of certificates: a path, or ca.OwnerRoot.
+func parseOwner(text string) (string, error) {
+	if text == ca.OwnerRoot {
+		return text, nil
+	}
+	p, err := object.ParsePath(text)
+	return p.String(), err
 }
 
 func (d *door) signCertificate(ctx context.Context, c *call) (response, error) {
@@ -163,11 +170,9 @@ func (d *door) selection(c *call) (q ca.Query, limit int, err error) {
 		if text == "" {
 			continue
 		}
-		p, err := object.ParsePath(text)
-		if err != nil {
+		if *into, err = parseOwner(text); err != nil {
 			return q, 0, fmt.Errorf("%s: %w", name, err)
 		}
-		*into = p.String()
 	}
 	if q.Profile = c.query.Get("profile"); q.Profile != "" {
 		if _, err := pki.LookupProfile(q.Profile); err != nil {
@@ -275,7 +280,14 @@ func (d *door) listCertificates(ctx context.Context, c *call) (response, error) 
 			break
 		}
 		looked, cursor = looked+1, r.Cursor
-		if !mayReadOwner(c.who, r.Owner) || !has(r.Record) {
+		if !has(r.Record) {
+			continue
+		}
+		sees, err := d.mayReadRecord(ctx, c.who, r.Record)
+		if err != nil {
+			return response{}, err
+		}
+		if !sees {
 			continue
 		}
 		record, err := d.recordOf(ctx, r.Record)
@@ -312,17 +324,15 @@ func (d *door) visibleRecord(ctx context.Context, c *call) (ca.Record, error) {
 	if err != nil {
 		return ca.Record{}, err
 	}
-	if !mayReadOwner(c.who, r.Owner) {
+	sees, err := d.mayReadRecord(ctx, c.who, r)
+	if err != nil {
+		return ca.Record{}, err
+	}
+	if !sees {
 		// As if it were not there: serial numbers are not for guessing.
 		return ca.Record{}, fmt.Errorf("%w: no certificate with serial %s was issued here", ca.ErrNotFound, serial)
 	}
 	return r, nil
-}
-
-// mayReadOwner reports whether who may read the object that a certificate was issued for.
-func mayReadOwner(who usr.Caller, owner string) bool {
-	p, err := object.ParsePath(owner)
-	return err == nil && usr.CanRead(who, target(p)) == nil
 }
 
 func (d *door) recordOf(ctx context.Context, r ca.Record) (Record, error) {

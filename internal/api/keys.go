@@ -93,8 +93,11 @@ func (d *door) getData(ctx context.Context, c *call) (response, error) {
 			return response{}, err
 		}
 		for _, k := range o.Keys {
-			if usr.CanReadKey(c.who, c.target(), k.Name) == nil {
+			err := d.mayReadKey(ctx, c.who, c.path, k.Name)
+			if err == nil {
 				names = append(names, k.Name)
+			} else if !errors.Is(err, usr.ErrDenied) {
+				return response{}, err
 			}
 		}
 	}
@@ -248,7 +251,7 @@ func (d *door) patchData(ctx context.Context, c *call) (response, error) {
 // value is the hash of a password.
 func (d *door) edit(ctx context.Context, c *call, edits []object.Edit, hashed ...bool) error {
 	for _, e := range edits {
-		if err := d.mayEdit(c, e); err != nil {
+		if err := d.mayEdit(ctx, c, e); err != nil {
 			return err
 		}
 	}
@@ -383,7 +386,7 @@ func importing(p object.Path, e object.Edit) bool {
 
 // mayEdit refuses the steps that are not for hands, and those that would give
 // away what the caller may not read.
-func (d *door) mayEdit(c *call, e object.Edit) error {
+func (d *door) mayEdit(ctx context.Context, c *call, e object.Edit) error {
 	switch e.Action {
 	case object.Add, object.Change, object.Remove, object.Rename:
 	default:
@@ -396,7 +399,7 @@ func (d *door) mayEdit(c *call, e object.Edit) error {
 		return hint.With(fmt.Errorf("%w: the keys of %s are made here, and changed by no hand", errBadRequest, c.path), "\"omca token rotate-key\" makes a new one")
 	}
 	if e.Action == object.Rename {
-		if err := usr.CanReadKey(c.who, c.target(), e.Name); err != nil {
+		if err := d.mayReadKey(ctx, c.who, c.path, e.Name); err != nil {
 			return err
 		}
 		for _, name := range []string{e.Name, e.To} {

@@ -86,7 +86,7 @@ func (c cell) readsKey() bool {
 		return true
 	case kind == "cfg":
 		return mayRole(c.grants, "guest", namespace)
-	case secret, kind == "sec" && namespace == "system":
+	case secret, kind == "sec" && namespace == "system", c.authority():
 		return c.root()
 	}
 	return mayRole(c.grants, "admin", namespace)
@@ -97,6 +97,9 @@ func (c cell) keyless() bool {
 	return slices.Contains([]string{"ns1/sec/web", "ns1/sec/trusted", "system/usr/boss", "system/usr/none", "system/usr/adminsys", "system/usr/signer", "system/usr/worker"}, c.object) || c.own()
 }
 
+// authority tells whether the object is a CA.
+func (c cell) authority() bool { return c.object == "ns1/sec/sub" }
+
 func (c cell) changes() bool {
 	namespace, kind, name := c.parts()
 	switch {
@@ -104,7 +107,7 @@ func (c cell) changes() bool {
 		return true
 	case kind == "ccfg", kind == "sec" && namespace == "system":
 		return false
-	case c.object == "ns1/sec/trusted": // in cluster.ca
+	case c.object == "ns1/sec/trusted", c.authority(): // in cluster.ca, and a CA
 		return false
 	case !mayRole(c.grants, "admin", namespace):
 		return false
@@ -159,17 +162,17 @@ func matrixModel() map[string]func(cell) bool {
 		"any user, with a token for other services too": yes,
 		"root": cell.root,
 		"join": func(c cell) bool { return mayRole(c.grants, "join", "") },
-		"guest on the namespace, or the user itself":                                                            cell.reads,
-		"admin on the namespace (guest for a cfg); root for private keys and for system/sec":                    cell.readsKey,
-		"root, or the user itself":                                                                              func(c cell) bool { c.key = "private_key"; return c.readsKey() },
-		"admin on the namespace; root for system/sec and the cluster; for a usr also every grant that it holds": cell.changes,
-		"as for a change; squatter where the namespace does not exist yet":                                      cell.creates,
-		"as for a change, or the user itself":                                                                   func(c cell) bool { return c.own() || c.changes() },
-		"guest on any namespace":                                                                                cell.somewhere,
-		"guest on any namespace, or a caller on this machine":                                                   cell.somewhere,
-		"the user itself; admin on system who holds every grant that the user holds":                            yes, // of whom no user is named: the caller
-		"the user in person: by password, client certificate or session":                                        yes, // of whom every caller of the matrix is one
-		"whoever holds any role":                                                                                func(c cell) bool { return c.grants != "" },
+		"guest on the namespace, or the user itself":                                                       cell.reads,
+		"admin on the namespace (guest for a cfg); root for private keys, for system/sec and for every CA": cell.readsKey,
+		"root, or the user itself": func(c cell) bool { c.key = "private_key"; return c.readsKey() },
+		"admin on the namespace; root for system/sec, the cluster and every CA; for a usr also every grant that it holds": cell.changes,
+		"as for a change; squatter where the namespace does not exist yet":                                                cell.creates,
+		"as for a change, or the user itself":                                                                             func(c cell) bool { return c.own() || c.changes() },
+		"guest on any namespace":                                                                                          cell.somewhere,
+		"guest on any namespace, or a caller on this machine":                                                             cell.somewhere,
+		"the user itself; admin on system who holds every grant that the user holds":                                      yes, // of whom no user is named: the caller
+		"the user in person: by password, client certificate or session":                                                  yes, // of whom every caller of the matrix is one
+		"whoever holds any role":                                                                                          func(c cell) bool { return c.grants != "" },
 
 		// What these name is not there: the answer is "not found", to all alike.
 		"whoever may change the object that it was issued for, or the user itself": yes,
@@ -193,7 +196,7 @@ func decidedInside() map[string]string {
 // matrixObjects are the objects that a route with a path is asked about.
 func matrixObjects(caller string) []string {
 	objects := []string{
-		"ns1/sec/web", "ns1/cfg/plain", "ns1/sec/trusted", "system/sec/ca", "system/sec/cert", "system/usr/" + caller, "root/ccfg/cluster",
+		"ns1/sec/web", "ns1/cfg/plain", "ns1/sec/trusted", "ns1/sec/sub", "system/sec/ca", "system/sec/cert", "system/usr/" + caller, "root/ccfg/cluster",
 		"system/usr/boss", "system/usr/none", "system/usr/guest1", "system/usr/adminsys", "system/usr/signer", "system/usr/worker",
 	}
 	for _, namespace := range []string{"ns1", "ns2", "fresh", "system"} {
@@ -249,6 +252,8 @@ func matrixWorld(t *testing.T) (w *world, callers map[string]string) {
 	w = newWorld(t)
 	w.put("ns2/cfg/there")
 	w.put("ns1/sec/trusted")
+	w.put("ns1/sec/sub", "profile=ca", "ca=system/sec/ca", "cn=Sub CA")
+	w.issue("ns1/sec/sub")
 	w.put("system/usr/worker", "roles=api")
 	w.do(request{method: http.MethodPatch, target: "/api/cluster/config?set=cluster.ca%3Dns1/sec/trusted", by: "root"}).want(http.StatusOK)
 	callers = map[string]string{}

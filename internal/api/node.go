@@ -124,7 +124,7 @@ func (d *door) ask(ctx context.Context, c *call, node, do string) (response, err
 	}
 	c.note(slog.String("node", node))
 	c.note(slog.String("do", do))
-	if err := d.Objects.Ask(ctx, object.Task{Node: node, Do: do, By: c.who.Name}); err != nil {
+	if err := d.Objects.Ask(ctx, object.Task{Node: node, Do: do, By: c.who.By()}); err != nil {
 		return response{}, err
 	}
 	return reply(http.StatusOK, Called{Title: "background daemon " + do + " has been called", Status: http.StatusOK, Detail: "the daemon of " + node + " was asked to " + do})

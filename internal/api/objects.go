@@ -173,7 +173,7 @@ func (d *door) createObject(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	_, err = d.Objects.Get(ctx, c.path)
+	former, err := d.Objects.Get(ctx, c.path)
 	exists := err == nil
 	switch {
 	case err != nil && !errors.Is(err, ca.ErrNotFound):
@@ -200,7 +200,7 @@ func (d *door) createObject(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	if exists && want.Revoke {
-		if err := d.supersedeOwned(ctx, c); err != nil {
+		if err := d.supersedeOwned(ctx, c, former.Created); err != nil {
 			return response{}, err
 		}
 	}
@@ -272,6 +272,9 @@ func (d *door) replace(ctx context.Context, c *call, config object.Config) error
 	if err := usr.CanRemake(c.who, c.target()); err != nil {
 		return err
 	}
+	if err := usr.CanMakeUser(c.who, c.target()); err != nil {
+		return err
+	}
 	if err := d.deletable(ctx, c.path); err != nil {
 		return err
 	}
@@ -311,7 +314,7 @@ func (d *door) settle(ctx context.Context, c *call, config object.Config) error 
 // earns it (docs/authorization.md, New namespaces). What the caller's object
 // holds counts, not what the caller came with: a token may hold less.
 func (d *door) claim(ctx context.Context, c *call) error {
-	self, err := object.UserPath(c.who.Name)
+	self, err := selfPath(c.who)
 	if err != nil {
 		return err
 	}
@@ -426,7 +429,7 @@ func (d *door) deleteObject(ctx context.Context, c *call) (response, error) {
 		return d.destroyGone(ctx, c, destroyed)
 	}
 	// First: what is deleted and still works is found by nobody.
-	wanted, err := d.endOf(ctx, c)
+	wanted, made, err := d.endOf(ctx, c)
 	if err != nil {
 		return response{}, err
 	}
@@ -440,7 +443,7 @@ func (d *door) deleteObject(ctx context.Context, c *call) (response, error) {
 	// And once more: what was on its way to the object meanwhile is on record now,
 	// and nothing gets there any more.
 	if wanted {
-		if err := d.revokeOwned(context.WithoutCancel(ctx), c, "", crl.CessationOfOperation); err != nil {
+		if err := d.revokeOwned(context.WithoutCancel(ctx), c, made, "", crl.CessationOfOperation); err != nil {
 			return response{}, fmt.Errorf("%s is deleted, and not all that was issued for it meanwhile is revoked: %w", c.path, err)
 		}
 	}

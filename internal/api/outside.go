@@ -131,7 +131,7 @@ func (d *door) record(ctx context.Context, r route, c *call, status int, err err
 	}
 	attrs := append([]slog.Attr{
 		slog.String("action", r.id), slog.String("path", c.path.String()), slog.Int("status", status),
-		slog.String("by", c.who.Name), slog.String("auth", string(c.who.Method)), slog.String("address", address),
+		slog.String("by", c.who.By()), slog.String("auth", string(c.who.Method)), slog.String("address", address),
 		slog.String("request_id", c.id),
 	}, c.facts...)
 	if err != nil {

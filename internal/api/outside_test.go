@@ -173,7 +173,7 @@ func TestAudit(t *testing.T) {
 		{request{method: "PATCH", target: patch("ns1/sec/web", "cn=x"), by: "admin1"}, []string{`"msg":"denied"`, `"reason":"setting keyword`}},
 		{request{method: "POST", target: at + "ns1/sec/web/data/key?name=k", by: "admin1", body: "topsecret", media: "text/plain"}, []string{`"msg":"allowed"`, `"action":"addKey"`, `"key":"k"`}},
 		{request{method: "PATCH", target: at + "ns1/sec/web/data", by: "admin1", body: `[{"action":"add","name":"l","string":"topsecret"}]`}, []string{`"msg":"allowed"`, `"keys":"l"`}},
-		{request{method: "POST", target: "/api/certificate", by: "root", body: asJSON(t, SignRequest{CSR: csr(t, "a.clu.mycorp", "a.clu.mycorp")})}, []string{`"msg":"issued"`, `"by":"root"`}},
+		{request{method: "POST", target: "/api/certificate", by: "root", body: asJSON(t, SignRequest{CSR: csr(t, "a.clu.mycorp", "a.clu.mycorp")})}, []string{`"msg":"issued"`, `"by":"ux:root"`, `"owner":"ux:root"`}},
 		{request{method: "POST", target: "/api/certificate", by: "none", body: asJSON(t, SignRequest{CSR: csr(t, "a.clu.mycorp", "a.clu.mycorp")})}, []string{`"msg":"denied"`, `"action":"signCertificate"`}},
 		{request{method: "POST", target: at + "ns1/sec/web/action/delete", by: "admin1"}, []string{`"msg":"allowed"`, `"action":"deleteObject"`}},
 	} {

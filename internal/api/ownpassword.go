@@ -9,7 +9,6 @@ import (
 	"reflect"
 
 	"omca/internal/hint"
-	"omca/internal/object"
 	"omca/usr"
 	"omca/usr/session"
 )
@@ -33,7 +32,7 @@ func (d *door) ownPasswordRoutes() []route {
 // not by a token, nor by what somebody else says they are.
 func inPerson() rule {
 	return rule{says: "the user in person: by password, client certificate or session", check: func(_ context.Context, c *call) error {
-		self, err := object.UserPath(c.who.Name)
+		self, err := selfPath(c.who)
 		if err == nil && c.who.Is(target(self)) {
 			c.path = self
 			return nil

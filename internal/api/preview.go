@@ -27,7 +27,7 @@ type PreviewRequest struct {
 // Preview is a certificate that would be signed. Nobody signed it, and nothing
 // of it is kept: its serial number and its times are those of the answer.
 type Preview struct {
-	Owner       string    `json:"owner"` // path of the object that it would be for
+	Owner       string    `json:"owner"` // path of the object that it would be for; "ux:root" for the machine's root
 	Profile     string    `json:"profile"`
 	Subject     string    `json:"subject"`
 	Names       []string  `json:"names"`
@@ -148,9 +148,6 @@ func (d *door) previewNew(ctx context.Context, c *call, keywords []string, opt c
 // which there may be several: the one that lives longest. nil for none among
 // those that are looked at.
 func (d *door) predecessor(ctx context.Context, c *call, p ca.Preview) (*x509.Certificate, error) {
-	if !mayReadOwner(c.who, p.Owner) {
-		return nil, nil
-	}
 	var old *x509.Certificate
 	looked := 0
 	for r, err := range d.Authority.Records(ctx, ca.Query{Owner: p.Owner, Profile: p.Profile, ExpiresAfter: d.Now()}) {
@@ -161,6 +158,11 @@ func (d *door) predecessor(ctx context.Context, c *call, p ca.Preview) (*x509.Ce
 			break
 		}
 		if r.Certificate.Subject.String() != p.Certificate.Subject.String() {
+			continue
+		}
+		if sees, err := d.mayReadRecord(ctx, c.who, r.Record); err != nil {
+			return nil, err
+		} else if !sees {
 			continue
 		}
 		_, revoked, err := d.Authority.RevocationOf(ctx, r.Certificate)

@@ -21,6 +21,9 @@ import (
 // dates say.
 const stateRevoked = "revoked"
 
+// userRoot is the path of the user with the name of the machine's root.
+const userRoot = "system/usr/" + usr.RootUser
+
 // RevokeRequest says why a certificate is taken back.
 type RevokeRequest struct {
 	Reason string `json:"reason,omitempty"` // of RFC 5280, 5.3.1; "unspecified" unless given
@@ -63,7 +66,14 @@ func (d *door) revokeHeld(ctx context.Context, c *call) (response, error) {
 		return response{}, hint.With(fmt.Errorf("%w: the certificate of %s was signed by %q, not by this cluster", ca.ErrConflict, c.path, held.Chain[0].Issuer.CommonName),
 			"revoke it where it was signed, and name that CA's list in the keyword cluster.crl")
 	}
-	return d.revoke(ctx, c, c.path, held.Chain[0], want)
+	r, err := d.Authority.Record(ctx, pki.SerialOf(held.Chain[0]))
+	if err == nil { // it may have been issued for another owner, and be imported here
+		err = d.mayRevokeRecord(ctx, c.who, r)
+	}
+	if err != nil {
+		return response{}, err
+	}
+	return d.revoke(ctx, c, r, want)
 }
 
 // revokeSerial takes back a certificate of the inventory. Who may not read the
@@ -77,22 +87,19 @@ func (d *door) revokeSerial(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	owner, err := object.ParsePath(r.Owner)
-	if err != nil {
+	if err := d.mayRevokeRecord(ctx, c.who, r); err != nil {
 		return response{}, err
 	}
-	if err := d.mayRevoke(ctx, c.who, owner); err != nil {
-		return response{}, err
-	}
-	return d.revoke(ctx, c, owner, r.Certificate, want)
+	return d.revoke(ctx, c, r, want)
 }
 
-// revoke takes back a certificate of the object at owner. A user whose key may be
-// in other hands loses the tokens too: they may have been got with it.
-func (d *door) revoke(ctx context.Context, c *call, owner object.Path, cert *x509.Certificate, want RevokeRequest) (response, error) {
-	serial := pki.SerialOf(cert)
+// revoke takes back a certificate. A user whose key may be in other hands loses the
+// tokens too: they may have been got with it. A later user of the same name keeps
+// theirs.
+func (d *door) revoke(ctx context.Context, c *call, record ca.Record, want RevokeRequest) (response, error) {
+	serial := record.Serial()
 	c.note(slog.String("serial", string(serial)))
-	if err := revocable(cert); err != nil {
+	if err := revocable(record.Certificate); err != nil {
 		return response{}, err
 	}
 	reason := crl.Unspecified
@@ -113,10 +120,10 @@ func (d *door) revoke(ctx context.Context, c *call, owner object.Path, cert *x50
 	if listed, err := d.Authority.Lists(ctx, r); err != nil {
 		return response{}, err
 	} else if !listed {
-		c.notice("certificate %s is refused here, and on no list: the key of the CA that signed it (%q) is not here", serial, cert.Issuer.String())
+		c.notice("certificate %s is refused here, and on no list: the key of the CA that signed it (%q) is not here", serial, record.Certificate.Issuer.String())
 	}
 	if reason != crl.Superseded {
-		if err := d.endTokens(ctx, c, owner); err != nil {
+		if err := d.endTokensOf(ctx, c, record); err != nil {
 			return response{}, err
 		}
 	}
@@ -124,6 +131,19 @@ func (d *door) revoke(ctx context.Context, c *call, owner object.Path, cert *x50
 		c.notice("certificate %s was revoked at %s already, for %s, and that stays", serial, r.At.UTC().Format(time.RFC3339), r.Reason)
 	}
 	return reply(http.StatusOK, Revoked{Serial: string(r.Serial), Reason: r.Reason.String(), RevokedAt: r.At.UTC()})
+}
+
+// endTokensOf takes back the tokens of the user that owns a certificate.
+func (d *door) endTokensOf(ctx context.Context, c *call, r ca.Record) error {
+	ours, err := d.belongs(ctx, r)
+	if err != nil || !ours {
+		return err
+	}
+	owner, err := object.ParsePath(r.Owner)
+	if err != nil {
+		return err
+	}
+	return d.endTokens(ctx, c, owner)
 }
 
 // revocable refuses root certificates. RFC 5280, 6.1: a trust anchor is trusted
@@ -134,6 +154,19 @@ func revocable(cert *x509.Certificate) error {
 	}
 	return hint.With(fmt.Errorf("%w: %s is the root certificate of a CA: no revocation list can take it back", ca.ErrInvalid, pki.SerialOf(cert)),
 		"whoever trusts it must stop doing so; a CA with another key is made by \"omca PATH certificate renew --rekey\"")
+}
+
+// mayReplace is replaced, for a call that takes the former certificate back.
+func (d *door) mayReplace(ctx context.Context, c *call) (pki.Serial, error) {
+	old, err := d.replaced(ctx, c.path)
+	if err != nil || old == "" {
+		return old, err
+	}
+	r, err := d.Authority.Record(ctx, old)
+	if err == nil {
+		err = d.mayRevokeRecord(ctx, c.who, r)
+	}
+	return old, err
 }
 
 // replaced is the certificate that an object holds before it gets another one;
@@ -169,12 +202,12 @@ func (d *door) supersede(ctx context.Context, c *call, old pki.Serial) error {
 	return nil
 }
 
-// supersedeOwned takes back all that the object of the call had before it was
-// made anew.
-func (d *door) supersedeOwned(ctx context.Context, c *call) error {
+// supersedeOwned takes back all that the object of the call, made at that time, had
+// before it was made anew.
+func (d *door) supersedeOwned(ctx context.Context, c *call, made time.Time) error {
 	keep, err := d.replaced(ctx, c.path)
 	if err == nil {
-		err = d.revokeOwned(ctx, c, keep, crl.Superseded)
+		err = d.revokeOwned(ctx, c, made, keep, crl.Superseded)
 	}
 	if err != nil {
 		return fmt.Errorf("%s was made anew, and not all that it had before is revoked: %w", c.path, err)
@@ -182,10 +215,15 @@ func (d *door) supersedeOwned(ctx context.Context, c *call) error {
 	return nil
 }
 
-// revokeOwned takes back every certificate of the object of the call but
-// the one to keep.
-func (d *door) revokeOwned(ctx context.Context, c *call, keep pki.Serial, reason crl.Reason) error {
-	n, err := d.Authority.RevokeOwned(ctx, c.who, c.path.String(), keep, reason)
+// revokeOwned takes back every certificate of the object of the call, as it
+// was made at that time, but the one to keep. Root takes back those of earlier objects
+// of the path too. The user root is an exception: earlier builds kept what the machine's
+// root had issued under that path.
+func (d *door) revokeOwned(ctx context.Context, c *call, made time.Time, keep pki.Serial, reason crl.Reason) error {
+	if c.who.May(usr.Root()) == nil && c.path.String() != userRoot {
+		made = time.Time{}
+	}
+	n, err := d.Authority.RevokeOwned(ctx, c.who, c.path.String(), made, keep, reason)
 	if n > 0 {
 		c.note(slog.Int("revoked", n))
 	}
@@ -193,20 +231,21 @@ func (d *door) revokeOwned(ctx context.Context, c *call, keep pki.Serial, reason
 }
 
 // endOf takes back what was issued for the object of the call, which is about
-// to be deleted, and reports whether that was wanted: for a user unless told not
-// to, for any other only when told to.
-func (d *door) endOf(ctx context.Context, c *call) (wanted bool, err error) {
+// to be deleted, and reports whether that was wanted and when the object was made:
+// for a user unless told not to, for any other only when told to.
+func (d *door) endOf(ctx context.Context, c *call) (wanted bool, made time.Time, err error) {
 	wanted = c.path.Kind == object.KindUsr
 	if _, said := c.query["revoke"]; said {
 		if wanted, err = c.flag("revoke"); err != nil {
-			return false, err
+			return false, made, err
 		}
 	}
 	if !wanted {
-		return false, nil
+		return false, made, nil
 	}
-	if _, err := d.Objects.Get(ctx, c.path); err != nil {
-		return false, err
+	o, err := d.Objects.Get(ctx, c.path)
+	if err != nil {
+		return false, made, err
 	}
-	return true, d.revokeOwned(ctx, c, "", crl.CessationOfOperation)
+	return true, o.Created, d.revokeOwned(ctx, c, o.Created, "", crl.CessationOfOperation)
 }

@@ -58,7 +58,7 @@ func (d *door) inventoryRoutes() []route {
 			about: "The inventory of the certificates issued, soonest expiry first, as far as the caller may read their owners.",
 			params: []param{
 				{name: "expiring", about: "Only those that expire within this time, such as 30d."},
-				{name: "owner", about: "Only those of the object with this path."},
+				{name: "owner", about: "Only those of the object with this path; ux:root is the machine's root."},
 				{name: "issuer", about: "Only those that the CA with this path signed."},
 				{name: "profile", about: "Only those of this profile."},
 				{name: "revoked", about: "true: only those that are revoked; false: only the others."},
@@ -188,12 +188,12 @@ func (d *door) keyRoutes() []route {
 	raw := body{media: mediaAny, limit: limitRaw}
 	none := answer{status: http.StatusNoContent}
 	return []route{
-		{method: http.MethodGet, path: pathObject + "/data", rule: readsValues(), id: "getData", about: "Keys with their values.",
+		{method: http.MethodGet, path: pathObject + "/data", rule: d.readsValues(), id: "getData", about: "Keys with their values.",
 			params: []param{{name: "name", list: true, about: "Name of a key. All that the caller may read unless given."}},
 			answer: jsonAnswer[[]KeyValue](http.StatusOK), audit: auditSealed, handle: d.getData},
 		{method: http.MethodPatch, path: pathObject + "/data", rule: d.changes(), id: "patchData", about: "Add, change, remove and rename keys, all or none.",
 			body: jsonBody[[]KeyEdit](limitJSON), answer: none, audit: auditCalls, handle: d.patchData},
-		{method: http.MethodGet, path: pathObject + "/data/key", rule: readsValues(), id: "getKey", about: "The value of a key, byte for byte.",
+		{method: http.MethodGet, path: pathObject + "/data/key", rule: d.readsValues(), id: "getKey", about: "The value of a key, byte for byte.",
 			params: name, answer: answer{status: http.StatusOK, media: mediaAny, orText: true}, audit: auditSealed, handle: d.getKey},
 		{method: http.MethodPost, path: pathObject + "/data/key", rule: d.changes(), id: "addKey", about: "Add a key. A part of a certificate set may be there already.",
 			params: set, body: raw, answer: none, audit: auditCalls, handle: d.addKey},
@@ -218,7 +218,7 @@ func (d *door) certificateRoutes() []route {
 			body: jsonOption[RevokeRequest](), answer: jsonAnswer[Revoked](http.StatusOK), audit: auditByCA, handle: d.revokeHeld},
 		{method: http.MethodPost, path: pathObject + "/certificate/signing-request", rule: d.changes(), id: "signingRequest", about: "The PKCS #10 request for the key and the keywords of an object, PEM.",
 			answer: answer{status: http.StatusOK, media: mediaText}, audit: auditCalls, handle: d.signingRequest},
-		{method: http.MethodPost, path: pathObject + "/certificate/pkcs12", rule: readsPrivateKey(), id: "pkcs12", about: "Key, certificate and chain as a PKCS #12 file.",
+		{method: http.MethodPost, path: pathObject + "/certificate/pkcs12", rule: d.readsPrivateKey(), id: "pkcs12", about: "Key, certificate and chain as a PKCS #12 file.",
 			body: jsonBody[PKCS12Request](limitCSR), answer: answer{status: http.StatusOK, media: mediaP12}, audit: auditCalls, handle: d.pkcs12},
 	}
 }

@@ -89,6 +89,9 @@ func whoever(says string) rule { return rule{says: says, public: true} }
 func (d *door) ofUser() rule {
 	return rule{says: "the user itself; admin on system who holds every grant that the user holds", check: func(ctx context.Context, c *call) error {
 		name := c.query.Get("user")
+		if name == "" && c.who.IsMachine() {
+			return nil // it has no sessions
+		}
 		if name == "" {
 			name = c.who.Name
 		}
@@ -96,7 +99,7 @@ func (d *door) ofUser() rule {
 		if c.path, err = object.UserPath(name); err != nil {
 			return err
 		}
-		return d.mayRevoke(ctx, c.who, c.path)
+		return d.mayEnd(ctx, c.who, c.path)
 	}}
 }
 
@@ -223,7 +226,7 @@ func (d *door) logout(ctx context.Context, c *call) (response, error) {
 
 func (d *door) listSessions(ctx context.Context, c *call) (response, error) {
 	list := SessionList{Kind: "SessionList", Items: []SessionItem{}}
-	if d.Sessions == nil {
+	if d.Sessions == nil || c.path.IsZero() {
 		return reply(http.StatusOK, list)
 	}
 	own, err := d.own(ctx, c)
@@ -258,7 +261,7 @@ func (d *door) sessionItem(ctx context.Context, one session.Session, current str
 
 func (d *door) revokeSessions(ctx context.Context, c *call) (response, error) {
 	ended := SessionsEnded{}
-	if d.Sessions != nil {
+	if d.Sessions != nil && !c.path.IsZero() {
 		var err error
 		if ended.Ended, err = d.Sessions.EndAll(ctx, c.path.Name); err != nil {
 			return response{}, err
@@ -286,7 +289,7 @@ func (d *door) revokeSession(ctx context.Context, c *call) (response, error) {
 		if c.path, err = object.UserPath(one.User); err != nil {
 			return response{}, err
 		}
-		err = d.mayRevoke(ctx, c.who, c.path)
+		err = d.mayEnd(ctx, c.who, c.path)
 	}
 	if errors.Is(err, usr.ErrDenied) {
 		c.path = object.Path{}

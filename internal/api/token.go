@@ -112,7 +112,7 @@ func (d *door) tokenRoutes() []route {
 		{name: "access_duration", about: "How long the access token lives, such as 10m: from 1s to 24h."},
 	}
 	issue := append(ask[:len(ask):len(ask)],
-		param{name: "subject", about: "The user whom the token is for: the caller unless given. Another one needs root."},
+		param{name: "subject", about: "The user whom the token is for: the caller unless given. Another one needs root. Of the machine's root, root is the user of that name, and ux:root itself."},
 		param{name: "refresh", about: "true: with a refresh token."},
 		param{name: "refresh_duration", about: "How long the refresh token lives, such as 24h: from 1s to 30d."},
 		param{name: "audience", list: true, about: "For these services, and not for this API. For this API unless given."})
@@ -124,14 +124,14 @@ func (d *door) tokenRoutes() []route {
 			params: ask, answer: jsonAnswer[TokenPair](http.StatusOK), audit: auditCalls, handle: d.refreshToken},
 		{method: http.MethodGet, path: "/api/token", rule: authenticated(), id: "listTokens", about: "The tokens that were issued, soonest expiry first: the caller's own, and those of the users whom the caller may read.",
 			params: []param{
-				{name: "subject", about: "Only those of this user."},
+				{name: "subject", about: "Only those of this user; ux:root is the machine's root."},
 				{name: "state", about: "Only those in this state: valid, expired or revoked."},
 				{name: "limit", about: "At most so many, from 1 to 1000."},
 				{name: "after", about: "Only those behind this cursor, the next of another page."},
 			},
 			answer: jsonAnswer[TokenList](http.StatusOK), handle: d.listTokens},
 		{method: http.MethodPost, path: "/api/token/revoke", rule: tokensRule(), id: "revokeTokens", about: "Take back all tokens of a user, for good.",
-			params: []param{{name: "subject", about: "The user: the caller unless given."}},
+			params: []param{{name: "subject", about: "The user: the caller unless given; ux:root is the machine's root."}},
 			answer: jsonAnswer[TokensRevoked](http.StatusOK), audit: auditCalls, handle: d.revokeTokens},
 		{method: http.MethodPost, path: "/api/token/rotate-key", rule: root(), id: "rotateTokenKey", about: "Make a new key that signs tokens from now on.",
 			params: []param{{name: "overlap", about: "false: what was signed before is refused from now on. true unless given: until it has expired."}},
@@ -211,10 +211,11 @@ func (d *door) issueToken(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	access := token.Request{Use: token.Access, Subject: c.query.Get("subject"), Audience: c.list("audience"), By: c.who}
-	if access.Subject == "" {
-		access.Subject = c.who.Name
+	// The machine's root has the name of a user: told by name, it is that user.
+	if access.Subject == "" || access.Subject == usr.MachineRoot && c.who.IsMachine() {
+		access.Subject, access.Socket = c.who.Name, c.who.IsMachine()
 	}
-	c.note(slog.String("subject", access.Subject))
+	c.note(slog.String("subject", cmp.Or(c.query.Get("subject"), c.who.By())))
 	if err := usr.CanIssueToken(c.who, access.Subject, refresh); err != nil {
 		return response{}, err
 	}
@@ -273,14 +274,18 @@ func (d *door) stands(ctx context.Context, c *call, id string) error {
 // needs no user object; whoever asks for another user is root, and learns what
 // is wrong with them.
 func (d *door) fillSubject(ctx context.Context, who usr.Caller, r *token.Request) error {
-	if who.Method == usr.MethodSocket && r.Subject == who.Name {
-		r.Socket, r.Grants = true, who.Grants
+	if r.Socket {
+		r.Grants = who.Grants
 		return nil
 	}
 	u, err := d.Objects.User(ctx, r.Subject)
 	switch {
 	case errors.Is(err, ca.ErrNotFound):
-		return hint.With(fmt.Errorf("token: %w: there is no user %.64q", usr.ErrDenied, r.Subject), "\"omca usr ls\" lists the users")
+		err = hint.With(fmt.Errorf("token: %w: there is no user %.64q", usr.ErrDenied, r.Subject), "\"omca usr ls\" lists the users")
+		if who.IsMachine() && r.Subject == who.Name {
+			err = hint.With(err, "leave the subject out for a token of the machine's root, which is no user")
+		}
+		return err
 	case err != nil:
 		return err
 	case u.Disabled:
@@ -312,39 +317,6 @@ func (d *door) refreshToken(ctx context.Context, c *call) (response, error) {
 	}
 	c.note(slog.String("token", issued.ID))
 	return reply(http.StatusOK, TokenPair{AccessToken: issued.Token, AccessExpiredAt: issued.ExpiresAt})
-}
-
-// owns reports whether who is the user of that name, as far as their tokens go:
-// also by a token, since all that can be done with a token's record is to look
-// at it and to take the token away. The subject of an identity provider is
-// somebody else.
-func owns(who usr.Caller, subject string) bool {
-	switch who.Method {
-	case usr.MethodSocket, usr.MethodX509, usr.MethodPassword, usr.MethodSession, usr.MethodToken:
-		return who.Name != "" && who.Name == subject
-	}
-	return false
-}
-
-// seesTokens reports whether who may see the tokens of a subject.
-func seesTokens(who usr.Caller, subject string) bool {
-	if owns(who, subject) || who.May(usr.Root()) == nil {
-		return true
-	}
-	p, err := object.UserPath(subject)
-	return err == nil && usr.CanRead(who, target(p)) == nil
-}
-
-// mayRevokeTokens decides whether who may take back tokens of a subject.
-func (d *door) mayRevokeTokens(ctx context.Context, who usr.Caller, subject string) error {
-	if owns(who, subject) {
-		return nil
-	}
-	p, err := object.UserPath(subject)
-	if err != nil {
-		return err
-	}
-	return d.mayChange(ctx, who, p)
 }
 
 func (d *door) tokenItem(r token.Record) TokenItem {
@@ -384,9 +356,9 @@ func (d *door) listTokens(ctx context.Context, c *call) (response, error) {
 		return response{}, fmt.Errorf("%w: after is no cursor of a list", errBadRequest)
 	}
 	if q.Subject == "" && c.who.May(usr.In(usr.RoleGuest, "system")) != nil {
-		q.Subject = c.who.Name // of the others nothing would be left
+		q.Subject = c.who.By() // of the others nothing would be left
 	}
-	if q.Subject != "" {
+	if q.Subject != "" && q.Subject != usr.MachineRoot {
 		if err := usr.ValidName(q.Subject); err != nil {
 			return response{}, err
 		}
@@ -402,7 +374,11 @@ func (d *door) listTokens(ctx context.Context, c *call) (response, error) {
 			break
 		}
 		looked, cursor = looked+1, l.Cursor
-		if !seesTokens(c.who, l.Subject) {
+		sees, err := d.seesToken(ctx, c.who, l.Record)
+		if err != nil {
+			return response{}, err
+		}
+		if !sees {
 			continue
 		}
 		if item := d.tokenItem(l.Record); state == "" || item.State == state {
@@ -418,7 +394,11 @@ func (d *door) revokeToken(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	if !seesTokens(c.who, r.Subject) { // as if it were not there
+	sees, err := d.seesToken(ctx, c.who, r)
+	if err != nil {
+		return response{}, err
+	}
+	if !sees { // as if it were not there
 		return response{}, fmt.Errorf("%w: no token with id %s is known here", ca.ErrNotFound, id)
 	}
 	c.note(slog.String("token", id))
@@ -435,7 +415,7 @@ func (d *door) revokeToken(ctx context.Context, c *call) (response, error) {
 func (d *door) revokeTokens(ctx context.Context, c *call) (response, error) {
 	subject := c.query.Get("subject")
 	if subject == "" {
-		subject = c.who.Name
+		subject = c.who.By()
 	}
 	c.note(slog.String("subject", subject))
 	if err := d.mayRevokeTokens(ctx, c.who, subject); err != nil {
@@ -499,7 +479,7 @@ func (d *door) verifyToken(_ context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	v := VerifiedToken{
-		Valid: err == nil, ID: claims.ID, KeyID: claims.KeyID, Issuer: claims.Issuer, Subject: claims.Subject, Audience: append([]string{}, claims.Audience...),
+		Valid: err == nil, ID: claims.ID, KeyID: claims.KeyID, Issuer: claims.Issuer, Subject: claims.Owner(), Audience: append([]string{}, claims.Audience...),
 		Use: string(claims.Use), Grant: claims.Grants.String(), GrantNow: now.String(), Roles: append([]string{}, claims.Roles...), IssuedAt: claims.IssuedAt.UTC(),
 	}
 	if err != nil {

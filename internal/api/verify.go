@@ -88,7 +88,7 @@ func (d *door) verifyRequest(_ context.Context, c *call) (response, error) {
 			return response{}, err
 		}
 	}
-	header := http.Header{headerUser: {c.who.Name}, headerRoles: {strings.Join(c.who.Roles, ",")}, headerMethod: {string(c.who.Method)}}
+	header := http.Header{headerUser: {c.who.By()}, headerRoles: {strings.Join(c.who.Roles, ",")}, headerMethod: {string(c.who.Method)}}
 	for name, values := range header {
 		if err := inHeader(values[0]); err != nil {
 			return response{}, fmt.Errorf("%w: %s for this caller: %w", usr.ErrDenied, name, err)

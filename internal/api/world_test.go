@@ -249,6 +249,9 @@ func (w *world) identify(r *http.Request) (usr.Caller, error) {
 	case "basic", "jwt", "session", "clustercockpit", "crooked":
 		return foreign(name)
 	default:
+		if who, ok := w.rootsOf(name); ok {
+			return who, nil
+		}
 		u, err := w.objects.User(r.Context(), name)
 		return usr.Caller{Name: name, Method: usr.MethodX509, Grants: u.Grants, Roles: u.Roles, Address: r.RemoteAddr}, err
 	}

@@ -94,7 +94,7 @@ type Record struct {
 	IssuerPath string    `json:"issuer_path"`
 	Subject    string    `json:"subject"`
 	Names      []string  `json:"names"`
-	Owner      string    `json:"owner"` // path of the object that it is for
+	Owner      string    `json:"owner"` // path of the object that it is for; "ux:root" for the machine's root
 	Profile    string    `json:"profile"`
 	NotBefore  time.Time `json:"not_before,omitzero"`
 	NotAfter   time.Time `json:"not_after,omitzero"`

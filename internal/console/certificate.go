@@ -9,6 +9,7 @@ import (
 	"omca/crl"
 	"omca/internal/api"
 	"omca/pki"
+	"omca/usr"
 )
 
 type listPage struct {
@@ -159,18 +160,17 @@ func (v *visit) certificate() (certificatePage, error) {
 
 // offers finds out what the visitor may do with the certificate.
 func (p *certificatePage) offers(v *visit) error {
-	part := strings.SplitN(p.Owner, "/", 3)
-	if len(part) != 3 {
-		return nil
-	}
-	held, err := get[api.CertificateState](v, objectURL(part[0], part[1], part[2])+"/certificate", nil)
-	if err == nil {
-		p.Held = held.Serial == p.Serial
-	} else if !isRefused(err, http.StatusForbidden, http.StatusNotFound, http.StatusBadRequest) {
-		return err
+	if namespace, kind, name, ok := cut(p.Owner); ok {
+		held, err := get[api.CertificateState](v, objectURL(namespace, kind, name)+"/certificate", nil)
+		if err == nil {
+			p.Held = held.Serial == p.Serial
+		} else if !isRefused(err, http.StatusForbidden, http.StatusNotFound, http.StatusBadRequest) {
+			return err
+		}
 	}
 	if p.State != "revoked" {
-		if err := v.allowed(&p.MayRevoke, "revoke", p.Owner); err != nil {
+		verb, path := p.revoking()
+		if err := v.allowed(&p.MayRevoke, verb, path); err != nil {
 			return err
 		}
 	}
@@ -196,6 +196,15 @@ func (p *certificatePage) offers(v *visit) error {
 		}
 	}
 	return v.allowed(&p.MayRenew, "sign", "", names...)
+}
+
+// revoking is the question whether the visitor may revoke the certificate. What the
+// machine's root owns is root's: there is no object to ask about.
+func (p *certificatePage) revoking() (verb, path string) {
+	if p.Owner == usr.MachineRoot {
+		return "administer", ""
+	}
+	return "revoke", p.Owner
 }
 
 func showCertificate(v *visit) error {
@@ -298,7 +307,8 @@ func askRevoke(v *visit) error {
 	if p.State == "revoked" || p.Info.IsCA {
 		return v.to("/certificates/" + url.PathEscape(p.Serial))
 	}
-	if err := v.needs("revoke", p.Owner); err != nil {
+	verb, path := p.revoking()
+	if err := v.needs(verb, path); err != nil {
 		return err
 	}
 	return v.show(http.StatusOK, "revoke", "Revoke "+short(p.Serial), "certificates", p)

@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -9,6 +10,7 @@ import (
 
 	"omca/internal/api"
 	"omca/internal/console"
+	"omca/pki"
 )
 
 // Every page for everyone: what it answers, what it offers, and what it keeps
@@ -281,4 +283,25 @@ func TestAPIAsBefore(t *testing.T) {
 	if a := v.do("GET", "/nowhere", nil, "Accept", "*/*"); a.status != 404 || a.header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("%d %s", a.status, a.header.Get("Content-Type"))
 	}
+}
+
+// TestOwnedByTheMachinesRoot: what the machine's root had signed is shown to root, as
+// its own and not as that of a user, and only root is offered to revoke it.
+func TestOwnedByTheMachinesRoot(t *testing.T) {
+	w := newWorld(t)
+	key := must(pki.GenerateKey("ec-p256"))(t)
+	csr := must(pki.CreateSigningRequest(key, pki.Subject{CommonName: "a.clu"}, pki.Names{}))(t)
+	var signed api.Signed
+	if err := json.Unmarshal(w.api(t, "POST", "/api/certificate", api.SignRequest{CSR: string(csr)}), &signed); err != nil {
+		t.Fatal(err)
+	}
+	page := "/certificates/" + signed.Serial
+	boss := w.as(t, "boss")
+	boss.get(page).want(200, "ux:root", "only root may revoke it", page+"/revoke").without("whoever may change that object")
+	boss.get("/certificates?state=all&owner=ux:root").want(200, "CN=a.clu")
+	boss.get("/certificates?state=all&owner=system/usr/root").want(200).without("CN=a.clu")
+	w.as(t, "admin").get(page).want(404)
+	boss.get(page+"/revoke").want(200, "ux:root")
+	boss.submit(page+"/revoke", url.Values{"confirm": {"yes"}}).want(http.StatusSeeOther)
+	boss.get(page).want(200, "revoked").without(page + "/revoke\"")
 }

@@ -83,7 +83,7 @@ func specimens(t *testing.T, home lab.Home) []specimen {
 			"--kw", "alt_names=*.web.example.com 192.0.2.1 2001:db8::1")
 		home.Run(t, web, "certificate", "create")
 		add(specimen{purpose: []string{"sslserver", "sslclient"}, usage: "Digital Signature" + k.wraps, extUsed: both,
-			id: "/listener/web-" + k.name, key: k.shown}, web)
+			id: "/ns/ns1/sec/web-" + k.name, key: k.shown}, web)
 
 		user := "system/usr/u-" + k.name
 		home.Run(t, user, "create", "--kw", "key_type="+k.name, "--kw", "email=u@example.com", "--kw", "o=Example", "--kw", "c=FR")

@@ -26,7 +26,7 @@ func table() iter.Seq[*Keyword] {
 // subjectRows say whom a certificate is for.
 var subjectRows = []Keyword{
 	{Name: "cn", Kinds: []Kind{KindSec, KindUsr}, Type: TypeString, Max: 64, Example: "vip.clu.mycorp",
-		Doc: "Common name of the certificate. That of system/usr/X is X. A DNS name is also put in the subject alternative names."},
+		Doc: "Common name of the certificate. That of system/usr/X is X. A DNS name is also put in the subject alternative names, that of a user only when its keyword names permits it."},
 	{Name: "c", Kinds: []Kind{KindSec, KindUsr}, Type: TypeCountry, Example: "FR", Doc: "Country of the subject, two letters."},
 	{Name: "st", Kinds: []Kind{KindSec, KindUsr}, Type: TypeString, Max: 128, Example: "IDF", Doc: "State or province of the subject."},
 	{Name: "l", Kinds: []Kind{KindSec, KindUsr}, Type: TypeString, Max: 128, Example: "Paris", Doc: "Locality of the subject."},
@@ -34,7 +34,7 @@ var subjectRows = []Keyword{
 	{Name: "ou", Kinds: []Kind{KindSec, KindUsr}, Type: TypeString, Max: 64, Example: "Support", Doc: "Organizational unit of the subject."},
 	{Name: "email", Kinds: []Kind{KindSec, KindUsr}, Type: TypeEmail, Example: "support@mycorp", Doc: "E-mail address, one of the subject alternative names."},
 	{Name: "alt_names", Kinds: []Kind{KindSec, KindUsr}, Type: TypeNames, Example: "node1.clu.mycorp 192.0.2.1 spiffe://clu/web",
-		Doc: "Subject alternative names: DNS names, IP addresses, URIs and e-mail addresses; the prefixes DNS: and IP: are accepted."},
+		Doc: "Subject alternative names: DNS names, IP addresses, URIs and e-mail addresses; the prefixes DNS: and IP: are accepted. Those of a user are set by root."},
 }
 
 // issuanceRows say how a certificate is made.
@@ -51,9 +51,9 @@ var issuanceRows = []Keyword{
 	{Name: "comment", Kinds: []Kind{KindSec, KindUsr, KindCfg}, Type: TypeString, Max: 1024, Example: "ordered by the web team",
 		Doc: "A note for people."},
 	{Name: "allow_names", Kinds: []Kind{KindSec}, Type: TypePatterns, Example: "*.clu.mycorp 192.0.2.0/24",
-		Doc: "The only names that this CA signs: DNS patterns, CIDRs, e-mail domains, URI domains. Everything unless set."},
+		Doc: "The only names that this CA, and the CAs below it, sign: DNS patterns, CIDRs, e-mail domains, URI domains. Everything unless set."},
 	{Name: "deny_names", Kinds: []Kind{KindSec}, Type: TypePatterns, Example: "secret.clu.mycorp",
-		Doc: "Names that this CA never signs, even when allow_names has them."},
+		Doc: "Names that this CA, and the CAs below it, never sign, even when allow_names has them."},
 }
 
 // userRows say who a user is and what it may do.
@@ -61,7 +61,7 @@ var userRows = []Keyword{
 	{Name: "grant", Kinds: []Kind{KindUsr}, Type: TypeGrants, Example: "admin:ns1 guest:ns2",
 		Doc: "What the user may do: role or role:namespace[,namespace], where a namespace may be a glob."},
 	{Name: "names", Kinds: []Kind{KindUsr}, Type: TypePatterns, Example: "*.clu.mycorp",
-		Doc: `Names that the user may ask for with "certificate sign": DNS patterns, CIDRs, e-mail domains, URI domains.`},
+		Doc: `Names that the user may ask for with "certificate sign": DNS patterns, CIDRs, e-mail domains, URI domains. Its own certificate has no other DNS names.`},
 	{Name: "roles", Kinds: []Kind{KindUsr}, Type: TypeWords, Choices: []string{"api", "user", "manager", "support", "admin"}, Example: "user api",
 		Doc: "Roles in the tokens of the user, for services that read them, as ClusterCockpit does: api, user, manager, support, admin. They open nothing here."},
 	{Name: "allowed_ips", Kinds: []Kind{KindUsr}, Type: TypeNetworks, Example: "192.0.2.0/24 2001:db8::1",

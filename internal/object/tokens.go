@@ -123,7 +123,7 @@ func (s *Store) Conflict(err error) bool { return errors.Is(err, ca.ErrConflict)
 // RecordToken implements [token.Store]. A user who has gone since it was decided
 // that there may be a token gets none: nothing would be left to revoke it by.
 func (s *Store) RecordToken(ctx context.Context, r token.Record) error {
-	if err := errors.Join(token.CheckID(r.ID), usr.ValidName(r.Subject)); err != nil {
+	if err := errors.Join(token.CheckID(r.ID), checkSubject(r.Subject)); err != nil {
 		return err
 	}
 	kept := storedToken{
@@ -146,12 +146,16 @@ func (s *Store) RecordToken(ctx context.Context, r token.Record) error {
 			{Key: tokenOfKey(r.Subject, expiry, r.ID)},
 		},
 	}
+	if r.Subject == usr.MachineRoot { // it has no object
+		_, err := s.db.Commit(ctx, tx)
+		return fromStore(err)
+	}
 	subject, err := UserPath(r.Subject)
 	if err != nil {
 		return err
 	}
 	switch u, err := s.User(ctx, r.Subject); {
-	case err == nil && u.Disabled && (r.Method != usr.MethodSocket || r.By != r.Subject): // the machine's root needs no user
+	case err == nil && u.Disabled:
 		// Those that it had were taken back: this one would be left, and count again once the user is enabled.
 		return fmt.Errorf("%w: user %q was disabled meanwhile", usr.ErrDenied, u.Name)
 	case err == nil:
@@ -164,6 +168,21 @@ func (s *Store) RecordToken(ctx context.Context, r token.Record) error {
 		return fromStore(err)
 	}
 	return nil
+}
+
+// checkSubject refuses a name that no subject of a token can have.
+func checkSubject(subject string) error {
+	if subject == usr.MachineRoot {
+		return nil
+	}
+	return usr.ValidName(subject)
+}
+
+// ofMachine reports whether the record is that of a token of the machine's root in
+// the form of earlier builds, which called it as the user "root" is called. Records
+// of tokens that were got by a refresh token do not say so.
+func (t storedToken) ofMachine() bool {
+	return t.Subject == usr.RootUser && t.By == usr.RootUser && t.Method == usr.MethodSocket && t.Profile == ""
 }
 
 // Token implements [token.Store].
@@ -201,6 +220,9 @@ func (s *Store) readToken(ctx context.Context, at string, value []byte) (token.R
 	r := token.Record{
 		ID: id, Subject: kept.Subject, Profile: kept.Profile, Use: kept.Use, Grant: kept.Grant, Roles: kept.Roles, Audience: kept.Audience,
 		IssuedAt: time.Unix(kept.IssuedAt, 0).UTC(), By: kept.By, Method: kept.Method,
+	}
+	if kept.ofMachine() {
+		r.Subject, r.By = usr.MachineRoot, usr.MachineRoot
 	}
 	if kept.Expires != 0 {
 		r.ExpiresAt = time.Unix(kept.Expires, 0).UTC()
@@ -246,6 +268,9 @@ func (s *Store) Tokens(ctx context.Context, q token.Query) iter.Seq2[token.Liste
 					l.Record, err = s.readToken(ctx, l.Cursor, e.Value)
 				} else if l.Record, err = s.tokenAt(ctx, l.Cursor); errors.Is(err, ca.ErrNotFound) {
 					continue // swept meanwhile
+				}
+				if err == nil && q.Subject != "" && l.Subject != q.Subject {
+					continue // of the machine's root, in the form of earlier builds
 				}
 				if !yield(l, err) || err != nil {
 					return

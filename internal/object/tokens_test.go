@@ -299,9 +299,60 @@ func TestNoTokenOfTheDisabled(t *testing.T) {
 	if err := s.RecordToken(ctx, r); !errors.Is(err, usr.ErrDenied) {
 		t.Errorf("root for alice: %v", err)
 	}
-	r.Subject = "root" // the machine's, who needs no user
+	r.Subject = "root" // the user, disabled too
+	if err := s.RecordToken(ctx, r); !errors.Is(err, usr.ErrDenied) {
+		t.Errorf("root for the user root: %v", err)
+	}
+	r.Subject = usr.MachineRoot // it needs no user
 	if err := s.RecordToken(ctx, r); err != nil {
-		t.Errorf("root for itself: %v", err)
+		t.Errorf("the machine's root for itself: %v", err)
+	}
+}
+
+// TestMachineTokens: the tokens of the machine's root are not those of the user of its
+// name, also where an earlier build kept them under that name.
+func TestMachineTokens(t *testing.T) {
+	s, _ := tokenStore(t)
+	ctx := t.Context()
+	expires := epoch().Add(time.Hour)
+	keep(t, s, "earlier", "root", expires) // by root, on the socket, when there was no user root
+	keep(t, s, "machine", usr.MachineRoot, expires)
+	if err := s.RecordToken(ctx, token.Record{ID: "bad", Subject: "ux:bob", Use: token.Access, IssuedAt: epoch(), ExpiresAt: expires}); err == nil {
+		t.Error("a token was kept of a name that nobody has")
+	}
+	p := path(t, "system/usr/root")
+	if err := s.Create(ctx, p, object.NewConfig(p)); err != nil {
+		t.Fatal(err)
+	}
+	user := token.Record{ID: "user", Subject: "root", Use: token.Access, IssuedAt: epoch(), ExpiresAt: expires, By: "root", Method: usr.MethodPassword}
+	if err := s.RecordToken(ctx, user); err != nil {
+		t.Fatal(err)
+	}
+	for want, q := range map[string]token.Query{
+		"earlier machine user": {},
+		"machine":              {Subject: usr.MachineRoot},
+		"user":                 {Subject: "root"},
+	} {
+		if got := ids(t, s, q); got != want {
+			t.Errorf("%+v: %q, want %q", q, got, want)
+		}
+	}
+	for _, id := range []string{"earlier", "machine"} {
+		r, err := s.Token(ctx, id)
+		if err != nil || r.Subject != usr.MachineRoot {
+			t.Errorf("%s: %+v, %v", id, r, err)
+		}
+	}
+	if err := s.Delete(ctx, p); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]bool{"earlier": false, "machine": false, "user": true} {
+		if got := s.Revoked(id); got != want {
+			t.Errorf("%s was taken back with the user root: %v", id, got)
+		}
+	}
+	if n, err := s.SweepTokens(ctx, epoch().Add(2*time.Hour), 10); err != nil || n != 3 || ids(t, s, token.Query{}) != "" {
+		t.Errorf("swept %d, %v", n, err)
 	}
 }
 

@@ -46,6 +46,14 @@ type Claims struct {
 	Projects []string // the same
 }
 
+// Owner returns the owner of the token: the subject, and [usr.MachineRoot] for a token of the machine's root, which is not the user of that name.
+func (c Claims) Owner() string {
+	if c.Socket {
+		return usr.MachineRoot
+	}
+	return c.Subject
+}
+
 // methodSocket is the authentication method (claim amr, RFC 8176) of a token of the machine's root.
 const methodSocket = "ux"
 

@@ -312,8 +312,8 @@ func (s *Service) issueProfile(ctx context.Context, r Request) (Issued, error) {
 
 func (s *Service) record(ctx context.Context, r Request, c Claims, compact string) (Issued, error) {
 	record := Record{
-		ID: c.ID, Subject: c.Subject, Profile: c.Profile, Use: c.Use, Grant: c.Grants.String(), Roles: c.Roles, Audience: c.Audience,
-		IssuedAt: c.IssuedAt, ExpiresAt: c.ExpiresAt, By: r.By.Name, Method: r.By.Method,
+		ID: c.ID, Subject: c.Owner(), Profile: c.Profile, Use: c.Use, Grant: c.Grants.String(), Roles: c.Roles, Audience: c.Audience,
+		IssuedAt: c.IssuedAt, ExpiresAt: c.ExpiresAt, By: r.By.By(), Method: r.By.Method,
 	}
 	if err := s.Store.RecordToken(ctx, record); err != nil {
 		return Issued{}, fmt.Errorf("recording a token: %w", err)
@@ -449,7 +449,7 @@ func (s *Service) Revoke(ctx context.Context, id string, by usr.Caller) (Record,
 	if err != nil || !r.RevokedAt.IsZero() {
 		return r, err
 	}
-	if err := s.Store.RevokeTokens(ctx, []Record{r}, by.Name, s.Now()); err != nil {
+	if err := s.Store.RevokeTokens(ctx, []Record{r}, by.By(), s.Now()); err != nil {
 		return Record{}, err
 	}
 	return s.Store.Token(ctx, id)
@@ -466,7 +466,7 @@ func (s *Service) RevokeSubject(ctx context.Context, subject string, by usr.Call
 			living = append(living, l.Record)
 		}
 	}
-	return len(living), s.Store.RevokeTokens(ctx, living, by.Name, s.Now())
+	return len(living), s.Store.RevokeTokens(ctx, living, by.By(), s.Now())
 }
 
 // Sweep forgets the tokens that expired a while ago, at most limit of them, and returns how many it forgot.

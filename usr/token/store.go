@@ -11,7 +11,7 @@ import (
 // A Record is what is kept of a token that was issued. The token itself is not kept.
 type Record struct {
 	ID        string // jti; of a token without one, what [IDOf] makes of it
-	Subject   string
+	Subject   string // as Claims.Owner says
 	Profile   string // "" is the profile of this package
 	Use       Use
 	Grant     string   // as text
