@@ -208,6 +208,7 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 	change.Records = []Record{{
 		Certificate: cert, Issuer: o.issuer.path, Owner: o.owner, Profile: o.profile.Name, By: o.who.Name, IssuedAt: now.UTC(),
 	}}
+	change.Expect = append(change.Expect, o.issuer.basis...)
 	if err := a.store.Commit(ctx, change); err != nil {
 		return nil, fmt.Errorf("recording serial %s: %w", draft.Serial(), err)
 	}

@@ -41,7 +41,7 @@ func (s *Store) Revoke(ctx context.Context, r ca.Revocation) error {
 		return err
 	}
 	key := revokedKey(r.KeyID, r.Serial)
-	rev, err := s.db.Commit(ctx, store.Tx{Expect: []store.Expect{{Key: key}}, Puts: []store.Put{{Key: key, Value: value}}})
+	rev, err := s.write(Repeatable(ctx), store.Tx{Expect: []store.Expect{{Key: key}}, Puts: []store.Put{{Key: key, Value: value}}})
 	if err != nil {
 		return fromStore(err)
 	}
@@ -63,9 +63,9 @@ func decodeRevocation(key string, value []byte, rev int64) (ca.Revocation, error
 	return r, nil
 }
 
-// Revocation implements [ca.Revocations].
+// Revocation implements [ca.Revocations]. The decision of ctx notes it, and its absence too.
 func (s *Store) Revocation(ctx context.Context, keyID string, serial pki.Serial) (ca.Revocation, error) {
-	e, err := s.db.Get(ctx, revokedKey(keyID, serial))
+	e, err := s.noted(ctx, revokedKey(keyID, serial))
 	if err != nil {
 		return ca.Revocation{}, fromStore(err)
 	}
