@@ -156,10 +156,6 @@ type door struct {
 	openapi []byte // the OpenAPI document
 	docs    []byte // the page made from it
 
-	// claiming is held while a namespace is found absent and its first object
-	// made, so that two squatters do not both become its admin.
-	claiming sync.Mutex
-
 	// decrypting is held while a private key that came with its password is read.
 	decrypting sync.Mutex
 

@@ -151,6 +151,7 @@ func (d *door) predecessor(ctx context.Context, c *call, p ca.Preview) (*x509.Ce
 	if !mayReadOwner(c.who, p.Owner) {
 		return nil, nil
 	}
+	ctx = object.Unnoted(ctx)
 	var old *x509.Certificate
 	looked := 0
 	for r, err := range d.Authority.Records(ctx, ca.Query{Owner: p.Owner, Profile: p.Profile, ExpiresAfter: d.Now()}) {

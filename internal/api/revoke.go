@@ -180,7 +180,7 @@ func (d *door) supersedeOwned(ctx context.Context, c *call) error {
 // revokeOwned takes back every living certificate of the object of the call but
 // the one to keep.
 func (d *door) revokeOwned(ctx context.Context, c *call, keep pki.Serial, reason crl.Reason) error {
-	n, err := d.Authority.RevokeOwned(ctx, c.who, c.path.String(), keep, reason)
+	n, err := d.Authority.RevokeOwned(object.Unnoted(ctx), c.who, c.path.String(), keep, reason)
 	if n > 0 {
 		c.note(slog.Int("revoked", n))
 	}

@@ -33,9 +33,10 @@ type stageKey struct{}
 
 // Stage returns a context in which the object at p holds nothing but config:
 // [Store.Holder] reads it so, and [Store.Commit] makes it so. The object must
-// have the given revision then, 0 for one that must not be there.
-func (s *Store) Stage(ctx context.Context, p Path, revision int64, config Config) context.Context {
-	return context.WithValue(ctx, stageKey{}, &staged{path: p, revision: revision, config: config, created: s.now().UTC()})
+// have the given revision then, 0 for one that must not be there. Others get the
+// configs in beside with it.
+func (s *Store) Stage(ctx context.Context, p Path, revision int64, config Config, beside ...Reconfigured) context.Context {
+	return context.WithValue(ctx, stageKey{}, &staged{path: p, revision: revision, config: config, created: s.now().UTC(), beside: beside})
 }
 
 func stagedAt(ctx context.Context, p Path) *staged {
