@@ -22,6 +22,10 @@ var (
 	// ErrConflict means that the state of things forbids it: the same request
 	// can succeed later, or with an explicit consent.
 	ErrConflict = errors.New("conflict")
+	// ErrOvertaken is the ErrConflict of a change that was decided on something
+	// that changed before the change was committed. Nothing of it was written;
+	// decided again, it may succeed.
+	ErrOvertaken = fmt.Errorf("%w: what this was decided on changed at the same moment; nothing was written", ErrConflict)
 )
 
 // Config says what an authority works with. Every field is required.
@@ -97,7 +101,8 @@ type issuer struct {
 	made    bool // its key was generated here: all it signed is in the inventory
 	policy  *pki.Policy
 	set     set
-	dormant bool // no object holds it: it signs its lists and its responder alone
+	dormant bool             // no object holds it: it signs its lists and its responder alone
+	basis   []ObjectRevision // what it was read from: what it signs is committed as long as that is so
 }
 
 // end is the last second of what is signs: nothing outlives any CA above it.
@@ -156,7 +161,7 @@ func newIssuer(h Holder) (*issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: allow_names, deny_names: %w", h.Path, err)
 	}
-	return &issuer{Issuer: signer, id: pki.AuthorityOf(s.chain[0]), path: h.Path, made: h.KeyMade, policy: policy, set: s}, nil
+	return &issuer{Issuer: signer, id: pki.AuthorityOf(s.chain[0]), path: h.Path, made: h.KeyMade, policy: policy, set: s, basis: []ObjectRevision{{h.Path, h.Revision}}}, nil
 }
 
 // ClusterCA returns the path of the CA that signs where no keyword names

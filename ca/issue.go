@@ -256,6 +256,7 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 		Certificate: cert, Authority: signer, Issuer: o.issuer.path, Owner: o.owner, OwnerSince: o.since, Profile: o.profile.Name, By: o.who.By(), IssuedAt: now.UTC(),
 	}}
 	change.Keys = []pki.KeyHash{pki.KeyHashOf(cert)}
+	change.Expect = append(change.Expect, o.issuer.basis...)
 	if err := a.commit(ctx, change); err != nil {
 		return nil, fmt.Errorf("recording serial %s: %w", draft.Serial(), err)
 	}

@@ -67,7 +67,8 @@ type ListState struct {
 // Revocations is the part of the Store that remembers what was taken back.
 type Revocations interface {
 	// Revoke makes r durable before it returns; it is in force in this process
-	// then. ErrConflict when the certificate is revoked already.
+	// then. ErrConflict when the certificate is revoked already, ErrOvertaken as for
+	// [Store.Commit].
 	Revoke(ctx context.Context, r Revocation) error
 
 	// Revocation reads one revocation, or ErrNotFound.
@@ -118,7 +119,7 @@ func (a *Authority) Revoke(ctx context.Context, who usr.Caller, serial pki.Seria
 	// RFC 5280, 5.3.1: the reason code extension is absent for unspecified, which crl sees to.
 	r.Serial, r.At, r.Reason, r.NotAfter = serial, a.now().UTC().Truncate(time.Second), reason, record.Certificate.NotAfter
 	err = a.store.Revoke(ctx, r)
-	if errors.Is(err, ErrConflict) {
+	if errors.Is(err, ErrConflict) && !errors.Is(err, ErrOvertaken) {
 		return a.store.Revocation(ctx, r.Authority, serial)
 	}
 	if err != nil {

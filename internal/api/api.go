@@ -189,10 +189,6 @@ type door struct {
 	// asked for: making them takes longer than all else of a start.
 	openapi, docs func() ([]byte, error)
 
-	// claiming is held while a namespace is found absent and its first object
-	// made, so that two squatters do not both become its admin.
-	claiming sync.Mutex
-
 	// decrypting is held while a private key that came with its password is read.
 	decrypting sync.Mutex
 

@@ -151,7 +151,7 @@ func (d *door) answerIssued(ctx context.Context, c *call, opt ca.CreateOptions, 
 	if err != nil {
 		return response{}, err
 	}
-	if err := d.supersede(ctx, c, old); err != nil {
+	if err := d.supersede(object.Undecided(ctx), c, old); err != nil {
 		return response{}, err
 	}
 	return reply(http.StatusOK, Issued{

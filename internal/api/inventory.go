@@ -141,7 +141,7 @@ func (d *door) standsSigned(ctx context.Context, c *call, serial pki.Serial) err
 		return nil
 	}
 	c.note(slog.String("revoked", string(serial)))
-	_, failed := d.Authority.Revoke(context.WithoutCancel(ctx), c.who, serial, crl.CessationOfOperation)
+	_, failed := d.Authority.Revoke(object.Undecided(context.WithoutCancel(ctx)), c.who, serial, crl.CessationOfOperation)
 	return errors.Join(err, failed)
 }
 

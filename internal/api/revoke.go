@@ -223,7 +223,7 @@ func (d *door) revokeOwned(ctx context.Context, c *call, made time.Time, keep pk
 	if c.who.May(usr.Root()) == nil && c.path.String() != userRoot {
 		made = time.Time{}
 	}
-	n, err := d.Authority.RevokeOwned(ctx, c.who, c.path.String(), made, keep, reason)
+	n, err := d.Authority.RevokeOwned(object.Unnoted(ctx), c.who, c.path.String(), made, keep, reason)
 	if n > 0 {
 		c.note(slog.Int("revoked", n))
 	}

@@ -90,12 +90,12 @@ func (l *lockedBuffer) take() string {
 	return l.b.String()
 }
 
-// faultyStore fails its commits with fault, when that is set, and tells before of
-// each.
+// faultyStore fails its commits with fault, when that is set, and calls before and
+// after each.
 type faultyStore struct {
 	store.Store
-	fault  error
-	before func(store.Tx)
+	fault         error
+	before, after func(store.Tx)
 }
 
 func (s *faultyStore) Commit(ctx context.Context, tx store.Tx) (int64, error) {
@@ -105,7 +105,11 @@ func (s *faultyStore) Commit(ctx context.Context, tx store.Tx) (int64, error) {
 	if s.before != nil {
 		s.before(tx)
 	}
-	return s.Store.Commit(ctx, tx)
+	rev, err := s.Store.Commit(ctx, tx)
+	if err == nil && s.after != nil {
+		s.after(tx)
+	}
+	return rev, err
 }
 
 func newWorld(t testing.TB) *world {

@@ -105,8 +105,16 @@ func (f *follower) advance(rev int64) {
 	f.moved = make(chan struct{})
 }
 
-// wait returns once the change with that revision has been applied.
+// wait returns once the change of a commit, which has that revision, has been applied.
 func (f *follower) wait(ctx context.Context, rev int64) error {
+	if err := f.reach(ctx, rev); err != nil {
+		return fmt.Errorf("committed, but %w", err)
+	}
+	return nil
+}
+
+// reach returns once the change with that revision has been applied.
+func (f *follower) reach(ctx context.Context, rev int64) error {
 	for {
 		f.mu.Lock()
 		applied, moved, gone := f.applied, f.moved, f.gone
@@ -115,12 +123,12 @@ func (f *follower) wait(ctx context.Context, rev int64) error {
 		case applied >= rev:
 			return nil
 		case gone != nil:
-			return fmt.Errorf("committed, but this process no longer follows the store: %w", gone)
+			return fmt.Errorf("this process no longer follows the store: %w", gone)
 		}
 		select {
 		case <-moved:
 		case <-ctx.Done():
-			return fmt.Errorf("committed, but not seen yet: %w", ctx.Err())
+			return fmt.Errorf("not seen yet: %w", ctx.Err())
 		}
 	}
 }

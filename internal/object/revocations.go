@@ -69,7 +69,7 @@ func (s *Store) Revoke(ctx context.Context, r ca.Revocation) error {
 		}
 		tx.Puts = append(tx.Puts, store.Put{Key: blockedKey(r.Block), Value: text})
 	}
-	rev, err := s.db.Commit(ctx, tx)
+	rev, err := s.write(Repeatable(ctx), tx)
 	if errors.Is(err, store.ErrConflict) {
 		if read := s.readFormat(ctx); read != nil {
 			return read
@@ -99,9 +99,9 @@ func decodeRevocation(key, prefix string, value []byte, rev int64) (ca.Revocatio
 	return r, nil
 }
 
-// Revocation implements [ca.Revocations].
+// Revocation implements [ca.Revocations]. The decision of ctx notes it, and its absence too.
 func (s *Store) Revocation(ctx context.Context, authority string, serial pki.Serial) (ca.Revocation, error) {
-	e, err := s.db.Get(ctx, revocationKey(authority, serial))
+	e, err := s.noted(ctx, revocationKey(authority, serial))
 	if err == nil {
 		return decodeRevocation(e.Key, prefixRevocation, e.Value, e.Rev)
 	}

@@ -27,7 +27,9 @@ const (
 	prefixCert   = "cert/"   // cert/<expiry>/<serial> → record
 	prefixSerial = "serial/" // serial/<serial> → expiry
 	prefixOwner  = "owner/"  // owner/<path>//<expiry>/<serial> → nothing
-	keyKeyring   = "sys/keyring"
+	// namespace/<name> → nothing: written with what is made where no object was, see [Store.HasNamespace].
+	prefixNamespace = "namespace/"
+	keyKeyring      = "sys/keyring"
 )
 
 // ErrExists means that an object or a key is already there.
@@ -77,6 +79,9 @@ type Store struct {
 	mu    sync.Mutex
 	epoch uint64          // counts changes, so that a read that raced with one is not kept
 	heads map[Path]*entry // what was read since it last changed
+
+	turn chan struct{}        // holds one token while there is a calm
+	calm atomic.Pointer[calm] // nil: none
 
 	counting sync.Mutex
 	counted  bool         // records is the size of the inventory
@@ -129,7 +134,7 @@ func OpenStore(ctx context.Context, c StoreConfig) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: c.Store, keys: keys, master: c.Master, now: c.Now, log: c.Log, panics: c.Panics, shared: c.Shared, heads: make(map[Path]*entry)}
+	s := &Store{db: c.Store, keys: keys, master: c.Master, now: c.Now, log: c.Log, panics: c.Panics, shared: c.Shared, heads: make(map[Path]*entry), turn: make(chan struct{}, 1)}
 	s.format.number, s.format.rev = keys.StoreFormat(), made
 	s.watch = newFollower(c.Store, prefixObject, rev, s.changed, s.lost)
 	revocations := prefixTaken
@@ -259,7 +264,7 @@ func (s *Store) tellAll(paths []Path) {
 // commit makes tx durable and, when it touches an object, waits until this
 // process has seen it.
 func (s *Store) commit(ctx context.Context, tx store.Tx) error {
-	rev, err := s.db.Commit(ctx, tx)
+	rev, err := s.write(ctx, tx)
 	if err != nil {
 		return fromStore(err)
 	}
@@ -281,6 +286,8 @@ func fromStore(err error) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return fmt.Errorf("%w: %w", ca.ErrNotFound, err)
+	case errors.Is(err, ca.ErrOvertaken):
+		return err
 	case errors.Is(err, store.ErrConflict):
 		return &conflictError{err}
 	case errors.Is(err, store.ErrTooLarge), errors.Is(err, store.ErrInvalid):
@@ -299,8 +306,22 @@ func (e *conflictError) Error() string {
 
 func (e *conflictError) Unwrap() []error { return []error{ca.ErrConflict, e.cause} }
 
-// entry returns what is known of the object at p; ErrNotFound when there is none.
+// entry returns what is known of the object at p, and notes it for the decision
+// of ctx; ErrNotFound when there is none.
 func (s *Store) entry(ctx context.Context, p Path) (*entry, error) {
+	known, err := s.look(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	Note(ctx, p, known.rev)
+	if known.head == nil {
+		return nil, hint.With(fmt.Errorf("%w: %s does not exist", ca.ErrNotFound, p), "\"omca ls\" lists the objects")
+	}
+	return known, nil
+}
+
+// look returns what is known of the object at p, without a head when there is none.
+func (s *Store) look(ctx context.Context, p Path) (*entry, error) {
 	s.mu.Lock()
 	known, epoch := s.heads[p], s.epoch
 	s.mu.Unlock()
@@ -317,9 +338,6 @@ func (s *Store) entry(ctx context.Context, p Path) (*entry, error) {
 			s.heads[p] = known
 		}
 		s.mu.Unlock()
-	}
-	if known.head == nil {
-		return nil, hint.With(fmt.Errorf("%w: %s does not exist", ca.ErrNotFound, p), "\"omca ls\" lists the objects")
 	}
 	return known, nil
 }

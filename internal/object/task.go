@@ -95,7 +95,7 @@ func (s *Store) Move(ctx context.Context, a Task) (Task, error) {
 		return a, err
 	}
 	key := prefixTask + a.Node
-	rev, err := s.db.Commit(ctx, store.Tx{Expect: []store.Expect{{Key: key, Rev: a.rev}}, Puts: []store.Put{{Key: key, Value: value}}})
+	rev, err := s.write(ctx, store.Tx{Expect: []store.Expect{{Key: key, Rev: a.rev}}, Puts: []store.Put{{Key: key, Value: value}}})
 	a.rev = rev
 	return a, fromStore(err)
 }
