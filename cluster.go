@@ -3,7 +3,6 @@ package omca
 import (
 	"context"
 	"crypto"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -51,7 +50,17 @@ func (s *Server) newMembers(ctx context.Context) (api.Members, error) {
 			_, err = tries.Take(usr.GuessLimit{Rate: 0.2, Burst: 10}, caller, from.Addr())
 			return err
 		},
+		Check: s.readsTheStore,
 	}}, nil
+}
+
+// readsTheStore refuses a machine whose build cannot read the store of the cluster.
+func (s *Server) readsTheStore(r join.Request) error {
+	if format := s.objects.Format(); r.Version < format {
+		return hint.With(fmt.Errorf("%w: node %q runs a build that reads stores up to format %d, and this cluster has format %d", ca.ErrConflict, r.Node, r.Version, format),
+			"install on it the build that the other nodes run, and join again: the token is still good")
+	}
+	return nil
 }
 
 // Token implements [api.Members].
@@ -161,6 +170,7 @@ func (m *members) makeRoom(ctx context.Context, peer member.Peer) error {
 // List implements [api.Members].
 func (m *members) List(ctx context.Context) ([]api.ClusterMember, error) {
 	var list []api.ClusterMember
+	clocks := m.nodeClocks()
 	for _, i := range m.n.Members() {
 		one := api.ClusterMember{Node: i.Name, URL: i.URL, State: "member"}
 		switch {
@@ -178,6 +188,7 @@ func (m *members) List(ctx context.Context) ([]api.ClusterMember, error) {
 				one.Serial = string(pki.SerialOf(certs[0]))
 			}
 		}
+		one.ClockOffset, one.ClockOff = clocks[i.Name].Offset, clocks[i.Name].Off
 		list = append(list, one)
 	}
 	return list, nil
@@ -268,16 +279,13 @@ func (s *Server) beMember(ctx context.Context) error {
 	refused := func(chain member.Chain) error { return s.checkChain(chain) }
 	n.refused.Store(&refused)
 	n.Check()
-	s.work.Go(func() {
+	s.run("member", func(ctx context.Context) {
 		select {
-		case <-s.background.Done():
+		case <-ctx.Done():
 		case <-n.Done():
 			err := n.ended()
-			s.config.Log.ErrorContext(s.background, "member ended", "error", err)
-			select {
-			case s.failure <- err:
-			default:
-			}
+			s.config.Log.ErrorContext(ctx, "member ended", "error", err)
+			s.fail(err)
 		}
 	})
 	return s.presentNode(ctx)
@@ -324,9 +332,9 @@ func (s *Server) memberChanged(p object.Path) {
 	if n == nil || !p.IsZero() && p.String() != ca.PathNode+n.as.Node {
 		return
 	}
-	s.work.Go(func() { // it may commit, which waits for whoever calls this
-		if err := s.presentNode(s.background); err != nil && s.background.Err() == nil && !errors.Is(err, ca.ErrNotFound) {
-			s.config.Log.ErrorContext(s.background, "this member keeps its certificate", "error", err)
+	s.run("member certificate", func(ctx context.Context) { // it may commit, which waits for whoever calls this
+		if err := s.presentNode(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, ca.ErrNotFound) {
+			s.config.Log.ErrorContext(ctx, "this member keeps its certificate", "error", err)
 		}
 	})
 }
@@ -341,21 +349,24 @@ func (s *Server) memberRevoked(r ca.Revocation) {
 		return
 	}
 	const soon, pause, tries = 3 * time.Second, time.Second, 30
-	s.work.Go(func() {
-		ctx, cancel := context.WithTimeout(s.background, soon)
-		err := s.removeRevoked(ctx, n, r)
+	s.run(taskRemoval, func(ctx context.Context) {
+		remove := func(ctx context.Context) error { // a panic counts as one of the tries
+			return s.panics.Guard(taskRemoval, func() error { return s.removeRevoked(ctx, n, r) })
+		}
+		bounded, cancel := context.WithTimeout(ctx, soon)
+		err := remove(bounded)
 		cancel()
 		n.Check()
 		for i := 1; err != nil && i < tries; i++ {
 			select {
 			case <-time.After(pause):
-			case <-s.background.Done():
+			case <-ctx.Done():
 				return
 			}
-			err = s.removeRevoked(s.background, n, r)
+			err = remove(ctx)
 		}
 		if err != nil {
-			s.config.Log.ErrorContext(s.background, "member with a revoked certificate not removed", "serial", r.Serial, "error", err)
+			s.config.Log.ErrorContext(ctx, "member with a revoked certificate not removed", "serial", r.Serial, "error", err)
 		}
 	})
 }
@@ -373,8 +384,13 @@ func (s *Server) removeRevoked(ctx context.Context, n *node, r ca.Revocation) er
 			return err
 		}
 		certs, err := pki.ParseCertificates(h.Chain)
-		if err != nil || pki.SerialOf(certs[0]) != r.Serial || hex.EncodeToString(certs[0].AuthorityKeyId) != r.KeyID {
+		if err != nil || pki.SerialOf(certs[0]) != r.Serial {
 			continue
+		}
+		if _, revoked, err := s.authority.RevocationOf(ctx, certs[0]); err != nil {
+			return err
+		} else if !revoked {
+			continue // another CA's certificate with that serial number was
 		}
 		s.config.Log.WarnContext(ctx, "the certificate of a member was revoked: it is removed", "node", i.Name, "serial", r.Serial)
 		if err := n.Remove(ctx, i.Name); err != nil && !errors.Is(err, member.ErrNotFound) {

@@ -163,28 +163,36 @@ func (s *Server) profileKey(ctx context.Context, profile string, make bool) (ed2
 	return key, nil
 }
 
-// makeForeignKey makes the key of a profile, unless somebody else just did.
+// makeForeignKey makes the key of a profile, unless there is one by now. Nobody
+// asked for that: it is a decision of its own, that there is none.
 func (s *Server) makeForeignKey(ctx context.Context, p object.Path) error {
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		return err
 	}
-	if err := s.storeForeignKey(ctx, p, object.Add, key); err != nil && !errors.Is(err, ca.ErrConflict) {
-		return err
+	err = s.objects.Decide(ctx, func(ctx context.Context) error { return s.storeForeignKey(ctx, p, object.Add, key) })
+	if errors.Is(err, object.ErrExists) {
+		return nil
 	}
-	s.config.Log.InfoContext(ctx, "token key made", "path", p.String())
-	return nil
+	if err == nil {
+		s.config.Log.InfoContext(ctx, "token key made", "path", p.String())
+	}
+	return err
 }
 
+// storeForeignKey puts the key into its object, or makes the object with it.
 func (s *Server) storeForeignKey(ctx context.Context, p object.Path, action object.Action, key ed25519.PrivateKey) error {
-	if err := s.create(ctx, p, nil); err != nil && !errors.Is(err, object.ErrExists) {
-		return err
-	}
 	text, err := clustercockpit.FormatPrivateKey(clustercockpit.FormatBase64, key)
 	if err != nil {
 		return err
 	}
-	return s.objects.Edit(ctx, p, []object.Edit{{Action: action, Name: ca.KeyPrivate, Value: []byte(strings.TrimSpace(text))}})
+	edits := []object.Edit{{Action: action, Name: ca.KeyPrivate, Value: []byte(strings.TrimSpace(text))}}
+	if _, err := s.objects.Get(ctx, p); errors.Is(err, ca.ErrNotFound) {
+		return s.objects.MakeWith(ctx, p, object.NewConfig(p), edits)
+	} else if err != nil {
+		return err
+	}
+	return s.objects.Edit(ctx, p, edits)
 }
 
 // foreignPublicKey is the public key of a profile.
@@ -208,7 +216,7 @@ func (s *Server) importForeignKey(ctx context.Context, p object.Path, text []byt
 		return hint.With(fmt.Errorf("%w: %s: this is the key of ClusterCockpit's demonstration: everybody has it", ca.ErrInvalid, p),
 			"\"omca token keypair --out FILE\" makes one")
 	}
-	used, err := s.keysInUse(ctx)
+	used, err := s.keysInUse(object.Unnoted(ctx)) // of any number of objects
 	if err != nil {
 		return err
 	}

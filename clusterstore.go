@@ -157,7 +157,7 @@ func openShared(ctx context.Context, c Config, at etcd.Config, end func() error,
 	}
 	file := filepath.Join(c.Home, copyFile)
 	db, err := replica.Open(ctx, replica.Config{
-		Source: source, Path: file, Now: c.Now, Log: c.Log,
+		Source: source, Path: file, Now: c.Now, Log: c.Log, Panics: c.panics,
 		Pace: replica.Pace{Commit: c.Store.Patience, Answer: c.Store.Patience * 4 / 5},
 	})
 	if err != nil {

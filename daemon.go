@@ -40,14 +40,14 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 	if err := s.loadLists(ctx); err != nil {
 		return err
 	}
-	s.stapler.look(ctx)
+	s.stapleNow(ctx, func() { s.stapler.look(ctx) })
 	first, err := s.generation(ctx)
 	if err != nil {
 		return err
 	}
 	l, err := listener.New(listener.Config{
 		Handler: s.handler, Verify: s.verify, Identify: s.userOf,
-		ConnContext: withMemo, Now: s.config.Now, Log: s.config.Log,
+		ConnContext: withMemo, Now: s.config.Now, Log: s.config.Log, Guard: s.panics.Guard,
 	}, first)
 	if err != nil {
 		return err
@@ -62,14 +62,14 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) error {
 		return errors.Join(err, s.sockets.tls.Close(), s.sockets.unix.Close())
 	}
 	s.config.Sockets = nil // what was not taken is not wanted any more
-	s.work.Go(func() { s.followKeywords(s.background) })
-	s.work.Go(func() { s.openid.Run(s.background) })
+	s.run("keywords", s.keywordFollower())
+	s.run("openid", s.openid.Run)
 	s.reload(ctx, object.Path{}) // what changed since the first generation was built
 	s.renew()
 
 	failed := make(chan error, 2)
-	go func() { failed <- l.Serve(s.sockets.tls) }()
-	go func() { failed <- l.ServePlain(s.sockets.unix, s.handler, withPeer) }()
+	s.serve(failed, taskListener, func() error { return l.Serve(s.sockets.tls) })
+	s.serve(failed, taskListener, func() error { return l.ServePlain(s.sockets.unix, s.handler, withPeer) })
 	addresses := []string{s.sockets.tls.Addr().String()}
 	s.heard.Store(&addresses)
 	signal(s.moved)

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"omca/crl"
@@ -20,7 +21,7 @@ const crlKey = "crl"
 func (s *Server) newFeeds() error {
 	c := feed.Config{
 		Memory: listMemory{s.objects}, Object: s.listValue, Signers: s.listSigners,
-		Changed: s.listsCame, Now: s.config.Now, Log: s.config.Log,
+		Changed: s.listsCame, Now: s.config.Now, Log: s.config.Log, Panics: s.panics,
 	}
 	if s.db.follows != nil {
 		c.Elsewhere = func() bool { return !s.chosen() }
@@ -54,39 +55,53 @@ func (s *Server) loadLists(ctx context.Context) error {
 	if err := s.feeds.Load(ctx, sources); err != nil {
 		return fmt.Errorf("revocation lists: %w", err)
 	}
-	s.work.Go(func() {
-		if err := s.feeds.Run(s.background); err != nil {
-			s.config.Log.ErrorContext(s.background, "revocation lists are no longer followed", "error", err)
+	s.run("lists of others", func(ctx context.Context) {
+		if err := s.feeds.Run(ctx); err != nil {
+			s.config.Log.ErrorContext(ctx, "revocation lists are no longer followed", "error", err)
 		}
 	})
 	return nil
 }
 
-// followKeywords tells the feeds of changes, outside of the watch, which must
-// not wait for them.
-func (s *Server) followKeywords(ctx context.Context) {
-	for {
-		var path object.Path
-		select {
-		case <-ctx.Done():
-			return
-		case path = <-s.touched:
+// keywordFollower returns the work that follows changes of keywords. It runs outside
+// of the watch, which must not wait for the feeds. After a panic it begins with the
+// change that it was at.
+func (s *Server) keywordFollower() func(context.Context) {
+	var at *object.Path
+	return func(ctx context.Context) {
+		for {
+			if at == nil {
+				select {
+				case <-ctx.Done():
+					return
+				case path := <-s.touched:
+					at = &path
+				}
+			}
+			s.keywordsChanged(ctx, *at)
+			at = nil
 		}
-		if path.Kind == object.KindSec {
-			s.feeds.Notify(path.Key())
-		}
-		if err := s.servePublic(ctx); err != nil && ctx.Err() == nil {
-			s.config.Log.ErrorContext(ctx, "plain HTTP not served", "error", err)
-		}
-		sources, err := s.sources(ctx)
-		if err == nil {
-			s.feeds.SetSources(ctx, sources)
-			s.expectLists(ctx)
-			err = s.feeds.Reverify(ctx)
-		}
-		if err != nil && ctx.Err() == nil {
-			s.config.Log.ErrorContext(ctx, "revocation lists not brought up to date", "changed", path.String(), "error", err)
-		}
+	}
+}
+
+// keywordsChanged follows a change of the object at path, which may be the cluster's
+// or one that holds lists: it listens on the address of plain HTTP, and brings the
+// sources of lists up to date.
+func (s *Server) keywordsChanged(ctx context.Context, path object.Path) {
+	if path.Kind == object.KindSec {
+		s.feeds.Notify(path.Key())
+	}
+	if err := s.servePublic(ctx); err != nil && ctx.Err() == nil {
+		s.config.Log.ErrorContext(ctx, "plain HTTP not served", "error", err)
+	}
+	sources, err := s.sources(ctx)
+	if err == nil {
+		s.feeds.SetSources(ctx, sources)
+		s.expectLists(ctx)
+		err = s.feeds.Reverify(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.config.Log.ErrorContext(ctx, "revocation lists not brought up to date", "changed", path.String(), "error", err)
 	}
 }
 
@@ -97,9 +112,22 @@ func (s *Server) externalLists(context.Context) []api.ExternalList {
 		all = append(all, api.ExternalList{
 			Source: st.Source, Issuer: st.Issuer, Number: st.Number, ThisUpdate: st.ThisUpdate, NextUpdate: st.NextUpdate,
 			FetchedAt: st.FetchedAt, Entries: st.Entries, State: string(st.State), LastError: st.LastError,
+			Undetermined: s.undetermined(st.Undetermined),
 		})
 	}
 	return all
+}
+
+// undetermined returns the names of cas, without our own CAs: what we took back of
+// theirs is known here.
+func (s *Server) undetermined(cas []*x509.Certificate) []string {
+	var names []string
+	for _, cert := range cas {
+		if _, alone := s.enforcer.standing(cert); !alone && !slices.Contains(names, cert.Subject.String()) {
+			names = append(names, cert.Subject.String())
+		}
+	}
+	return names
 }
 
 // listSigners are the CAs whose lists are believed: those that are trusted for
@@ -130,27 +158,24 @@ func (s *Server) listsCame(ctx context.Context, lists []*crl.Verified) {
 	s.expectLists(ctx)
 }
 
-// expectLists brings the snapshot up to what the sources are doing. Nobody
-// knows whom a source speaks for that never gave anything: it may be any CA that
-// is not ours, so that all of them are expected to have a list then.
+// expectLists brings the snapshot up to what the sources are doing. A trusted CA
+// for which one of them may have a list that is not in force is expected to have
+// a list: without another, what it issued is undetermined, and the policy decides.
 func (s *Server) expectLists(ctx context.Context) {
-	waiting := false
-	for _, st := range s.feeds.Status() {
-		// A delta list that a list names is awaited by nobody: that list counts without it.
-		waiting = waiting || !st.Freshest && (st.State == feed.Never || st.State == feed.Error)
-	}
 	trusted, err := s.listSigners(ctx)
 	if err != nil && ctx.Err() == nil {
 		s.config.Log.ErrorContext(ctx, "trusted CAs not read", "error", err)
 	}
-	s.enforcer.mu.Lock()
-	s.enforcer.authorities, s.enforcer.covered = trusted, nil
-	if waiting {
-		s.enforcer.covered = trusted
-	}
-	s.enforcer.rebuild()
-	s.enforcer.mu.Unlock()
+	s.enforcer.expect(trusted, s.feeds.Awaited(trusted))
 	s.closeRevoked(ctx)
+}
+
+// expect sets the CAs whose lists are believed, and those of them that need one.
+func (e *enforcer) expect(trusted, awaited []*x509.Certificate) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.authorities, e.covered = trusted, awaited
+	e.rebuild()
 }
 
 // listMemory keeps the last good copies in the store.
@@ -162,6 +187,16 @@ type keptList struct {
 	LastModified string    `json:"last_modified,omitempty"`
 	FetchedAt    time.Time `json:"fetched_at"`
 	DER          []byte    `json:"der"`
+
+	Unused []unusedList `json:"unused"` // null: an earlier version kept it, and did not know
+}
+
+// unusedList is a [feed.Unused].
+type unusedList struct {
+	Issuer  []byte `json:"issuer,omitempty"`
+	KeyID   []byte `json:"key_id,omitempty"`
+	Why     string `json:"why"`
+	Refused bool   `json:"refused,omitempty"`
 }
 
 // LoadList implements [feed.Memory].
@@ -174,7 +209,14 @@ func (m listMemory) LoadList(ctx context.Context, source string) (feed.Kept, err
 	if err := json.Unmarshal(text, &k); err != nil {
 		return feed.Kept{}, err
 	}
-	return feed.Kept{DER: k.DER, ETag: k.ETag, LastModified: k.LastModified, FetchedAt: k.FetchedAt}, nil
+	kept := feed.Kept{DER: k.DER, ETag: k.ETag, LastModified: k.LastModified, FetchedAt: k.FetchedAt}
+	if k.Unused != nil {
+		kept.Unused = make([]feed.Unused, len(k.Unused))
+		for i, u := range k.Unused {
+			kept.Unused[i] = feed.Unused(u)
+		}
+	}
+	return kept, nil
 }
 
 // SaveList implements [feed.Memory].
@@ -182,7 +224,11 @@ func (m listMemory) SaveList(ctx context.Context, source string, k feed.Kept) er
 	if len(k.DER) == 0 {
 		return m.objects.SaveBlob(ctx, source, nil)
 	}
-	text, err := json.Marshal(keptList{k.ETag, k.LastModified, k.FetchedAt, k.DER})
+	unused := make([]unusedList, len(k.Unused))
+	for i, u := range k.Unused {
+		unused[i] = unusedList(u)
+	}
+	text, err := json.Marshal(keptList{k.ETag, k.LastModified, k.FetchedAt, k.DER, unused})
 	if err != nil {
 		return err
 	}

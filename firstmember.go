@@ -234,9 +234,12 @@ func copyIntoMember(ctx context.Context, c Config, m membership, from store.Stor
 func copyStore(ctx context.Context, from, to store.Store) (int, error) {
 	copied := 0
 	err := eachPage(ctx, from, func(entries []store.Entry) error {
-		copied += len(entries)
 		var tx store.Tx
 		for _, e := range entries {
+			if object.StaysBehind(e.Key) {
+				continue
+			}
+			copied++
 			next := tx
 			next.Puts = append(next.Puts, store.Put{Key: e.Key, Value: e.Value})
 			if len(tx.Puts) > 0 && next.Check() != nil {
@@ -246,6 +249,9 @@ func copyStore(ctx context.Context, from, to store.Store) (int, error) {
 				next.Puts = []store.Put{{Key: e.Key, Value: e.Value}}
 			}
 			tx = next
+		}
+		if len(tx.Puts) == 0 {
+			return nil
 		}
 		_, err := to.Commit(ctx, tx)
 		return err

@@ -3,6 +3,7 @@ package omca
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"omca/ca"
 	"omca/internal/object"
 	"omca/listener"
+	"omca/pki"
 	"omca/usr"
 )
 
@@ -104,6 +106,9 @@ func (s *Server) byCertificate(r *http.Request) (usr.Caller, error) {
 	if err := s.check(r.TLS.VerifiedChains); err != nil { // a connection that is being closed
 		return usr.Caller{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
 	}
+	if err := s.noteUnrevoked(ctx, r.TLS.VerifiedChains[0]); err != nil {
+		return usr.Caller{}, err
+	}
 	id, err := s.identity(ctx, r.TLS)
 	if err != nil {
 		return usr.Caller{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
@@ -112,10 +117,28 @@ func (s *Server) byCertificate(r *http.Request) (usr.Caller, error) {
 	if err != nil {
 		return usr.Caller{}, err
 	}
-	if !id.IssuedAt.IsZero() && id.IssuedAt.Before(u.Created) {
+	if !id.BelongsTo(u.Created) {
 		return usr.Caller{}, fmt.Errorf("%w: certificate %s is that of an earlier user %q", usr.ErrUnauthenticated, id.Serial, u.Name)
 	}
 	return usr.Caller{Name: u.Name, Method: usr.MethodX509, Grants: u.Grants, Roles: u.Roles, External: id.IssuedAt.IsZero(), Address: s.from(r)}, nil
+}
+
+// noteUnrevoked has a decision stand on it that no certificate of a chain is revoked:
+// what is committed for the caller expects that this is still so.
+func (s *Server) noteUnrevoked(ctx context.Context, chain []*x509.Certificate) error {
+	if !object.Deciding(ctx) {
+		return nil
+	}
+	for _, cert := range chain {
+		_, revoked, err := s.authority.RevocationOf(ctx, cert)
+		if err != nil {
+			return err
+		}
+		if revoked {
+			return fmt.Errorf("%w: certificate %s: %w", usr.ErrUnauthenticated, pki.SerialOf(cert), errRevoked)
+		}
+	}
+	return nil
 }
 
 // user returns the user of that name, who exists, is not disabled and may call

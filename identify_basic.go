@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"omca/ca"
+	"omca/internal/api"
 	"omca/internal/object"
 	"omca/usr"
 )
@@ -75,7 +76,9 @@ func basic(headers []string) (name string, password []byte, err error) {
 // checkPassword returns the user whose name and password these are, who is not
 // disabled and may call from where r comes from.
 //
-// Attempts are counted first, by user and by address: [*usr.LimitedError].
+// Attempts are counted first, by user and by address: [*usr.LimitedError]. What a
+// request has proved once, it need not prove again while user and password stay.
+//
 // Everything else is [usr.ErrUnauthenticated], with the reason for the log, and
 // takes the same work: for a user who does not exist, is disabled or has no
 // password, and for a name that can be nobody's.
@@ -99,6 +102,12 @@ func (s *Server) checkPassword(r *http.Request, name string, password []byte) (o
 		about = fmt.Sprintf("user %q", known)
 	}
 	address := s.address(r)
+	if exists && api.Proved(ctx, u, password) {
+		if err := admit(u, address); err != nil {
+			return object.User{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
+		}
+		return u, nil
+	}
 	attempt, err := s.guesses.Take(guard.Guesses, known, address)
 	if err != nil {
 		return object.User{}, fmt.Errorf("%s: %w", about, err)
@@ -118,6 +127,7 @@ func (s *Server) checkPassword(r *http.Request, name string, password []byte) (o
 		return object.User{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
 	}
 	attempt.Succeeded()
+	api.Prove(ctx, u, password)
 	if !better.IsZero() {
 		s.improvePassword(r, known, hash, better)
 	}

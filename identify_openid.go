@@ -3,6 +3,7 @@ package omca
 import (
 	"net/http"
 
+	"omca/internal/object"
 	"omca/usr"
 )
 
@@ -21,6 +22,11 @@ func (s *Server) byOpenID(r *http.Request) (usr.Caller, error) {
 			err = errNotTried
 		}
 		return usr.Caller{}, err
+	}
+	if object.Deciding(r.Context()) { // which issuer is believed is in the keywords of the cluster
+		if _, err := s.openidSettings(r.Context()); err != nil {
+			return usr.Caller{}, err
+		}
 	}
 	id, err := s.openid.Verify(r.Context(), compact)
 	if err != nil {

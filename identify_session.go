@@ -175,6 +175,9 @@ func (s *Server) certificateHolds(ctx context.Context, l session.Login) error {
 	if err := s.check(chains); err != nil {
 		return refuse(err)
 	}
+	if err := s.noteUnrevoked(ctx, chains[0]); err != nil {
+		return err
+	}
 	id, err := s.authority.Identify(ctx, chains[0])
 	if err != nil {
 		return refuse(err)

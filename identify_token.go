@@ -149,11 +149,43 @@ func (s *Server) byToken(r *http.Request) (usr.Caller, error) {
 	if err != nil {
 		return usr.Caller{}, err
 	}
+	if err := s.noteTokenKeys(r.Context()); err != nil {
+		return usr.Caller{}, err
+	}
 	v, err := s.verifyToken(r.Context(), compact)
 	if err != nil {
 		return usr.Caller{}, err
 	}
+	if err := s.noteToken(r.Context(), v.claims.ID); err != nil {
+		return usr.Caller{}, err
+	}
 	return s.tokenCaller(r, v)
+}
+
+// noteTokenKeys has a decision stand on the keys by which tokens are verified. It
+// comes before they are used.
+func (s *Server) noteTokenKeys(ctx context.Context) error {
+	if !object.Deciding(ctx) {
+		return nil
+	}
+	keys, err := s.tokens.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	object.Note(ctx, object.JWTPath(), keys.Revision())
+	return nil
+}
+
+// noteToken has a decision stand on it that a token is not taken back.
+func (s *Server) noteToken(ctx context.Context, id string) error {
+	if !object.Deciding(ctx) {
+		return nil
+	}
+	revoked, err := s.objects.TokenRevoked(ctx, id)
+	if err == nil && revoked {
+		err = fmt.Errorf("%w: token %s was revoked", usr.ErrUnauthenticated, id)
+	}
+	return err
 }
 
 // verifyToken finds the access token good, at this moment. The signature of one
@@ -243,8 +275,14 @@ func (s *Server) identifyRefresh(r *http.Request) (api.Refresher, error) {
 	if err != nil {
 		return api.Refresher{}, err
 	}
+	if err := s.noteTokenKeys(r.Context()); err != nil {
+		return api.Refresher{}, err
+	}
 	claims, err := s.tokens.Verify(r.Context(), compact, token.Refresh)
 	if err != nil {
+		return api.Refresher{}, err
+	}
+	if err := s.noteToken(r.Context(), claims.ID); err != nil {
 		return api.Refresher{}, err
 	}
 	who := usr.Caller{Name: claims.Subject, Method: usr.MethodToken, Machine: claims.Socket, TokenID: claims.ID, Address: s.from(r)}

@@ -88,7 +88,7 @@ func (n *node) start(ctx context.Context, c Config) error {
 	n.socket = l
 	n.Member, err = member.Start(member.Config{
 		Dir: filepath.Join(c.Home, etcdDir), Name: n.as.Node, Cluster: n.as.Cluster, Token: n.as.ID, URL: n.as.URL, Listener: l,
-		Peers: n.as.Peers, Join: n.as.Joined, Files: peerFiles(c.Home), Log: c.Log, Now: c.Now,
+		Peers: n.as.Peers, Join: n.as.Joined, Files: peerFiles(c.Home), Log: c.Log, Now: c.Now, Panics: c.panics,
 		Identity: func() (member.Identity, error) { return *n.identity.Load(), nil },
 		Refused: func(chain member.Chain) error {
 			if refused := n.refused.Load(); refused != nil {

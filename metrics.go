@@ -13,6 +13,7 @@ func (s *Server) measures() []prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "omca", Name: name, Help: help}, value)
 	}
 	return append([]prometheus.Collector{
+		panicMeasure{s.panics.Counts},
 		counter("listener_refused_total", "Connections refused because too many were open.", func() float64 {
 			if l := s.listener.Load(); l != nil {
 				return float64(l.Counts().Refused)
@@ -29,7 +30,23 @@ func (s *Server) measures() []prometheus.Collector {
 			}
 			return 0
 		}),
-	}, s.db.measures...)
+	}, append(s.clockMeasures(), s.db.measures...)...)
+}
+
+// clockMeasures are the numbers of the clock of a node among others.
+func (s *Server) clockMeasures() []prometheus.Collector {
+	if s.db.session == nil {
+		return nil
+	}
+	return []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "omca", Name: "clock_offset_seconds",
+			Help: "Seconds by which the clock of this node is ahead of the median of all nodes; negative: behind. Beyond 30 the node renews nothing and numbers no revocation list.",
+		}, func() float64 {
+			own, _ := s.clocks.offsets()
+			return own.Seconds()
+		}),
+	}
 }
 
 // ocspAnswers tells what the OCSP responders answered.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,31 +21,42 @@ const (
 
 // chosen reports whether this node does what one node does for all of them:
 // renew, number revocation lists, fetch those of others, sweep. A node alone does.
+// A node whose clock is off does not, from the moment on that it is.
 //
 // For a moment two nodes may think so, or none. Whatever is done is a commit
 // with expectations, so that the second finds it done.
-func (s *Server) chosen() bool { return s.db.session == nil || s.isChosen.Load() }
+func (s *Server) chosen() bool {
+	return s.db.session == nil || s.isChosen.Load() && !s.clocks.isWrong()
+}
 
-// attend keeps this node known to the others, and stands for election, until
-// ctx is done.
-func (s *Server) attend(ctx context.Context) {
+// attendance keeps this node known to the others.
+type attendance struct {
+	*Server
+	wrong   bool // that the clock is off is in the log
+	turns   int  // of the clock's state, as they were seen last
+	unshown bool // that the others do not see the clock is in the log
+}
+
+// attend follows the other nodes, and makes this one known to them.
+func (s *Server) attend() {
 	if s.db.session == nil {
 		return
 	}
-	look := make(chan struct{}, 1)
-	s.work.Go(func() {
-		err := s.objects.FollowNodes(ctx, func() { signal(look) })
+	s.run("nodes", func(ctx context.Context) {
+		err := s.objects.FollowNodes(ctx, func() { signal(s.look) }, s.clockShown)
 		if err != nil && ctx.Err() == nil {
 			s.config.Log.ErrorContext(ctx, "nodes no longer followed", "error", err)
 		}
 	})
+	a := &attendance{Server: s}
+	s.run("attendance", a.run)
+}
+
+// run keeps this node known to the others, and stands for election, until ctx is done.
+func (a *attendance) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := s.attendOnce(ctx, look)
-		if s.isChosen.Swap(false) {
-			s.config.Log.InfoContext(ctx, "node no longer chosen", "node", s.config.NodeName)
-		}
-		if err != nil && ctx.Err() == nil {
-			s.config.Log.WarnContext(ctx, "node not known to the others", "error", err)
+		if err := a.once(ctx); err != nil && ctx.Err() == nil {
+			a.config.Log.WarnContext(ctx, "node not known to the others", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -61,30 +73,48 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-// attendOnce is one session.
-func (s *Server) attendOnce(ctx context.Context, look <-chan struct{}) (err error) {
-	x, err := s.db.session(ctx, sessionLife)
+// once is one session.
+func (a *attendance) once(ctx context.Context) (err error) {
+	x, err := a.db.session(ctx, sessionLife)
 	if err != nil {
 		return err
 	}
-	defer func() {
+	defer func() { // after a panic too
+		a.resign(ctx)
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		if left := x.Close(bounded); left != nil && ctx.Err() == nil {
 			err = errors.Join(err, left)
 		}
 	}()
-	if err := s.appear(ctx, x); err != nil {
+	if err := a.appear(ctx, x); err != nil {
 		return err
 	}
+	a.clocks.wrote(time.Time{}) // the last session took the clock with it
+	began := a.clocks.elapsed()
+	tick := time.NewTicker(clockLook)
+	defer tick.Stop()
 	for {
-		if err := s.stand(ctx, x); err != nil {
+		others, err := a.others(ctx)
+		if err != nil {
+			return err
+		}
+		heard := a.clocks.meet(others) || a.clocks.elapsed()-began > clockHearing
+		a.showClock(ctx, x)
+		if err := a.judgeClock(ctx, x); err != nil {
+			return err
+		}
+		if heard && !a.wrong {
+			err = a.stand(ctx, x)
+		}
+		if err != nil {
 			return err
 		}
 		select {
-		case <-look:
-		case <-s.moved:
-			if err := s.appear(ctx, x); err != nil {
+		case <-a.look:
+		case <-tick.C:
+		case <-a.moved:
+			if err := a.appear(ctx, x); err != nil {
 				return err
 			}
 		case <-x.Lost():
@@ -93,6 +123,12 @@ func (s *Server) attendOnce(ctx context.Context, look <-chan struct{}) (err erro
 			return nil
 		}
 	}
+}
+
+// others are the other nodes that are there.
+func (s *Server) others(ctx context.Context) ([]object.Node, error) {
+	all, err := s.objects.Nodes(ctx)
+	return slices.DeleteFunc(all, func(n object.Node) bool { return n.Name == s.config.NodeName }), err
 }
 
 var errSessionLost = errors.New("the store has not heard of this node for too long")
@@ -125,7 +161,7 @@ func namesake(other object.Node) error {
 
 // asNode is what this node says of itself.
 func (s *Server) asNode() object.Node {
-	n := object.Node{Name: s.config.NodeName, Home: s.db.home, Version: s.config.Version, Addresses: []string{}, StartedAt: s.started.UTC()}
+	n := object.Node{Name: s.config.NodeName, Home: s.db.home, Version: s.config.Version, Addresses: []string{}, StartedAt: s.started.UTC(), Reads: object.Reads}
 	if heard := s.heard.Load(); heard != nil {
 		n.Addresses = *heard
 	}
@@ -145,10 +181,22 @@ func (s *Server) stand(ctx context.Context, x *etcd.Session) error {
 	}
 	s.isChosen.Store(true)
 	s.config.Log.InfoContext(ctx, "node chosen", "node", s.config.NodeName)
-	signal(s.wake) // what was due meanwhile
+	s.takeUp()
+	return nil
+}
+
+// takeUp wakes the work that the chosen node does.
+func (s *Server) takeUp() {
+	signal(s.wake)
 	s.publisher.Reload()
 	s.feeds.Brought()
-	return nil
+}
+
+// resign ends that this node is the chosen one.
+func (s *Server) resign(ctx context.Context) {
+	if s.isChosen.Swap(false) {
+		s.config.Log.InfoContext(ctx, "node no longer chosen", "node", s.config.NodeName)
+	}
 }
 
 // alone refuses to start beside another node of the same name. One that was

@@ -18,6 +18,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/api"
+	"omca/internal/background"
 	"omca/internal/console"
 	"omca/internal/feed"
 	"omca/internal/hint"
@@ -73,6 +74,8 @@ type Config struct {
 	// negative number, that they are given back: each hash of a password takes
 	// 19 MiB, which is more than all the rest that lives. Nil: nobody is.
 	Memory func(bytes int64)
+
+	panics *background.Panics // made by Open
 }
 
 // Server is an open authority. It is safe for concurrent use.
@@ -115,12 +118,16 @@ type Server struct {
 	failure       chan error    // why the daemon has to end
 	draining      atomic.Bool   // it says that it is not ready
 	wake          chan struct{} // a certificate changed: look again at what is due
+	bring         chan struct{} // look whether the store can be brought over, while it has an older format
 	isChosen      atomic.Bool   // see chosen
+	clocks        *clocks       // of the nodes
 	moved         chan struct{} // this node listens elsewhere
+	look          chan struct{} // a node came, went or was chosen, or showed its clock
 
 	background context.Context // ends with Close
 	end        context.CancelFunc
-	work       sync.WaitGroup
+	work       sync.WaitGroup // of run
+	panics     *background.Panics
 	trail      *trail.Trail // the end of the log
 	endings    atomic.Int64 // certificates that expire soon and that nothing renews
 	renewing   sync.Once
@@ -136,12 +143,22 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	if err := makeHome(c.Home); err != nil {
 		return nil, err
 	}
+	c.panics = background.New(c.Now, c.Log)
 	db, err := openStore(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, started: c.Now(), db: db, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), touched: make(chan object.Path, 64), failure: make(chan error, 1)}
+	return begin(ctx, c, db)
+}
+
+// begin opens the authority upon a store, which it closes when that fails.
+func begin(ctx context.Context, c Config, db opened) (*Server, error) {
+	s := &Server{
+		config: c, started: c.Now(), db: db, touched: make(chan object.Path, 64), failure: make(chan error, 1),
+		wake: make(chan struct{}, 1), bring: make(chan struct{}, 1), moved: make(chan struct{}, 1), look: make(chan struct{}, 1),
+	}
 	s.keepTrail()
+	s.panics, s.clocks = c.panics, newClocks(c.Now)
 	s.background, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.compose(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -208,7 +225,7 @@ func (s *Server) compose(ctx context.Context) error {
 	if s.master, err = s.openMaster(ctx); err != nil {
 		return err
 	}
-	if s.objects, err = object.OpenStore(ctx, object.StoreConfig{Store: s.db, Shared: s.db.follows != nil, Master: s.master, Now: c.Now, Log: c.Log}); err != nil {
+	if s.objects, err = object.OpenStore(ctx, object.StoreConfig{Store: s.db, Shared: s.db.follows != nil, Master: s.master, Now: c.Now, Log: c.Log, Panics: s.panics}); err != nil {
 		return err
 	}
 	own := ca.Config{Store: s.objects, Now: c.Now, Log: c.Log}
@@ -219,10 +236,11 @@ func (s *Server) compose(ctx context.Context) error {
 		return err
 	}
 	s.enforcer = newEnforcer()
-	s.publisher = s.authority.NewPublisher(s.published)
+	s.publisher = s.authority.NewPublisher()
 	if s.db.follows != nil {
 		s.publisher.Share(s.chosen)
 		s.objects.OnList(s.publisher.Reload)
+		s.objects.OnAuthority(s.authoritiesChanged)
 	}
 	s.ocsp = s.authority.NewOCSP(s.stageResponder)
 	s.stapler = s.newStapler()
@@ -234,11 +252,10 @@ func (s *Server) compose(ctx context.Context) error {
 	}
 	s.objects.OnChange(s.changed)
 	s.objects.OnRevoke(s.revoked)
-	s.work.Go(func() {
-		if err := s.objects.Run(s.background); !errors.Is(err, context.Canceled) {
-			c.Log.ErrorContext(s.background, "watch ended", "error", err)
-		}
-	})
+	s.followStore()
+	if err := s.readyStore(ctx); err != nil {
+		return err
+	}
 	if err := s.bootstrap(ctx); err != nil {
 		return err
 	}
@@ -369,10 +386,10 @@ func (s *Server) changed(p object.Path) {
 		s.tokenKeysChanged(ctx)
 		s.configureOpenID(ctx)
 	}
-	// What a CA took back is known before the CA is believed.
-	if err := errors.Join(s.loadRevocations(ctx), s.readPolicy(ctx)); err != nil {
-		s.config.Log.ErrorContext(ctx, "revocations not read", "changed", p.String(), "error", err)
+	if err := errors.Join(s.knowAuthorities(ctx), s.readPolicy(ctx)); err != nil {
+		s.config.Log.ErrorContext(ctx, "CAs not read", "changed", p.String(), "error", err)
 	}
+	signal(s.bring)
 	s.reload(ctx, p)
 	s.publisher.Reload()
 	s.stapler.soon()

@@ -43,9 +43,9 @@ func (s *Server) servePublic(ctx context.Context) error {
 	}
 	s.setPublic(socket, address)
 	s.config.Log.InfoContext(ctx, "plain HTTP", "address", socket.Addr().String())
-	s.work.Go(func() {
+	s.run("plain HTTP", func(ctx context.Context) {
 		if err := l.ServePlain(socket, s.public, nil); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
-			s.config.Log.ErrorContext(s.background, "plain HTTP ended", "address", address, "error", err)
+			s.config.Log.ErrorContext(ctx, "plain HTTP ended", "address", address, "error", err)
 		}
 	})
 	return nil

@@ -21,13 +21,13 @@ const (
 // announce those that do not renew themselves, and publish revocation lists.
 func (s *Server) renew() {
 	s.renewing.Do(func() {
-		s.work.Go(func() { s.attend(s.background) })
-		s.work.Go(func() { s.renewals(s.background) })
-		s.work.Go(func() { s.publisher.Run(s.background) })
-		s.work.Go(func() { s.stapler.run(s.background) })
-		s.work.Go(func() { s.sweepSessions(s.background) })
-		s.work.Go(func() { s.sweepTokens(s.background) })
-		s.work.Go(func() { s.announcements(s.background) })
+		s.attend()
+		s.run("renewals", s.renewals)
+		s.run("revocation lists", s.publisher.Run)
+		s.run(taskStaples, s.stapler.run)
+		s.run("sessions", s.sweepSessions)
+		s.run("tokens", s.sweepTokens)
+		s.run("expiring", s.announcements)
 	})
 }
 
@@ -91,7 +91,7 @@ func (s *Server) TLSConfig(ctx context.Context, path string, names ...string) (*
 		return nil, err
 	}
 	s.renew()
-	s.stapler.renew(ctx, p.String()) // for the first handshake
+	s.stapleNow(ctx, func() { s.stapler.renew(ctx, p.String()) }) // for the first handshake
 	s.stapler.soon()
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -20,65 +21,120 @@ import (
 // errRevoked refuses a connection; the text is for the log.
 var errRevoked = errors.New("revoked")
 
-// enforcer holds every client certificate against what was taken back: by our
-// own CAs, at once, and by the lists of others.
+// enforcer holds every client certificate against what was taken back: here, by what
+// is on record, and by the lists of others.
 //
-// The two are kept apart. A CA that was imported has two who take back in its
-// name, with one key: the newest list of each is in force, and neither acquits of
-// what is on the other's.
+// The two are kept apart. The record knows CAs by their identity and convicts alone,
+// whatever becomes of an object or of a list of ours. Lists of others also leave a
+// certificate undetermined, which the policy decides about.
 type enforcer struct {
-	set     atomic.Pointer[crl.Set] // of our own CAs
-	foreign atomic.Pointer[crl.Set] // of the keyword cluster.crl
+	ledger  atomic.Pointer[crl.Ledger] // of our own record
+	foreign atomic.Pointer[crl.Set]    // of the keyword cluster.crl
 
-	mu       sync.Mutex
-	soft     bool                         // the policy: what is not settled is let in, with a warning
-	issuers  map[string]*x509.Certificate // our CAs by key identifier, those that were replaced only when they are trusted
-	internal []*crl.Verified
-	external []*crl.Verified
-	covered  []*x509.Certificate // CAs whose external lists are expected
+	mu         sync.Mutex
+	compacting bool
+	soft       bool                                  // the policy: what is not settled is let in, with a warning
+	own        map[pki.AuthorityID]*x509.Certificate // CAs on record whose key is, or was, here
+	external   []*crl.Verified
+	covered    []*x509.Certificate // CAs whose external lists are expected
 
 	authorities []*x509.Certificate // CAs that are trusted for client certificates
 }
 
 func newEnforcer() *enforcer {
-	e := &enforcer{issuers: make(map[string]*x509.Certificate)}
-	e.set.Store(crl.NewSet(crl.Sources{}))
+	e := &enforcer{own: make(map[pki.AuthorityID]*x509.Certificate)}
+	e.ledger.Store(crl.NewLedger())
 	e.foreign.Store(crl.NewSet(crl.Sources{}))
 	return e
 }
 
-// rebuild makes a new snapshot of all sources; the caller holds mu. The
-// revocations that no list has yet are carried over.
+// rebuild makes a new snapshot of the lists of others; the caller holds mu.
 func (e *enforcer) rebuild() {
 	authorities := slices.Clone(e.authorities)
-	for _, cert := range e.issuers {
+	for _, cert := range e.own {
 		authorities = append(authorities, cert)
 	}
-	var lists []*crl.Verified
-	for _, l := range e.internal {
-		// That of a CA nobody trusts would speak for all of its name.
-		if e.issuers[ca.KeyID(l.Signer())] != nil {
-			lists = append(lists, l)
-		}
-	}
-	e.set.Store(e.set.Load().Rebuilt(crl.Sources{Lists: lists, Authorities: authorities}))
 	e.foreign.Store(crl.NewSet(crl.Sources{Lists: e.external, Covered: e.covered, Authorities: authorities}))
 }
 
-// add puts one revocation in force.
-func (e *enforcer) add(r ca.Revocation) (issuer *x509.Certificate, err error) {
+// mostRecent is how many revocations may be in the ledger that are in no table: each
+// takes ten times the memory there.
+const mostRecent = 8192
+
+// add puts one revocation in force, and reports whether the ledger wants compacting.
+func (e *enforcer) add(r ca.Revocation) (compact bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	issuer = e.issuers[r.KeyID]
-	if issuer == nil {
-		return nil, nil // a CA that is no longer here is no longer trusted
+	next, err := recorded(e.ledger.Load(), r)
+	if err != nil {
+		return false, err
 	}
-	next, err := e.set.Load().With(issuer, r.Entry)
+	e.ledger.Store(next)
+	compact = next.Recent() >= mostRecent && !e.compacting
+	e.compacting = e.compacting || compact
+	return compact, nil
+}
+
+// recorded returns the ledger that also holds r.
+func recorded(l *crl.Ledger, r ca.Revocation) (*crl.Ledger, error) {
+	if keyID, ok := ca.UnplacedKeyID(r.Authority); ok {
+		return l.WithUnplaced(keyID, r.Entry)
+	}
+	id, err := pki.ParseAuthorityID(r.Authority)
 	if err != nil {
 		return nil, err
 	}
-	e.set.Store(next)
-	return issuer, nil
+	return l.With(id, r.Entry)
+}
+
+// compact moves what came one by one into tables. Revocations go on meanwhile.
+func (e *enforcer) compact() {
+	compacted := e.ledger.Load().Compacted()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ledger.Store(e.ledger.Load().Rebased(compacted))
+	e.compacting = false
+}
+
+// load puts all revocations in force, those of one CA together. What comes meanwhile
+// waits.
+func (e *enforcer) load(all iter.Seq2[ca.Revocation, error]) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.ledger.Load()
+	next, stop := iter.Pull2(all)
+	defer stop()
+	r, err, more := next()
+	for more {
+		if err != nil {
+			return err
+		}
+		if _, unplaced := ca.UnplacedKeyID(r.Authority); unplaced {
+			if l, err = recorded(l, r); err != nil {
+				return err
+			}
+			r, err, more = next()
+			continue
+		}
+		id, bad := pki.ParseAuthorityID(r.Authority)
+		if bad != nil {
+			return bad
+		}
+		authority := r.Authority
+		l, err = l.WithAll(id, func(yield func(crl.Entry, error) bool) {
+			for more && r.Authority == authority {
+				if !yield(r.Entry, err) {
+					return
+				}
+				r, err, more = next()
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	e.ledger.Store(l)
+	return nil
 }
 
 // check refuses unless one of the verified chains has nothing against it.
@@ -94,18 +150,20 @@ func (s *Server) check(chains [][]*x509.Certificate) error {
 
 // checkChain asks about every certificate below the trust anchor.
 func (s *Server) checkChain(chain []*x509.Certificate) error {
-	sets, now := [...]*crl.Set{s.enforcer.set.Load(), s.enforcer.foreign.Load()}, s.config.Now()
+	own, foreign, now := s.enforcer.ledger.Load(), s.enforcer.foreign.Load(), s.config.Now()
 	for i, cert := range chain[:len(chain)-1] {
-		for _, set := range sets {
-			if err := s.judge(set.Check(cert, chain[i+1], now), chain[i+1]); err != nil {
-				return err
-			}
+		if e, revoked := own.Check(cert, chain[i+1]); revoked {
+			return fmt.Errorf("%w: %s was taken back here (%s)", errRevoked, e.Serial, e.Reason)
+		}
+		if err := s.judge(foreign.Check(cert, chain[i+1], now), chain[i+1]); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// judge says what a verdict about a certificate of issuer means here.
+// judge says what a verdict of the lists of others about a certificate of issuer
+// means here.
 func (s *Server) judge(v crl.Verdict, issuer *x509.Certificate) error {
 	switch v.Status {
 	case crl.Good, crl.NotCovered:
@@ -115,7 +173,7 @@ func (s *Server) judge(v crl.Verdict, issuer *x509.Certificate) error {
 	}
 	soft, alone := s.enforcer.standing(issuer)
 	if alone {
-		return nil // what we took back is known here, whatever the dates on our list: only clocks make it unsettled
+		return nil // no list of others speaks for it
 	}
 	if !soft {
 		return fmt.Errorf("revocation not settled, and the policy is hard: %s", v.Why)
@@ -124,15 +182,15 @@ func (s *Server) judge(v crl.Verdict, issuer *x509.Certificate) error {
 	return nil
 }
 
-// standing tells the policy, and whether issuer is a CA in whose name we alone
-// take back: one of our own, and no list of others speaks for it. One that was
-// imported may have another list, of the company that has the key too; when that
-// one lapses, nobody here knows what is on the next.
+// standing tells the policy, and whether issuer is a CA in whose name we alone take
+// back: its key is here, and no list of others speaks for it. One that was imported may
+// have another list, of the company that has the key too; when that one lapses, what is
+// on the next is not known here.
 func (e *enforcer) standing(issuer *x509.Certificate) (soft, alone bool) {
+	id := pki.AuthorityOf(issuer)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	known := e.issuers[ca.KeyID(issuer)]
-	alone = known != nil && known.Equal(issuer) &&
+	alone = e.own[id] != nil &&
 		!slices.ContainsFunc(e.external, func(l *crl.Verified) bool { return pki.SameKey(l.Signer().PublicKey, issuer.PublicKey) })
 	return e.soft, alone
 }
@@ -140,12 +198,15 @@ func (e *enforcer) standing(issuer *x509.Certificate) (soft, alone bool) {
 // revoked puts a revocation in force: in the snapshot first, so that no
 // handshake slips in, then on the open connections and on the next list.
 func (s *Server) revoked(r ca.Revocation) {
-	issuer, err := s.enforcer.add(r)
+	compact, err := s.enforcer.add(r)
 	if err != nil {
 		s.config.Log.ErrorContext(s.background, "revocation not enforced", "serial", r.Serial, "error", err)
 	}
-	if l := s.listener.Load(); l != nil && issuer != nil {
-		if n := l.CloseCertificate(issuer.RawSubject, r.Serial.Int()); n > 0 {
+	if compact {
+		s.run("compacting revocations", func(context.Context) { s.enforcer.compact() })
+	}
+	if l := s.listener.Load(); l != nil {
+		if n := s.closeCertificate(l, r); n > 0 {
 			s.config.Log.InfoContext(s.background, "connections closed", "serial", r.Serial, "count", n)
 		}
 	}
@@ -154,71 +215,48 @@ func (s *Server) revoked(r ca.Revocation) {
 	s.answersRevoked(r)
 }
 
-// published takes the new lists of our own CAs into the snapshot.
-func (s *Server) published(lists []*crl.Verified) {
-	s.enforcer.mu.Lock()
-	s.enforcer.internal = lists
-	s.enforcer.rebuild()
-	s.enforcer.mu.Unlock()
+// closeCertificate ends the open connections with a certificate in their chains, and
+// returns how many those were.
+func (s *Server) closeCertificate(l *listener.Listener, r ca.Revocation) int {
+	return l.CloseCertificate(r.Serial.Int(), func(p listener.Peer) bool { return s.check(p.Chains) != nil })
 }
 
-// loadRevocations reads, before the first connection, which CAs are ours and
-// what they took back.
+// loadRevocations reads, before the first connection, what was taken back.
 func (s *Server) loadRevocations(ctx context.Context) error {
-	own, err := s.authority.Authorities(ctx)
-	if err != nil && ctx.Err() == nil {
-		s.config.Log.ErrorContext(ctx, "CAs not read", "error", err)
+	if err := s.enforcer.load(s.objects.AllRevocations(ctx)); err != nil {
+		return fmt.Errorf("revocations: %w", err)
 	}
-	issuers, unread := s.trustedFormers(ctx)
-	if unread != nil && ctx.Err() == nil {
-		s.config.Log.ErrorContext(ctx, "former CAs not read", "error", unread)
+	return s.knowAuthorities(ctx)
+}
+
+// authoritiesChanged follows what another node did to the CAs on record.
+func (s *Server) authoritiesChanged() {
+	s.authority.Changed("")
+	if err := s.knowAuthorities(s.background); err != nil && s.background.Err() == nil {
+		s.config.Log.ErrorContext(s.background, "CAs not read", "error", err)
 	}
-	for _, cert := range own {
-		issuers[ca.KeyID(cert)] = cert
+	s.publisher.Reload()
+}
+
+// knowAuthorities reads which CAs are ours.
+func (s *Server) knowAuthorities(ctx context.Context) error {
+	known, err := s.authority.OnRecord(ctx)
+	if err != nil {
+		return err
 	}
-	s.enforcer.mu.Lock()
-	known := s.enforcer.issuers
-	for id, cert := range known {
-		if issuers[id] == nil && errors.Join(err, unread) != nil {
-			issuers[id] = cert // it may only not have been read
+	own := make(map[pki.AuthorityID]*x509.Certificate)
+	for id, r := range known {
+		if r.Key != ca.KeyElsewhere || r.KeyMade {
+			own[id] = r.Chain[0]
 		}
 	}
-	s.enforcer.issuers = issuers
-	if !maps.EqualFunc(known, issuers, (*x509.Certificate).Equal) {
+	s.enforcer.mu.Lock()
+	defer s.enforcer.mu.Unlock()
+	if !maps.EqualFunc(s.enforcer.own, own, (*x509.Certificate).Equal) {
+		s.enforcer.own = own
 		s.enforcer.rebuild()
 	}
-	s.enforcer.mu.Unlock()
-	for id := range issuers {
-		if known[id] != nil && known[id].Equal(issuers[id]) {
-			continue
-		}
-		for r, err := range s.objects.Revocations(ctx, id) {
-			if err != nil {
-				return err
-			}
-			if _, err := s.enforcer.add(r); err != nil {
-				return err
-			}
-		}
-	}
 	return nil
-}
-
-// trustedFormers are the CAs that were replaced, and that the keyword cluster.ca
-// has us go on trusting: what they signed and what was taken back is in force.
-func (s *Server) trustedFormers(ctx context.Context) (map[string]*x509.Certificate, error) {
-	found := make(map[string]*x509.Certificate)
-	formers, failed := s.authority.FormerAuthorities(ctx)
-	if len(formers) == 0 {
-		return found, failed
-	}
-	trusted, err := s.authority.Trust(ctx)
-	for _, cert := range formers {
-		if slices.ContainsFunc(trusted, func(t *x509.Certificate) bool { return pki.SameKey(t.PublicKey, cert.PublicKey) }) {
-			found[ca.KeyID(cert)] = cert
-		}
-	}
-	return found, errors.Join(failed, err)
 }
 
 // closeRevoked ends the open connections whose certificates the snapshot no

@@ -85,17 +85,23 @@ func (k *stapler) look(ctx context.Context) time.Duration {
 	if err != nil && ctx.Err() == nil {
 		k.log.ErrorContext(ctx, "no OCSP staple", "error", err, "again_in", retryStaple)
 	}
-	k.mu.Lock()
-	maps.DeleteFunc(k.kept, func(path string, _ *staple) bool { return err == nil && !slices.Contains(paths, path) })
-	k.mu.Unlock()
 	pause := longestPause
 	if err != nil {
 		pause = retryStaple
+	} else {
+		k.forget(paths)
 	}
 	for _, path := range paths {
 		pause = min(pause, k.renew(ctx, path))
 	}
 	return pause
+}
+
+// forget drops the staples of all paths but these.
+func (k *stapler) forget(paths []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	maps.DeleteFunc(k.kept, func(path string, _ *staple) bool { return !slices.Contains(paths, path) })
 }
 
 // renew asks for an answer about what is served of a path. What is there stays
@@ -105,10 +111,21 @@ func (k *stapler) renew(ctx context.Context, path string) time.Duration {
 	if ctx.Err() != nil {
 		return retryStaple
 	}
+	former, next := k.keep(path, fresh, err)
+	if (former == nil) != (next == nil) || next != nil && !bytes.Equal(former.answer, next.answer) {
+		k.changed(ctx, path)
+	}
+	return k.pause(ctx, path, next, err)
+}
+
+// keep stores the result of ask for a path. It returns the former staple and the new
+// one; nil: none.
+func (k *stapler) keep(path string, fresh *staple, err error) (former, next *staple) {
 	k.mu.Lock()
-	former := k.kept[path]
+	defer k.mu.Unlock()
+	former = k.kept[path]
 	over := former != nil && !k.now().Before(former.next)
-	next := former
+	next = former
 	switch {
 	case err == nil:
 		next = fresh
@@ -121,11 +138,7 @@ func (k *stapler) renew(ctx context.Context, path string) time.Duration {
 	if k.kept[path] = next; next == nil {
 		delete(k.kept, path)
 	}
-	k.mu.Unlock()
-	if (former == nil) != (next == nil) || next != nil && !bytes.Equal(former.answer, next.answer) {
-		k.changed(ctx, path)
-	}
-	return k.pause(ctx, path, next, err)
+	return former, next
 }
 
 // pause returns when to ask again about a path, after an answer or a failure.

@@ -35,7 +35,7 @@ func (s *Server) status(ctx context.Context) (api.Status, error) {
 	if cert, err := s.leaf(ctx, s.authority.ListenerPath); err == nil {
 		st.ListenerSerial, st.ListenerNotAfter = string(pki.SerialOf(cert)), cert.NotAfter.UTC()
 	}
-	st.OpenID = s.openidStatus()
+	st.OpenID, st.Clock, st.Panics = s.openidStatus(), s.clockStatus(), s.panicStatus()
 	if st.Store, err = s.storeStatus(ctx); err != nil {
 		return st, err
 	}

@@ -20,10 +20,10 @@ type tasks struct {
 // followTasks does so while the daemon serves.
 func (s *Server) followTasks() {
 	t := &tasks{Server: s}
-	s.work.Go(func() {
-		err := s.objects.FollowTasks(s.background, s.config.NodeName, t.do)
-		if err != nil && s.background.Err() == nil {
-			s.config.Log.ErrorContext(s.background, "this node does not hear what it is asked to do", "error", err)
+	s.run(taskTasks, func(ctx context.Context) {
+		err := s.objects.FollowTasks(ctx, s.config.NodeName, t.do)
+		if err != nil && ctx.Err() == nil {
+			s.config.Log.ErrorContext(ctx, "this node does not hear what it is asked to do", "error", err)
 		}
 	})
 }
@@ -45,23 +45,35 @@ func (s *tasks) do(t object.Task) error {
 	}
 	s.begun = t
 	s.config.Log.InfoContext(ctx, "asked through the store", "do", t.Do, "by", t.By)
-	switch t.Do {
+	// A panic is an answer too: the node that asked waits for one.
+	err = s.panics.Guard(taskTasks, func() error { return s.perform(t.Do) })
+	switch {
+	case err != nil:
+	case t.Do == object.DoRestart:
+		return nil // who serves next says that it is done
+	case t.Do == object.DoStop:
+		defer s.requestStop()
+	}
+	return s.finish(ctx, t, err)
+}
+
+// perform does the part of a task that comes before the answer.
+func (s *tasks) perform(do string) error {
+	switch do {
 	case object.DoRestart:
 		if s.config.Restart == nil {
-			err = errors.New("no daemon is running here")
-		} else if err = s.config.Restart(); err == nil {
-			return nil // who serves next says that it is done
+			return errors.New("no daemon is running here")
 		}
+		return s.config.Restart()
 	case object.DoDrain:
 		s.draining.Store(true)
 	case object.DoResume:
 		s.draining.Store(false)
 	case object.DoStop:
-		defer s.requestStop()
 	default:
-		err = fmt.Errorf("%q is nothing that this version does", t.Do)
+		return fmt.Errorf("%q is nothing that this version does", do)
 	}
-	return s.finish(ctx, t, err)
+	return nil
 }
 
 // end says of what was begun before this process served how it went.

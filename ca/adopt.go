@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -67,7 +68,7 @@ type foundling struct {
 // be revoked, and last the object at Path becomes its CA. Private keys of others
 // than the CA are not asked for. All of it is checked before anything is written;
 // what a failure of the store leaves is not in force, and the same call again
-// finishes it.
+// finishes it. With an error it returns how far it came.
 //
 // Errors: usr.ErrDenied unless the caller is root; ErrInvalid; ErrConflict for a
 // user or a serial number that is somebody else's here.
@@ -89,7 +90,7 @@ func (a *Authority) Adopt(ctx context.Context, who usr.Caller, ad Adoption) (Ado
 	}
 	done := Adopted{Changed: !h.has([]*x509.Certificate{root}, key)}
 	if err := a.takeIn(ctx, who, root, ad, found, &done); err != nil {
-		return Adopted{}, hint.With(fmt.Errorf("%w; %d of %d certificates are recorded, and %s is as it was", err, done.Recorded+done.Known, len(found), ad.Path),
+		return done, hint.With(fmt.Errorf("%w; %d of %d certificates are recorded, and %s is as it was", err, done.Recorded+done.Known, len(found), ad.Path),
 			"repeat the command: it goes on from there")
 	}
 	return done, a.goLive(ctx, who, h, []*x509.Certificate{root}, key)
@@ -226,15 +227,23 @@ func (a *Authority) strangers(ctx context.Context, found []foundling) error {
 		if err != nil {
 			return err
 		}
-		adopted := slices.ContainsFunc(found, func(g foundling) bool {
-			return g.owner == f.owner && !g.known.IsZero() && !g.known.Before(h.Created)
-		})
-		if !adopted {
-			return hint.With(fmt.Errorf("%w: %s: %s exists already, and was not adopted: its rights would go to whoever holds this certificate", ErrConflict, f.file, f.owner),
-				"delete it, or take the file out, and repeat")
+		if err := notStranger(h, f, found); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// notStranger refuses f when its owner, whom h is, was here before the adoption.
+func notStranger(h Holder, f foundling, found []foundling) error {
+	adopted := slices.ContainsFunc(found, func(g foundling) bool {
+		return g.owner == f.owner && !g.known.IsZero() && !g.known.Before(h.Created)
+	})
+	if adopted {
+		return nil
+	}
+	return hint.With(fmt.Errorf("%w: %s: %s exists already, and was not adopted: its rights would go to whoever holds this certificate", ErrConflict, f.file, f.owner),
+		"delete it, or take the file out, and repeat")
 }
 
 // takeIn records what was found: each user with the object that holds it, the rest
@@ -271,27 +280,38 @@ func (a *Authority) takeIn(ctx context.Context, who usr.Caller, root *x509.Certi
 // records all of them.
 func (a *Authority) takeUser(ctx context.Context, who usr.Caller, root *x509.Certificate, ad Adoption, found []foundling, done *Adopted) error {
 	owner := found[0].owner
-	_, err := a.store.Holder(ctx, owner)
+	h, err := a.store.Holder(ctx, owner)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
+	}
+	expect := []ObjectRevision{{owner, h.Revision}}
+	if err == nil {
+		// Somebody may have made that user since [Authority.strangers] looked.
+		if err := notStranger(h, found[0], found); err != nil {
+			return err
+		}
 	}
 	// A user who was deleted since stays deleted.
 	unknown := slices.ContainsFunc(found, func(f foundling) bool { return f.known.IsZero() })
 	if err != nil && unknown {
-		if ctx, err = ad.Stage(ctx, owner); err != nil {
+		staged, err := ad.Stage(ctx, owner)
+		if err != nil {
 			return err
 		}
 		newest := slices.MaxFunc(found, func(f, g foundling) int { return f.cert.NotBefore.Compare(g.cert.NotBefore) })
-		h := Holder{Path: owner}
-		change := install(h, []*x509.Certificate{newest.cert, root})
-		if err := a.record(ctx, who, root, ad, found[:min(len(found), adoptedAtOnce)], change, done); err != nil {
+		change := install(Holder{Path: owner}, []*x509.Certificate{newest.cert, root})
+		if err := a.record(staged, who, root, ad, found[:min(len(found), adoptedAtOnce)], change, done); err != nil {
 			return err
 		}
 		done.Users = append(done.Users, owner)
 		found = found[min(len(found), adoptedAtOnce):]
+		if h, err = a.store.Holder(ctx, owner); err != nil {
+			return err
+		}
+		expect[0].Revision = h.Revision
 	}
 	for some := range slices.Chunk(found, adoptedAtOnce) {
-		if err := a.record(ctx, who, root, ad, some, Change{}, done); err != nil {
+		if err := a.record(ctx, who, root, ad, some, Change{Expect: expect}, done); err != nil {
 			return err
 		}
 	}
@@ -307,8 +327,9 @@ func (a *Authority) record(ctx context.Context, who usr.Caller, root *x509.Certi
 			continue
 		}
 		r := Record{Certificate: f.cert, Issuer: ad.Path, Owner: f.owner, Profile: f.profile, By: who.By(), IssuedAt: now}
+		r.Authority = pki.AuthorityOf(root)
 		if len(f.cert.AuthorityKeyId) == 0 {
-			r.Signer = KeyID(root)
+			r.Signer = hex.EncodeToString(root.SubjectKeyId) // for older builds of other nodes
 		}
 		c.Records = append(c.Records, r)
 	}
@@ -342,5 +363,5 @@ func (a *Authority) adoptedUser(ctx context.Context, leaf *x509.Certificate) (id
 	case !r.Certificate.Equal(leaf) || r.Profile != ProfileUser || r.Owner != userPrefix+holder.Name:
 		return Identity{}, false, nil
 	}
-	return Identity{User: holder.Name, Serial: r.Serial(), IssuedAt: r.IssuedAt}, true, nil
+	return Identity{User: holder.Name, Serial: r.Serial(), IssuedAt: r.IssuedAt, record: r.whose()}, true, nil
 }

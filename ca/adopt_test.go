@@ -151,8 +151,8 @@ func TestAdoptedIsRevoked(t *testing.T) {
 	root := read(t, o.Holder)
 	for _, cert := range []*x509.Certificate{read(t, alice), read(t, node)} {
 		r, err := w.Revoke(t.Context(), caller(t, "root", "root"), pki.SerialOf(cert), crl.KeyCompromise)
-		if err != nil || r.KeyID != hex.EncodeToString(root.SubjectKeyId) {
-			t.Fatalf("revoked under key %q, want %x: %v", r.KeyID, root.SubjectKeyId, err)
+		if err != nil || r.Authority != pki.AuthorityOf(root).String() || r.KeyID != hex.EncodeToString(root.SubjectKeyId) {
+			t.Fatalf("revoked under CA %q, key %q, want %s, %x: %v", r.Authority, r.KeyID, pki.AuthorityOf(root), root.SubjectKeyId, err)
 		}
 		if revoked, err := w.Revoked(t.Context(), r.Serial); err != nil || !revoked {
 			t.Errorf("revoked: %v, %v", revoked, err)
@@ -165,7 +165,7 @@ func TestAdoptedIsRevoked(t *testing.T) {
 	if _, revoked, err := w.RevocationOf(t.Context(), stranger); err != nil || revoked {
 		t.Errorf("a stranger's is revoked: %v, %v", revoked, err)
 	}
-	publisher := w.NewPublisher(func([]*crl.Verified) {})
+	publisher := w.NewPublisher()
 	if _, err := publisher.Publish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,11 @@ func TestAdoptedIsRevoked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := crl.NewSet(crl.Sources{Lists: []*crl.Verified{list.Verified}})
+	verified, err := list.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := crl.NewSet(crl.Sources{Lists: []*crl.Verified{verified}})
 	for _, cert := range []*x509.Certificate{read(t, alice), read(t, node)} {
 		if v := set.Check(cert, root, w.now); v.Status != crl.Revoked || v.Reason != crl.KeyCompromise {
 			t.Errorf("%s on the list: %+v", cert.Subject, v)

@@ -22,6 +22,10 @@ var (
 	// ErrConflict means that the state of things forbids it: the same request
 	// can succeed later, or with an explicit consent.
 	ErrConflict = errors.New("conflict")
+	// ErrOvertaken is the ErrConflict of a change that was decided on something
+	// that changed before the change was committed. Nothing of it was written;
+	// decided again, it may succeed.
+	ErrOvertaken = fmt.Errorf("%w: what this was decided on changed at the same moment; nothing was written", ErrConflict)
 )
 
 // Config says what an authority works with. Every field is required.
@@ -48,10 +52,15 @@ type Authority struct {
 	tiers tiers // the CAs that bound others, see above
 
 	mu      sync.Mutex
-	epoch   uint64               // counts Changed, so that a read that raced with it is not kept
-	issuers map[string]*issuer   // by path; what Changed drops is read again
-	formers map[string][]*issuer // by path, like issuers: what the CA there was before
-	own     string               // path of the cluster's CA; "" after Changed
+	epoch   uint64             // counts Changed, so that a read that raced with it is not kept
+	issuers map[string]*issuer // by path; what Changed drops is read again
+	own     string             // path of the cluster's CA; "" after Changed
+
+	rolls     uint64                      // counts what made roll untrue, as epoch does
+	roll      *roll                       // the CAs on record; nil: to be read
+	recording int                         // commits under way that put a CA on record: roll is not kept
+	dormant   map[pki.AuthorityID]*issuer // those of them that no object holds
+	endings   endings
 }
 
 // New returns an authority over the store of c.
@@ -60,7 +69,7 @@ func New(c Config) (*Authority, error) {
 		return nil, errors.New("ca: Config needs Store, Now and Log")
 	}
 	self := usr.Caller{Name: "omca", Method: usr.MethodDaemon, Grants: usr.RootGrants()}
-	return &Authority{store: c.Store, now: c.Now, log: c.Log, self: self, node: c.Node, nodeListener: c.NodeListener, issuers: make(map[string]*issuer), formers: make(map[string][]*issuer)}, nil
+	return &Authority{store: c.Store, now: c.Now, log: c.Log, self: self, node: c.Node, nodeListener: c.NodeListener, issuers: make(map[string]*issuer), dormant: make(map[pki.AuthorityID]*issuer)}, nil
 }
 
 // Changed tells the authority that the object at path is not what it was. The
@@ -73,24 +82,27 @@ func (a *Authority) Changed(path string) {
 	a.own = ""
 	if path == "" {
 		clear(a.issuers)
-		clear(a.formers)
+		clear(a.dormant)
+		a.rolls++
+		a.roll, a.endings = nil, endings{}
 		return
 	}
 	delete(a.issuers, path)
-	delete(a.formers, path)
+	if a.roll != nil && a.roll.at(path) {
+		a.endings = endings{}
+	}
 }
 
 // issuer is a CA object made ready to sign.
 type issuer struct {
 	*pki.Issuer
-	path   string
-	made   bool // its key was generated here: all it signed is in the inventory
-	policy *pki.Policy
-	set    set
-
-	// Of a CA that was replaced:
-	former int       // number of its set; 0 for a CA that signs
-	until  time.Time // when nobody needs to hear of it any more
+	id      pki.AuthorityID // zero for a root that is about to sign itself
+	path    string
+	made    bool // its key was generated here: all it signed is in the inventory
+	policy  *pki.Policy
+	set     set
+	dormant bool             // no object holds it: it signs its lists and its responder alone
+	basis   []ObjectRevision // what it was read from: what it signs is committed as long as that is so
 }
 
 // end is the last second of what is signs: nothing outlives any CA above it.
@@ -149,7 +161,7 @@ func newIssuer(h Holder) (*issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: allow_names, deny_names: %w", h.Path, err)
 	}
-	return &issuer{Issuer: signer, path: h.Path, made: h.KeyMade, policy: policy, set: s}, nil
+	return &issuer{Issuer: signer, id: pki.AuthorityOf(s.chain[0]), path: h.Path, made: h.KeyMade, policy: policy, set: s, basis: []ObjectRevision{{h.Path, h.Revision}}}, nil
 }
 
 // ClusterCA returns the path of the CA that signs where no keyword names

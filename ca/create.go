@@ -34,15 +34,18 @@ func (a *Authority) Create(ctx context.Context, who usr.Caller, path string, opt
 	if err != nil {
 		return Issued{}, err
 	}
-	return a.issueTo(ctx, w.holder, w.order, w.key, w.made || w.holder.KeyMade)
+	issued, err := a.issueTo(ctx, w.holder, w.order, w.key, w.made || w.holder.KeyMade)
+	issued.Rekeyed = w.blocked
+	return issued, err
 }
 
 // wanted is what an object is to get.
 type wanted struct {
-	holder Holder
-	order  order
-	key    crypto.Signer
-	made   bool // the key, just now
+	holder  Holder
+	order   order
+	key     crypto.Signer
+	made    bool // the key, just now
+	blocked bool // the key before was, so that there had to be another
 }
 
 // wanted reads what the object at path asks for.
@@ -61,7 +64,12 @@ func (a *Authority) wanted(ctx context.Context, who usr.Caller, path string, opt
 		}
 	}
 	w := wanted{holder: h, key: have.key}
-	if w.key == nil || opt.Rekey {
+	if w.key != nil && !opt.Rekey {
+		if w.blocked, err = a.mustRekey(ctx, h, w.key); err != nil {
+			return wanted{}, err
+		}
+	}
+	if w.key == nil || opt.Rekey || w.blocked {
 		if w.key, err = pki.GenerateKey(h.KeyType); err != nil {
 			return wanted{}, err
 		}
@@ -69,6 +77,16 @@ func (a *Authority) wanted(ctx context.Context, who usr.Caller, path string, opt
 	}
 	w.order, err = a.orderFor(ctx, who, h, w.key)
 	return w, err
+}
+
+// mustRekey reports whether the key of an object is one that is never certified again.
+// That of a CA is not replaced unasked: it ends all that the CA signed.
+func (a *Authority) mustRekey(ctx context.Context, h Holder, key crypto.Signer) (bool, error) {
+	err := a.unblocked(ctx, key.Public())
+	if errors.Is(err, ErrConflict) && h.Profile != ProfileCA {
+		return true, nil
+	}
+	return false, err
 }
 
 // issueTo issues o and installs the certificate, its chain and its key in h,
@@ -82,12 +100,13 @@ func (a *Authority) issueTo(ctx context.Context, h Holder, o order, key crypto.S
 		return Issued{}, err
 	}
 	former := Change{Put: make(map[string][]byte)}
-	if err := a.keepFormer(o.who, h, &former); err != nil {
+	if err := a.keepFormer(ctx, o.who, h, &former); err != nil {
 		return Issued{}, err
 	}
 	cert, err := a.walk(ctx, o, func(cert *x509.Certificate) Change {
 		c := install(h, chain(cert))
 		c.Put[KeyPrivate], c.KeyMade = pem, made
+		h.becomes(&c, chain(cert), pem, made)
 		maps.Copy(c.Put, former.Put)
 		c.Remove = append(c.Remove, former.Remove...)
 		return c
@@ -266,6 +285,8 @@ func (a *Authority) SigningRequest(ctx context.Context, who usr.Caller, path str
 		if have.key, err = a.makeKey(ctx, who, h); err != nil {
 			return nil, err
 		}
+	} else if err := a.unblocked(ctx, have.key.Public()); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	pem, err := requestOf(h, have.key)
 	if err != nil {

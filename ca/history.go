@@ -20,7 +20,8 @@ import (
 // formerPrefix marks the stored keys that hold a set that a CA had before.
 const formerPrefix = "former-set/"
 
-// mostFormer is how many sets a CA keeps; the oldest makes room.
+// mostFormer is how many sets a CA keeps: the oldest makes room, unless it has
+// certificates that live.
 const mostFormer = 32
 
 func formerKey(n int) string { return formerPrefix + strconv.Itoa(n) }
@@ -70,7 +71,7 @@ func (h Holder) former() (map[int]formerSet, error) {
 
 // keepFormer adds to a change, which replaces the set of a CA, that the set is
 // kept: what it signed lives on, and it may be put back.
-func (a *Authority) keepFormer(who usr.Caller, h Holder, c *Change) error {
+func (a *Authority) keepFormer(ctx context.Context, who usr.Caller, h Holder, c *Change) error {
 	if h.Profile != ProfileCA || h.Chain == nil {
 		return nil
 	}
@@ -78,16 +79,47 @@ func (a *Authority) keepFormer(who usr.Caller, h Holder, c *Change) error {
 	if err != nil {
 		return err
 	}
-	numbers := slices.Sorted(maps.Keys(h.Former))
+	numbers := h.formerNumbers()
 	next := 1
 	if len(numbers) > 0 {
 		next = numbers[len(numbers)-1] + 1
 	}
 	c.Put[formerKey(next)] = text
-	if len(numbers) >= mostFormer {
-		c.Remove = append(c.Remove, formerKey(numbers[0]))
+	if len(numbers) < mostFormer {
+		return nil
 	}
-	return nil
+	over, err := a.over(ctx, h)
+	if over > 0 {
+		c.Remove = append(c.Remove, formerKey(over))
+	}
+	return err
+}
+
+// over returns the number of the oldest former set of h that has no certificates left
+// that live; 0 when each has some.
+func (a *Authority) over(ctx context.Context, h Holder) (int, error) {
+	sets, err := h.former()
+	if err != nil {
+		return 0, err
+	}
+	living := make(map[pki.AuthorityID]int)
+	for n, f := range sets {
+		chain, err := f.certificates()
+		if err != nil {
+			return 0, fmt.Errorf("%s: former set %d: %w", h.Path, n, err)
+		}
+		living[pki.AuthorityOf(chain[0])] = 0
+	}
+	if err := a.countLiving(ctx, living); err != nil {
+		return 0, err
+	}
+	for _, n := range h.formerNumbers() {
+		chain, err := sets[n].certificates()
+		if err == nil && living[pki.AuthorityOf(chain[0])] == 0 {
+			return n, nil
+		}
+	}
+	return 0, nil
 }
 
 // History returns the sets that the CA at path had before, the newest first.
@@ -103,25 +135,26 @@ func (a *Authority) History(ctx context.Context, path string) ([]Former, error) 
 		return nil, err
 	}
 	var all []Former
-	living := make(map[string]int)
+	living := make(map[pki.AuthorityID]int)
 	for n, f := range sets {
 		chain, err := f.certificates()
 		if err != nil {
 			return nil, fmt.Errorf("%s: former set %d: %w", path, n, err)
 		}
 		all = append(all, Former{Number: n, Certificate: chain[0], HasKey: f.Key != nil, ReplacedAt: f.ReplacedAt, ReplacedBy: f.ReplacedBy})
-		living[KeyID(chain[0])] = 0
+		living[pki.AuthorityOf(chain[0])] = 0
 	}
-	spoken, err := a.formerSigners(ctx, []string{path})
+	spoken, err := a.speakers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.countLiving(ctx, path, living); err != nil {
+	if err := a.countLiving(ctx, living); err != nil {
 		return nil, err
 	}
 	for i := range all {
-		all[i].Living = living[KeyID(all[i].Certificate)]
-		if slices.ContainsFunc(spoken, func(is *issuer) bool { return sameCA(is.Certificate(), all[i].Certificate) }) {
+		id := pki.AuthorityOf(all[i].Certificate)
+		all[i].Living = living[id]
+		if slices.ContainsFunc(spoken, func(is *issuer) bool { return is.dormant && is.id == id }) {
 			all[i].List = LastingName(path, all[i].Certificate)
 		}
 	}
@@ -129,28 +162,33 @@ func (a *Authority) History(ctx context.Context, path string) ([]Former, error) 
 	return all, nil
 }
 
-// countLiving counts, for each key in living, the certificates that it signed
-// for others and that are neither expired nor revoked.
-func (a *Authority) countLiving(ctx context.Context, path string, living map[string]int) error {
+// countLiving counts, for each CA in living, the certificates that it signed for
+// others and that are neither expired nor revoked.
+func (a *Authority) countLiving(ctx context.Context, living map[pki.AuthorityID]int) error {
 	if len(living) == 0 {
 		return nil
 	}
 	revoked := make(map[string]bool)
 	for id := range living {
-		for r, err := range a.store.Revocations(ctx, id) {
+		for r, err := range a.store.Revocations(ctx, id.String()) {
 			if err != nil {
 				return err
 			}
-			revoked[id+" "+string(r.Serial)] = true
+			revoked[id.String()+" "+string(r.Serial)] = true
 		}
 	}
-	now := a.now()
-	for r, err := range a.Records(ctx, Query{Issuer: path}) {
+	for r, err := range a.Records(ctx, Query{ExpiresAfter: a.now()}) {
 		if err != nil {
 			return err
 		}
-		id := r.KeyID()
-		if _, known := living[id]; known && !r.Certificate.IsCA && r.Profile != ProfileOCSP && now.Before(r.Certificate.NotAfter) && !revoked[id+" "+string(r.Serial())] {
+		if r.Certificate.IsCA || r.Profile == ProfileOCSP {
+			continue
+		}
+		id, ok, err := a.AuthorityOf(ctx, r.Record)
+		if err != nil {
+			return err
+		}
+		if _, known := living[id]; ok && known && !revoked[id.String()+" "+string(r.Serial())] {
 			living[id]++
 		}
 	}
@@ -193,17 +231,18 @@ func (a *Authority) Rollback(ctx context.Context, who usr.Caller, path string, t
 		return nil, fmt.Errorf("%w: %s: former set %d: %w", ErrInvalid, path, to, err)
 	}
 	c := install(h, chain)
-	if err := a.keepFormer(who, h, &c); err != nil {
+	if err := a.keepFormer(ctx, who, h, &c); err != nil {
 		return nil, err
 	}
 	c.Remove = append(c.Remove, formerKey(to))
 	switch {
 	case key != nil:
 		c.Put[KeyPrivate], c.KeyMade = f.Key, f.KeyMade
+		h.becomes(&c, chain, f.Key, f.KeyMade)
 	case h.PrivateKey != nil:
 		c.Remove = append(c.Remove, KeyPrivate) // it is another certificate's
 	}
-	if err := a.store.Commit(ctx, c); err != nil {
+	if err := a.commit(ctx, c); err != nil {
 		return nil, err
 	}
 	a.log.InfoContext(ctx, "rolled back", "path", path, "to", to, "serial", pki.SerialOf(chain[0]), "subject", chain[0].Subject.String(),

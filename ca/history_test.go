@@ -10,7 +10,8 @@ import (
 	"omca/ca"
 )
 
-// TestHistoryIsBounded: each replaced set is kept, and the oldest makes room.
+// TestHistoryIsBounded: each replaced set is kept, and the oldest makes room whose
+// certificates are over: the first signed that of the listener.
 func TestHistoryIsBounded(t *testing.T) {
 	w := bootstrapped(t)
 	root := caller(t, "root", "root")
@@ -20,11 +21,12 @@ func TestHistoryIsBounded(t *testing.T) {
 		}
 	}
 	all, err := w.History(t.Context(), ca.PathCA)
-	if err != nil || len(all) != 32 || all[0].Number != 34 || all[31].Number != 3 {
-		t.Fatalf("%d sets, from %d to %d, %v; expected 32, from 34 to 3", len(all), all[0].Number, all[len(all)-1].Number, err)
+	if err != nil || len(all) != 32 || all[0].Number != 34 || all[30].Number != 4 || all[31].Number != 1 {
+		t.Fatalf("%d sets, from %d to %d, %v; expected 32, from 34 to 4, and 1", len(all), all[0].Number, all[len(all)-1].Number, err)
 	}
+	want := map[int]int{1: 1}
 	for _, f := range all {
-		if !f.HasKey || f.ReplacedBy != "root" || !f.ReplacedAt.Equal(w.now) || f.Living != 0 {
+		if !f.HasKey || f.ReplacedBy != "root" || !f.ReplacedAt.Equal(w.now) || f.Living != want[f.Number] {
 			t.Errorf("set %d: %+v", f.Number, f)
 		}
 	}

@@ -248,6 +248,36 @@ func TestIdentifyBelowASubordinate(t *testing.T) {
 	}
 }
 
+// TestIdentifyBelowAnImportedCA: the holder of its key elsewhere marks no certificate as
+// one of this cluster, and what was issued here with that key speaks for its user, whether
+// the CA is the cluster's, beside it, or was.
+func TestIdentifyBelowAnImportedCA(t *testing.T) {
+	w, corp := bootstrapped(t), bootstrapped(t)
+	w.create("system/sec/ca-corp")
+	for _, part := range []string{ca.KeyPrivate, ca.KeyChain} {
+		if _, err := w.Import(t.Context(), caller(t, "root", "root"), "system/sec/ca-corp", part, corp.value(ca.PathCA, part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.set("cluster", "cluster.ca=system/sec/ca-corp")
+	w.create("system/usr/alice", "ca=system/sec/ca-corp")
+	alice := w.mustIssue("system/usr/alice")
+	if id, err := w.Identify(t.Context(), w.verified(alice.Certificate)); err != nil || id.User != "alice" || id.IssuedAt.IsZero() {
+		t.Errorf("a user of an imported CA is %+v: %v", id, err)
+	}
+	chain, key, err := w.Serving(t.Context(), "system/sec/ca-corp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	marked := forged(t, &x509.Certificate{
+		SerialNumber: big.NewInt(4711), Subject: pkix.Name{CommonName: "alice"}, NotBefore: w.now, NotAfter: w.now.Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, URIs: alice.Certificate.URIs,
+	}, newKey(t).Public(), chain[0], key)
+	if id, err := w.Identify(t.Context(), w.verified(marked)); !errors.Is(err, ca.ErrInvalid) {
+		t.Errorf("marked elsewhere with the key of an imported CA: %+v, %v", id, err)
+	}
+}
+
 // What a revoked CA signs nobody believes: it is refused, and with another key
 // that CA signs again.
 func TestRevokedCASignsNoMore(t *testing.T) {

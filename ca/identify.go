@@ -16,6 +16,20 @@ type Identity struct {
 	User     string // name of system/usr/NAME
 	Serial   pki.Serial
 	IssuedAt time.Time // when it was issued here; zero for another PKI's
+
+	record Record // whose it is and since when, without the certificate
+}
+
+// BelongsTo reports whether the certificate speaks for the user of that name who was
+// made at that time, and not for an earlier one. One of another PKI speaks for any.
+func (i Identity) BelongsTo(made time.Time) bool {
+	switch {
+	case i.IssuedAt.IsZero():
+		return true
+	case i.record.Owner != userPrefix+i.User:
+		return !i.IssuedAt.Before(made) // when its owner was made says nothing of the user
+	}
+	return i.record.BelongsTo(made)
 }
 
 // Trust returns the certificates that client certificates may chain to: the
@@ -106,79 +120,57 @@ func (a *Authority) Identify(ctx context.Context, chain []*x509.Certificate) (Id
 
 // vouched says when the leaf of a chain was issued here, if it was, and refuses
 // one that its CAs cannot vouch for: of a CA of ours it has to be marked, and
-// recorded if the key was made here, and of any other it has not to be marked.
+// recorded if the key was made here, and of any other it has not to be marked,
+// unless it is recorded: then it was issued here, with a key that is elsewhere too.
 func (a *Authority) vouched(ctx context.Context, chain []*x509.Certificate, leaf *x509.Certificate, marked bool) (Identity, error) {
 	own, made, err := a.ours(ctx, chain[1:])
 	if err != nil {
 		return Identity{}, err
 	}
-	switch {
-	case marked && !own:
-		return Identity{}, fmt.Errorf("%w: an external CA marked the certificate as one of this cluster", ErrInvalid)
-	case !marked && (own || made):
-		return Identity{}, fmt.Errorf("%w: the certificate is not marked as a user's", ErrInvalid)
-	}
 	id := Identity{Serial: pki.SerialOf(leaf)}
 	if !marked {
+		if own || made {
+			return Identity{}, fmt.Errorf("%w: the certificate is not marked as a user's", ErrInvalid)
+		}
 		return id, nil
 	}
 	r, err := a.store.Record(ctx, id.Serial)
 	switch {
 	case err == nil && r.Certificate.Equal(leaf):
-		id.IssuedAt = r.IssuedAt
+		id.IssuedAt, id.record = r.IssuedAt, r.whose()
 	case err != nil && !errors.Is(err, ErrNotFound):
 		return Identity{}, err
 	case made:
 		return Identity{}, fmt.Errorf("%w: the certificate is not in the inventory", ErrInvalid)
+	case !own:
+		return Identity{}, fmt.Errorf("%w: an external CA marked the certificate as one of this cluster", ErrInvalid)
 	}
 	return id, nil
 }
 
-// ours looks at all the CAs of a chain, issuer first: whoever has the key of one
-// makes as many CAs below it as they like. It reports whether the certificate
-// below them is one of ours to mark (own), and whether it has to be in the
-// inventory, as the key of one of them was made here (made).
+// ours looks at all the CAs of a chain, issuer first: with the key of one, any number
+// of CAs can be made below it. It reports whether the certificate below them is one of
+// ours to mark (own), and whether it has to be in the inventory, as the key of one of
+// them was made here (made). What is on record decides, and not which object holds a CA.
 func (a *Authority) ours(ctx context.Context, cas []*x509.Certificate) (own, made bool, err error) {
+	known, err := a.onRecord(ctx)
+	if err != nil {
+		return false, false, err
+	}
 	for i, cert := range cas {
+		if known.byID[pki.AuthorityOf(cert)].KeyMade {
+			return true, true, nil
+		}
+		if i > 0 {
+			continue
+		}
 		is, err := a.ownIssuer(ctx, cert)
 		if err != nil {
 			return false, false, err
 		}
-		if is != nil {
-			own, made = own || i == 0 || is.made, made || is.made
-			continue
-		}
-		recorded, current, err := a.recordedCA(ctx, cert)
-		if err != nil {
-			return false, false, err
-		}
-		own, made = own || current, made || recorded
+		own, made = is != nil, is != nil && is.made
 	}
 	return own, made, nil
-}
-
-// recordedCA reports whether cert is a CA's that was issued here, and whether
-// that CA is still what its object is. A request is never signed as a CA's
-// (Sign), so the key of one on record is here.
-func (a *Authority) recordedCA(ctx context.Context, cert *x509.Certificate) (recorded, current bool, err error) {
-	r, err := a.store.Record(ctx, pki.SerialOf(cert))
-	if errors.Is(err, ErrNotFound) {
-		return false, false, nil
-	}
-	if err != nil {
-		return false, false, err
-	}
-	if r.Profile != ProfileCA || !r.Certificate.Equal(cert) {
-		return false, false, nil
-	}
-	is, err := a.issuerAt(ctx, r.Owner)
-	switch {
-	case err == nil:
-		return true, pki.SameKey(is.set.chain[0].PublicKey, cert.PublicKey), nil
-	case errors.Is(err, ErrInvalid), errors.Is(err, ErrConflict), errors.Is(err, ErrNotFound):
-		return true, false, nil // deleted, or no CA any more
-	}
-	return false, false, err
 }
 
 // ownIssuer returns the cluster's CA when cert is its certificate, else nil.

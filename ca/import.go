@@ -69,6 +69,9 @@ func (a *Authority) Import(ctx context.Context, who usr.Caller, path, name strin
 	if err := a.fits(h, chain); err != nil {
 		return Imported{}, fmt.Errorf("%w: %s: %s: %w", ErrInvalid, path, name, err)
 	}
+	if err := a.unblocked(ctx, chain[0].PublicKey); err != nil {
+		return Imported{}, fmt.Errorf("%s: %s: %w", path, name, err)
+	}
 	if err := a.goLive(ctx, who, h, chain, key); err != nil {
 		return Imported{}, err
 	}
@@ -83,7 +86,7 @@ func (a *Authority) goLive(ctx context.Context, who usr.Caller, h Holder, chain 
 		return nil // the part of the live set that came last
 	}
 	c := install(h, chain)
-	if err := a.keepFormer(who, h, &c); err != nil {
+	if err := a.keepFormer(ctx, who, h, &c); err != nil {
 		return err
 	}
 	if key != nil {
@@ -92,8 +95,10 @@ func (a *Authority) goLive(ctx context.Context, who usr.Caller, h Holder, chain 
 			return err
 		}
 		c.KeyMade = h.KeyMade && h.PrivateKey != nil && sameKeyPEM(h.PrivateKey, key)
+		h.becomes(&c, chain, c.Put[KeyPrivate], c.KeyMade)
 	}
-	if err := a.store.Commit(ctx, c); err != nil {
+	c.Keys = []pki.KeyHash{pki.KeyHashOf(chain[0])}
+	if err := a.commit(ctx, c); err != nil {
 		return err
 	}
 	a.log.InfoContext(ctx, "imported", "path", h.Path, "serial", pki.SerialOf(chain[0]), "subject", chain[0].Subject.String(),

@@ -22,6 +22,7 @@ type Issued struct {
 	Path        string // object that holds it; "" when it was signed from a request made elsewhere
 	Certificate *x509.Certificate
 	Chain       []*x509.Certificate // leaf first, up to and including the issuer's own chain
+	Rekeyed     bool                // the key that the object had may not be certified again, so it has a new one
 }
 
 // order is one issuance on its walk: what is asked for, by whom, of whom.
@@ -247,10 +248,16 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 	if install != nil {
 		change = install(cert)
 	}
+	signer := o.issuer.id
+	if signer.IsZero() {
+		signer = pki.AuthorityOf(cert) // a root signs itself
+	}
 	change.Records = []Record{{
-		Certificate: cert, Issuer: o.issuer.path, Owner: o.owner, OwnerSince: o.since, Profile: o.profile.Name, By: o.who.By(), IssuedAt: now.UTC(),
+		Certificate: cert, Authority: signer, Issuer: o.issuer.path, Owner: o.owner, OwnerSince: o.since, Profile: o.profile.Name, By: o.who.By(), IssuedAt: now.UTC(),
 	}}
-	if err := a.store.Commit(ctx, change); err != nil {
+	change.Keys = []pki.KeyHash{pki.KeyHashOf(cert)}
+	change.Expect = append(change.Expect, o.issuer.basis...)
+	if err := a.commit(ctx, change); err != nil {
 		return nil, fmt.Errorf("recording serial %s: %w", draft.Serial(), err)
 	}
 	// 8. One audit line.
@@ -266,6 +273,9 @@ func (a *Authority) draft(ctx context.Context, o order) (draft pki.Draft, now ti
 		return draft, now, err
 	}
 	if err := a.mayGoOn(ctx, o); err != nil {
+		return draft, now, err
+	}
+	if err := a.unblocked(ctx, o.request.PublicKey()); err != nil {
 		return draft, now, err
 	}
 	// 4. The draft is linted.
@@ -295,11 +305,12 @@ func (a *Authority) mayGoOn(ctx context.Context, o order) error {
 	if o.profile.Name == ProfileOCSP || o.issuer.Certificate() == nil {
 		return nil
 	}
-	for _, cert := range o.issuer.Chain() {
+	chain := o.issuer.Chain()
+	for i, cert := range chain {
 		if selfSigned(cert) {
-			continue // what nobody can revoke
+			continue // no list can take it back
 		}
-		r, revoked, err := a.RevocationOf(ctx, cert)
+		r, revoked, err := a.revocationBelow(ctx, cert, chain[i+1:])
 		if err != nil {
 			return err
 		}

@@ -28,7 +28,7 @@ const (
 // OCSP answers for every CA whose key is here (RFC 6960). Each has a responder
 // of its own, an object that is made when it is first needed: system/sec/ocsp
 // for the cluster's CA, system/sec/ocsp-NAME for another, and none for a CA that
-// was replaced, whose responder is in memory. It is safe for concurrent use.
+// no object holds, whose responder is in memory. It is safe for concurrent use.
 type OCSP struct {
 	a     *Authority
 	stage Stage
@@ -38,9 +38,10 @@ type OCSP struct {
 	making sync.Mutex // one goroutine at a time looks at the CAs and makes responders
 
 	mu      sync.Mutex
-	epoch   uint64           // of the authority when issuers was read
-	issuers []*issuer        // CAs whose keys are here, the cluster's first; never written to
-	desks   map[string]*desk // by the lasting name of the CA
+	epoch   uint64    // of the authority when issuers was read
+	read    time.Time // when issuers was read: dormant CAs have their end
+	issuers []*issuer // CAs whose keys are here, the cluster's first; never written to
+	desks   map[pki.AuthorityID]*desk
 }
 
 // A Stage returns a context in which the object at path, which does not exist,
@@ -62,7 +63,7 @@ type desk struct {
 // NewOCSP returns what answers for the CAs of the authority. Tell it of each
 // revocation with [OCSP.Revoked].
 func (a *Authority) NewOCSP(stage Stage) *OCSP {
-	return &OCSP{a: a, stage: stage, desks: make(map[string]*desk)}
+	return &OCSP{a: a, stage: stage, desks: make(map[pki.AuthorityID]*desk)}
 }
 
 // Answers reports whether the object at path is a responder: no other may have
@@ -205,14 +206,14 @@ func (o *OCSP) Staple(ctx context.Context, chain []*x509.Certificate) (staple []
 func (o *OCSP) Revoked(r Revocation) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for name, d := range o.desks {
-		if KeyID(d.issuer.Certificate()) != r.KeyID {
-			continue
-		}
-		d.answers.drop(r.Serial)
-		if d.cert != nil && pki.SerialOf(d.cert) == r.Serial {
-			delete(o.desks, name) // the next request makes another responder
-		}
+	id, err := pki.ParseAuthorityID(r.Authority)
+	d := o.desks[id]
+	if err != nil || d == nil {
+		return // nothing is kept that it makes wrong
+	}
+	d.answers.drop(r.Serial)
+	if d.cert != nil && pki.SerialOf(d.cert) == r.Serial {
+		delete(o.desks, id) // the next request makes another responder
 	}
 }
 
@@ -237,8 +238,7 @@ func (o *OCSP) verdicts(ctx context.Context, d *desk, r *crl.OCSPRequest) (map[p
 // is undetermined, which the answer calls unknown. That holds for an imported CA
 // too: what it signed elsewhere is taken back elsewhere.
 func (o *OCSP) verdict(ctx context.Context, is *issuer, serial pki.Serial) (crl.Verdict, error) {
-	keyID := KeyID(is.Certificate())
-	r, err := o.a.store.Revocation(ctx, keyID, serial)
+	r, err := o.a.store.Revocation(ctx, is.id.String(), serial)
 	if err == nil {
 		return crl.Verdict{Status: crl.Revoked, Reason: r.Reason, RevokedAt: r.At}, nil
 	}
@@ -251,7 +251,12 @@ func (o *OCSP) verdict(ctx context.Context, is *issuer, serial pki.Serial) (crl.
 		return crl.Verdict{Status: crl.Undetermined}, nil
 	case err != nil:
 		return crl.Verdict{}, err
-	case record.KeyID() != keyID:
+	}
+	id, ok, err := o.a.AuthorityOf(ctx, record)
+	switch {
+	case err != nil:
+		return crl.Verdict{}, err
+	case !ok || id != is.id:
 		return crl.Verdict{Status: crl.Undetermined}, nil // another CA's serial number
 	}
 	return crl.Verdict{Status: crl.Good}, nil
@@ -283,69 +288,66 @@ func (o *OCSP) desk(ctx context.Context, meant func(*issuer) bool) (*desk, error
 		return nil, err
 	}
 	o.know(issuers, epoch)
-	i := o.find(issuers, meant)
+	i := slices.IndexFunc(issuers, meant)
 	if i < 0 {
 		return nil, crl.ErrNotOurs
 	}
 	d := o.open(ctx, issuers[i], epoch)
 	o.mu.Lock()
-	o.desks[d.issuer.lastingName()] = d
+	o.desks[d.issuer.id] = d
 	o.mu.Unlock()
 	return o.usable(d)
 }
 
 // know takes in what CAs there are, and forgets the desks of all others.
 func (o *OCSP) know(issuers []*issuer, epoch uint64) {
-	names := make(map[string]bool)
+	known := make(map[pki.AuthorityID]bool)
 	for _, is := range issuers {
-		names[is.lastingName()] = true
+		known[is.id] = true
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.epoch, o.issuers = epoch, issuers
-	maps.DeleteFunc(o.desks, func(name string, _ *desk) bool { return !names[name] })
-}
-
-// find returns the index of the CA that is meant, if it is one that is to answer
-// at this time, else -1.
-func (o *OCSP) find(issuers []*issuer, meant func(*issuer) bool) int {
-	now := o.a.now()
-	return slices.IndexFunc(issuers, func(is *issuer) bool { return (is.former == 0 || now.Before(is.until)) && meant(is) })
+	o.epoch, o.issuers, o.read = epoch, issuers, o.a.now()
+	maps.DeleteFunc(o.desks, func(id pki.AuthorityID, _ *desk) bool { return !known[id] })
 }
 
 // ready returns the desk of the CA that is meant if it is known to be as it
 // was; neither desk nor error when somebody must look.
 func (o *OCSP) ready(meant func(*issuer) bool) (*desk, error) {
-	epoch := o.a.changes()
+	epoch, now := o.a.changes(), o.a.now()
 	o.mu.Lock()
-	known, issuers := o.epoch == epoch && o.issuers != nil, o.issuers
+	known, issuers, read := o.epoch == epoch && o.issuers != nil, o.issuers, o.read
 	o.mu.Unlock()
+	known = known && now.Sub(read).Abs() < endsLast
 	if !known {
 		return nil, nil
 	}
-	i := o.find(issuers, meant)
+	i := slices.IndexFunc(issuers, meant)
 	if i < 0 {
 		return nil, crl.ErrNotOurs
 	}
 	o.mu.Lock()
-	d := o.desks[issuers[i].lastingName()]
+	d := o.desks[issuers[i].id]
 	o.mu.Unlock()
-	now := o.a.now()
 	if d == nil || d.epoch != epoch || !now.Before(d.look) || d.cert != nil && now.Before(d.cert.NotBefore) {
 		return nil, nil
 	}
 	return o.usable(d)
 }
 
+// usable returns the desk if it can answer, else why it cannot.
 func (o *OCSP) usable(d *desk) (*desk, error) {
 	if d.err != nil {
 		return nil, d.err
 	}
+	if d.responder == nil {
+		return nil, failed(d.issuer, errors.New("it has no responder"))
+	}
 	return d, nil
 }
 
-// signers lists the CAs whose keys are here, the cluster's first and those that
-// were replaced last. It is never nil.
+// signers lists the CAs whose keys are here, the cluster's first and the dormant
+// ones last. It is never nil.
 func (o *OCSP) signers(ctx context.Context) ([]*issuer, error) {
 	own, err := o.a.ClusterCA(ctx)
 	if err != nil {
@@ -355,7 +357,7 @@ func (o *OCSP) signers(ctx context.Context) ([]*issuer, error) {
 	if err != nil {
 		o.a.log.ErrorContext(ctx, "no OCSP answers for a CA", "error", err)
 	}
-	if i := slices.IndexFunc(all, func(is *issuer) bool { return is.path == own && is.former == 0 }); i > 0 {
+	if i := slices.IndexFunc(all, func(is *issuer) bool { return is.path == own && !is.dormant }); i > 0 {
 		all[0], all[i] = all[i], all[0]
 	}
 	return append([]*issuer{}, all...), nil
@@ -365,9 +367,8 @@ func (o *OCSP) signers(ctx context.Context) ([]*issuer, error) {
 // failure is remembered for a while, so that requests do not repeat it.
 func (o *OCSP) open(ctx context.Context, is *issuer, epoch uint64) *desk {
 	d := &desk{issuer: is, epoch: epoch, look: o.a.now().Add(deskRetry), answers: newAnswers()}
-	if is.former != 0 {
-		o.openFormer(ctx, d)
-		return d
+	if is.dormant {
+		return o.openDormant(ctx, d)
 	}
 	own, err := o.a.ClusterCA(ctx)
 	if err != nil {
@@ -376,7 +377,7 @@ func (o *OCSP) open(ctx context.Context, is *issuer, epoch uint64) *desk {
 	}
 	path := responderPath(own, is.path)
 	due, tended := o.tend(ctx, path, own, is)
-	if err := o.read(ctx, d, path); err != nil {
+	if err := o.take(ctx, d, path); err != nil {
 		d.err = failed(is, cmp.Or(tended, err))
 		return d
 	}
@@ -387,38 +388,51 @@ func (o *OCSP) open(ctx context.Context, is *issuer, epoch uint64) *desk {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if old := o.desks[is.lastingName()]; old != nil && old.cert.Equal(d.cert) && old.issuer.Certificate().Equal(is.Certificate()) {
+	if old := o.desks[is.id]; old != nil && old.cert.Equal(d.cert) && old.issuer.Certificate().Equal(is.Certificate()) {
 		d.answers = old.answers
 	}
 	return d
 }
 
-// openFormer gives the desk of a CA that was replaced the responder that it had,
+// openDormant gives the desk of a CA that no object holds the responder that it had,
 // or another when that is due.
-func (o *OCSP) openFormer(ctx context.Context, d *desk) {
+func (o *OCSP) openDormant(ctx context.Context, d *desk) *desk {
 	is, now := d.issuer, o.a.now()
 	o.mu.Lock()
-	old := o.desks[is.lastingName()]
+	old := o.desks[is.id]
 	o.mu.Unlock()
-	if old != nil && old.cert != nil && old.issuer.Certificate().Equal(is.Certificate()) {
+	if old != nil && old.responder != nil && old.issuer.Certificate().Equal(is.Certificate()) {
 		due := DueAt(old.cert.NotBefore, old.cert.NotAfter)
 		if end := is.end(); !old.cert.NotAfter.Before(end) {
 			due = end // another would not live longer
 		}
 		if !now.Before(old.cert.NotBefore) && now.Before(due) { // a revoked one is gone already
 			d.cert, d.responder, d.answers, d.look = old.cert, old.responder, old.answers, due
-			return
+			return d
 		}
 	}
 	made, err := o.a.makeResponder(ctx, is)
-	if err == nil {
-		d.cert = made.chain[0]
-		d.look = DueAt(d.cert.NotBefore, d.cert.NotAfter)
-		d.responder, err = crl.NewResponder(is.Certificate(), d.cert, made.key)
-	}
 	if err != nil {
 		d.err = failed(is, err)
+		return d
 	}
+	if err := d.equip(made); err != nil {
+		d.err = failed(is, err)
+		return d
+	}
+	d.look = DueAt(d.cert.NotBefore, d.cert.NotAfter)
+	return d
+}
+
+// equip gives the desk its responder: certificate and responder together, or neither,
+// so that a desk with the one has the other.
+func (d *desk) equip(s set) error {
+	responder, err := crl.NewResponder(d.issuer.Certificate(), s.chain[0], s.key)
+	if err != nil {
+		return err
+	}
+	d.cert, d.responder = s.chain[0], responder
+	return nil
 }
 
 // tend makes the responder at path if there is none, or renews it if it is due.
@@ -446,9 +460,9 @@ func (o *OCSP) tend(ctx context.Context, path, own string, is *issuer) (due time
 	return DueAt(issued.Certificate.NotBefore, issued.Certificate.NotAfter), nil
 }
 
-// read takes what the object at path holds for the responder of the desk. The
+// take takes what the object at path holds for the responder of the desk. The
 // key must have been made there: a key has one role.
-func (o *OCSP) read(ctx context.Context, d *desk, path string) error {
+func (o *OCSP) take(ctx context.Context, d *desk, path string) error {
 	h, err := o.a.store.Holder(ctx, path)
 	if err != nil {
 		return err
@@ -462,9 +476,7 @@ func (o *OCSP) read(ctx context.Context, d *desk, path string) error {
 	case have.key == nil || len(have.chain) == 0 || !h.KeyMade:
 		return fmt.Errorf("%w: %s holds no certificate over a key that was made there", ErrConflict, path)
 	}
-	d.cert = have.chain[0]
-	d.responder, err = crl.NewResponder(d.issuer.Certificate(), d.cert, have.key)
-	return err
+	return d.equip(have)
 }
 
 // noResponder says that h is in the place of a responder and is something else.

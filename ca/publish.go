@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"omca/crl"
+	"omca/pki"
 )
 
 // How long a list holds, and how old it may become before there is a new one.
@@ -22,22 +24,23 @@ const (
 	listLook = 6 * time.Hour // clocks are set, machines sleep
 )
 
-// A Publisher keeps the current revocation list of every CA whose key is here,
-// of those that were replaced too as long as their certificates live, in memory, ready to be served and to be enforced.
+// A Publisher keeps in memory the current revocation list of every CA on record whose
+// key is here: of those that objects hold, and of dormant ones as long as their
+// certificates live.
 type Publisher struct {
-	a       *Authority
-	changed func([]*crl.Verified) // told of all current lists whenever one is new
-	chosen  func() bool           // whether this process numbers lists; nil: it alone does
+	a      *Authority
+	chosen func() bool // whether this process numbers lists; nil: it alone does
 
 	mu    sync.Mutex
-	dirty chan struct{}     // something is to be built
-	lists map[string]*shelf // by the lasting name of the CA
+	dirty chan struct{} // something is to be built
+	lists map[pki.AuthorityID]*shelf
 }
 
 // shelf is the lists of one CA.
 type shelf struct {
-	path    string // of the CA object
-	former  int    // number of the set, of a CA that was replaced
+	id      pki.AuthorityID
+	path    string // of the object that holds the CA, or held it last
+	former  int    // 0 for a CA that its object holds; else as PublishedList says
 	issuer  *x509.Certificate
 	builder *crl.Builder
 	waiting []Revocation // not on a list yet
@@ -45,10 +48,9 @@ type shelf struct {
 	next    time.Time // when the current one is to be replaced
 }
 
-// NewPublisher returns a publisher with no lists. The func changed is called
-// from the goroutine that builds.
-func (a *Authority) NewPublisher(changed func([]*crl.Verified)) *Publisher {
-	return &Publisher{a: a, changed: changed, dirty: make(chan struct{}, 1), lists: make(map[string]*shelf)}
+// NewPublisher returns a publisher with no lists.
+func (a *Authority) NewPublisher() *Publisher {
+	return &Publisher{a: a, dirty: make(chan struct{}, 1), lists: make(map[pki.AuthorityID]*shelf)}
 }
 
 // Share says that other processes publish lists of the same CAs. The one that is
@@ -61,11 +63,10 @@ func (p *Publisher) Share(chosen func() bool) { p.chosen = chosen }
 func (p *Publisher) Add(r Revocation) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, s := range p.lists {
-		if KeyID(s.issuer) == r.KeyID {
-			s.waiting = append(s.waiting, r)
-			p.wake()
-		}
+	id, err := pki.ParseAuthorityID(r.Authority)
+	if s := p.lists[id]; err == nil && s != nil {
+		s.waiting = append(s.waiting, r)
+		p.wake()
 	}
 }
 
@@ -113,187 +114,152 @@ func (p *Publisher) Publish(ctx context.Context) (next time.Time, err error) {
 	p.mu.Lock()
 	all := slices.Collect(maps.Values(p.lists))
 	p.mu.Unlock()
-	built := false
 	for _, s := range all {
-		fresh, err := p.build(ctx, s)
-		if err != nil {
+		if err := p.build(ctx, s); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", s.path, err))
 			continue
 		}
-		built = built || fresh
 		if p.numbers() && (next.IsZero() || s.next.Before(next)) {
 			next = s.next
 		}
 	}
-	if built {
-		p.changed(p.Verified())
-	}
 	return next, errors.Join(failed...)
 }
 
-// arrange makes a shelf for each CA whose key is here, filled with what is
-// revoked already, and takes those away that are no more. It goes on past a
-// failure.
+// arrange makes a shelf for each CA that tells of revocations, filled with what is
+// revoked already, and takes those away that are no more. It goes on past a failure.
 func (p *Publisher) arrange(ctx context.Context) (failed []error) {
 	issuers, err := p.a.speakers(ctx)
 	if err != nil {
 		failed = append(failed, err)
 	}
-	found := make(map[string]bool)
+	found := make(map[pki.AuthorityID]bool)
 	for _, is := range issuers {
-		at, cert := is.path, is.Certificate()
-		id := LastingName(at, cert)
-		found[id] = true
-		p.mu.Lock()
-		have := p.lists[id]
-		same := have != nil && have.issuer.Equal(cert)
-		if same {
-			have.former = is.former // it may have been put back
+		found[is.id] = true
+		former := 0
+		if is.dormant {
+			former = p.a.formerNumber(ctx, is.path, is.id)
 		}
-		p.mu.Unlock()
-		if same {
+		if p.keeps(is, former) {
 			continue
 		}
-		fresh, err := p.newShelf(ctx, at, is)
-		if err != nil {
-			failed = append(failed, fmt.Errorf("%s: %w", at, err))
-			continue
+		if err := p.newShelf(ctx, is, former); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", is.path, err))
 		}
-		p.mu.Lock()
-		p.lists[id] = fresh
-		p.mu.Unlock()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(failed) == 0 { // else one that was not found may only not have been read
-		maps.DeleteFunc(p.lists, func(id string, _ *shelf) bool { return !found[id] })
+		maps.DeleteFunc(p.lists, func(id pki.AuthorityID, _ *shelf) bool { return !found[id] })
 	}
 	return failed
 }
 
-// speakers lists the CAs that tell of revocations: the signers, then those that
-// were replaced. It goes on past a failure.
-func (a *Authority) speakers(ctx context.Context) ([]*issuer, error) {
-	paths, err := a.store.Holders(ctx)
-	if err != nil {
-		return nil, err
+// keeps reports whether the shelf of a CA is there, and stays, at its place as it is now.
+func (p *Publisher) keeps(is *issuer, former int) bool {
+	cert := is.Certificate()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	have := p.lists[is.id]
+	if have == nil || !have.issuer.Equal(cert) {
+		return false
 	}
-	all, failed := a.signers(ctx)
-	formers, err := a.formerSigners(ctx, paths)
-	return append(all, formers...), errors.Join(failed, err)
+	have.former, have.path = former, is.path
+	return true
 }
 
-// signers lists the CAs whose keys are here. It goes on past a failure.
-func (a *Authority) signers(ctx context.Context) ([]*issuer, error) {
-	paths, err := a.store.Holders(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var all []*issuer
-	var failed []error
-	for _, at := range paths {
-		is, err := a.issuerAt(ctx, at)
-		switch {
-		case err == nil:
-			all = append(all, is)
-		case errors.Is(err, ErrInvalid), errors.Is(err, ErrConflict), errors.Is(err, ErrNotFound):
-			// no CA, or one whose key is elsewhere
-		default:
-			failed = append(failed, err)
-		}
-	}
-	return all, errors.Join(failed...)
-}
-
-// Authorities returns the certificates of the CAs whose keys are here. Those that
-// cannot be read are reported, beside the others.
-func (a *Authority) Authorities(ctx context.Context) ([]*x509.Certificate, error) {
-	issuers, err := a.signers(ctx)
-	var all []*x509.Certificate
-	for _, is := range issuers {
-		all = append(all, is.Certificate())
-	}
-	return all, err
-}
-
-func (p *Publisher) newShelf(ctx context.Context, at string, is *issuer) (*shelf, error) {
-	id := KeyID(is.Certificate())
+// newShelf makes a shelf, and puts it up once it has all that is revoked.
+func (p *Publisher) newShelf(ctx context.Context, is *issuer, former int) error {
 	config := crl.BuilderConfig{Issuer: is.Certificate(), Key: is.set.key}
-	if p.chosen == nil { // else the last list is made again, and followed
-		last, err := p.a.store.LastList(ctx, id)
-		if err != nil {
-			return nil, err
-		}
+	last, err := p.a.store.LastList(ctx, is.id)
+	if err != nil {
+		return err
+	}
+	if !last.Alike { // else the last list is made again, and followed
 		config.Number, config.ThisUpdate = last.Number, last.ThisUpdate
 	}
 	builder, err := crl.NewBuilder(config)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	// Whatever is revoked from here on comes by Add, or is read here, or both.
-	s := &shelf{path: at, former: is.former, issuer: is.Certificate(), builder: builder}
+	s := &shelf{id: is.id, path: is.path, former: former, issuer: is.Certificate(), builder: builder}
+	// What is revoked from here on comes by Add, or is read here, or both.
 	p.mu.Lock()
-	p.lists[LastingName(at, s.issuer)] = s
+	before := p.lists[is.id]
+	p.lists[is.id] = s
+	if before != nil { // of the same CA with a certificate that was renewed
+		s.current, s.next = before.current, time.Time{}
+	}
 	p.mu.Unlock()
-	for r, err := range p.a.store.Revocations(ctx, id) {
+	for r, err := range p.a.store.Revocations(ctx, is.id.String()) {
 		if err != nil {
-			return nil, err
+			p.mu.Lock()
+			if p.lists[is.id] == s {
+				delete(p.lists, is.id) // half of a list is none
+			}
+			p.mu.Unlock()
+			return err
 		}
 		p.mu.Lock()
 		s.waiting = append(s.waiting, r)
 		p.mu.Unlock()
 	}
-	return s, nil
+	return nil
 }
 
 // numbers reports whether this process numbers lists.
 func (p *Publisher) numbers() bool { return p.chosen == nil || p.chosen() }
 
 // build makes the next list of one CA, if it is time for one.
-func (p *Publisher) build(ctx context.Context, s *shelf) (fresh bool, err error) {
-	if p.chosen != nil {
-		if fresh, err = p.adopt(ctx, s); err != nil || !p.chosen() {
-			return fresh, err
-		}
+func (p *Publisher) build(ctx context.Context, s *shelf) error {
+	if err := p.adopt(ctx, s); err != nil || !p.numbers() {
+		return err
 	}
 	now := p.a.now()
 	p.mu.Lock()
 	waiting, current := len(s.waiting), s.current
 	p.mu.Unlock()
 	// A list from a clock that was ahead is not valid yet for anybody.
-	early := current != nil && current.Verified.Header().ThisUpdate.After(now)
+	early := current != nil && current.Header.ThisUpdate.After(now)
 	if waiting == 0 && current != nil && now.Before(s.next) && !early {
-		return fresh, nil
+		return nil
 	}
 	// The number is durable before the list exists: no two lists share one.
-	state, err := p.a.store.ReserveList(ctx, KeyID(s.issuer), now.UTC().Truncate(time.Second))
+	state, err := p.a.store.ReserveList(ctx, s.id, now.UTC().Truncate(time.Second))
 	if err != nil {
-		return fresh, err
+		return err
 	}
-	return true, p.make(ctx, s, state)
+	return p.make(ctx, s, state)
 }
 
-// adopt makes the list that was numbered last, unless it is the current one.
-func (p *Publisher) adopt(ctx context.Context, s *shelf) (fresh bool, err error) {
-	state, err := p.a.store.LastList(ctx, KeyID(s.issuer))
-	if err != nil || state.Number.Sign() == 0 {
-		return false, err
+// adopt makes the list that was numbered last, unless it is the current one, or
+// another store numbered it and its content is not known here.
+func (p *Publisher) adopt(ctx context.Context, s *shelf) error {
+	state, err := p.a.store.LastList(ctx, s.id)
+	if err != nil || !state.Alike {
+		return err
 	}
-	p.mu.Lock()
-	current := s.current
-	p.mu.Unlock()
-	if current != nil && state.Number.Cmp(current.Verified.Header().Number) <= 0 {
-		return false, nil
+	if p.chosen == nil {
+		p.mu.Lock()
+		known := s.current != nil
+		p.mu.Unlock()
+		if known {
+			return nil // this process alone makes numbers
+		}
 	}
-	return true, p.make(ctx, s, state)
+	if state.Number.Cmp(s.builder.Next()) < 0 {
+		return nil
+	}
+	return p.make(ctx, s, state)
 }
 
-// make makes the list of a number.
+// make makes the list of a number: what was taken back up to its revision is on it,
+// in whatever process it is made.
 func (p *Publisher) make(ctx context.Context, s *shelf, state ListState) error {
 	p.mu.Lock()
 	var due, later []Revocation
 	for _, r := range s.waiting {
-		if p.chosen != nil && r.Revision > state.Revision {
+		if r.Revision > state.Revision {
 			later = append(later, r)
 		} else {
 			due = append(due, r)
@@ -311,9 +277,7 @@ func (p *Publisher) make(ctx context.Context, s *shelf, state ListState) error {
 		p.mu.Unlock()
 		return err
 	}
-	if p.chosen != nil {
-		s.builder.Follow(state.Previous)
-	}
+	s.builder.Follow(state.Previous)
 	published, err := s.builder.Build(state.Number, state.ThisUpdate, state.ThisUpdate.Add(listLife))
 	if err != nil {
 		p.mu.Lock()
@@ -327,7 +291,7 @@ func (p *Publisher) make(ctx context.Context, s *shelf, state ListState) error {
 		p.wake()
 	}
 	p.mu.Unlock()
-	p.a.log.InfoContext(ctx, "revocation list", "ca", s.path, "number", state.Number.String(), "entries", s.builder.Len(), "next_update", state.ThisUpdate.Add(listLife))
+	p.a.log.InfoContext(ctx, "revocation list", "ca", s.path, "number", state.Number.String(), "entries", published.Entries, "next_update", state.ThisUpdate.Add(listLife))
 	return nil
 }
 
@@ -346,22 +310,29 @@ func ListName(path string) string {
 func (p *Publisher) Current(name string) (*crl.Published, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s := p.lists[name]; s != nil && s.current != nil {
-		return s.current, nil
-	}
 	for _, s := range p.lists {
-		if s.former == 0 && ListName(s.path) == name && s.current != nil {
+		if s.current != nil && s.goesBy(name) {
 			return s.current, nil
 		}
 	}
 	return nil, fmt.Errorf("%w: no CA of that name has its key here, so no revocation list of it is published here", ErrNotFound)
 }
 
+// goesBy reports whether name is one of the list: the lasting one ends with the
+// identity of the CA, whatever object held it when a certificate was made to say so.
+func (s *shelf) goesBy(name string) bool {
+	if s.former == 0 && name == ListName(s.path) {
+		return true
+	}
+	end := name[strings.LastIndexByte(name, '-')+1:]
+	return end == s.id.Short() || name == ListName(s.path)+"-"+formerListID(s.issuer)
+}
+
 // PublishedList describes a current list.
 type PublishedList struct {
-	Path   string // of the CA object
+	Path   string // of the object that holds the CA, or held it last
 	Name   string // as LastingName gives it
-	Former int    // number of the set in the history of the object; 0 for what the CA is now
+	Former int    // number of the set in the history of the object; 0 for what the CA is now, -1 for one that no object holds or held before
 	*crl.Published
 }
 
@@ -371,22 +342,19 @@ func (p *Publisher) All() []PublishedList {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var all []PublishedList
-	for name, s := range p.lists {
+	for _, s := range p.lists {
 		if s.current != nil {
-			all = append(all, PublishedList{s.path, name, s.former, s.current})
+			all = append(all, PublishedList{s.path, LastingName(s.path, s.issuer), s.former, s.current})
 		}
 	}
-	slices.SortFunc(all, func(a, b PublishedList) int {
-		return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(a.Former, b.Former))
-	})
-	return all
-}
-
-// Verified returns the current lists as a Set takes them.
-func (p *Publisher) Verified() []*crl.Verified {
-	var all []*crl.Verified
-	for _, l := range p.All() {
-		all = append(all, l.Verified)
+	order := func(former int) int { // those that no object knows come last
+		if former < 0 {
+			return math.MaxInt
+		}
+		return former
 	}
+	slices.SortFunc(all, func(a, b PublishedList) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(order(a.Former), order(b.Former)), strings.Compare(a.Name, b.Name))
+	})
 	return all
 }

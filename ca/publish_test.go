@@ -9,13 +9,14 @@ import (
 
 	"omca/ca"
 	"omca/crl"
+	"omca/internal/object"
 	"omca/pki"
 )
 
 // sharing is a publisher that has published, beside others of the same CAs.
 func (w *world) sharing(chosen func() bool) *ca.Publisher {
 	w.t.Helper()
-	p := w.NewPublisher(func([]*crl.Verified) {})
+	p := w.NewPublisher()
 	p.Share(chosen)
 	w.objects.OnRevoke(p.Add)
 	w.publish(p)
@@ -25,7 +26,10 @@ func (w *world) sharing(chosen func() bool) *ca.Publisher {
 // says is a list in short: its number, its date, what is on it.
 func (w *world) says(p *ca.Publisher) string {
 	w.t.Helper()
-	v := w.list(p, "ca").Verified
+	v, err := w.list(p, "ca").Read()
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	var serials []string
 	for e := range v.Entries() {
 		serials = append(serials, string(e.Serial))
@@ -72,5 +76,28 @@ func TestPublishersAgree(t *testing.T) {
 		if got := w.says(p); got != next {
 			t.Errorf("%q and %q", got, next)
 		}
+	}
+}
+
+// TestRecordedBeforeTold: when a new CA is told of, it is on record already for those
+// who look then, whatever was read before.
+func TestRecordedBeforeTold(t *testing.T) {
+	w := bootstrapped(t)
+	var told []int
+	w.objects.OnChange(func(object.Path) {
+		known, err := w.OnRecord(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		told = append(told, len(known))
+	})
+	w.create("ns1/sec/sub", "profile=ca", "cn=Sub CA")
+	if _, err := w.OnRecord(t.Context()); err != nil { // and is remembered
+		t.Fatal(err)
+	}
+	told = nil
+	w.mustIssue("ns1/sec/sub")
+	if len(told) == 0 || slices.Min(told) != 2 {
+		t.Errorf("CAs on record when the change was told: %v, expected 2 each time", told)
 	}
 }

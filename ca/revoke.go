@@ -3,12 +3,14 @@ package ca
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
 	"math/big"
+	"strings"
 	"time"
 
 	"omca/crl"
@@ -20,47 +22,73 @@ import (
 // A Revocation is a certificate that was taken back, for good.
 type Revocation struct {
 	crl.Revocation        // serial number, time, reason, and when the certificate expires
-	KeyID          string // of the key that signed it: the subject key identifier, hexadecimal
+	Authority      string // identity of the CA that signed, as pki.AuthorityID writes it; Unplaced(…) when the CA is not on record
 	By             string // name of the caller who asked
 	Revision       int64  // of the store, since when it is there; 0 where that is not known
+
+	// KeyID is the key identifier by which older builds know the CA, hexadecimal, for
+	// as long as such builds may run.
+	KeyID string
+
+	// Block is the key of the certificate when it is not to be certified again; zero
+	// for one that may be.
+	Block pki.KeyHash
 }
 
-// ListState is what must not be forgotten of the revocation lists of one key:
-// the next number is greater, whatever happens to processes and clocks.
+// Unplaced stands for the identity of a CA in a Revocation that an older build made,
+// whose CA is known by its key identifier alone.
+func Unplaced(keyID string) string { return unplacedPrefix + keyID }
+
+const unplacedPrefix = "~"
+
+// UnplacedKeyID returns the key identifier in what Unplaced made.
+func UnplacedKeyID(authority string) (keyID []byte, ok bool) {
+	text, ok := strings.CutPrefix(authority, unplacedPrefix)
+	if !ok {
+		return nil, false
+	}
+	keyID, err := hex.DecodeString(text)
+	return keyID, err == nil
+}
+
+// ListState is what must not be forgotten of the revocation lists of one CA: the
+// next number is greater, whatever happens to processes and clocks.
 type ListState struct {
 	Number     *big.Int
 	ThisUpdate time.Time
 	Previous   time.Time // thisUpdate of the list before; zero when there was none, or when that is not known
 	Revision   int64     // of the store: what was taken back up to it is on the list
+
+	// Alike says that the list can be made again, with the same content: the store is
+	// the one in which it was numbered, and no copy of that with other revisions.
+	Alike bool
 }
 
 // Revocations is the part of the Store that remembers what was taken back.
 type Revocations interface {
 	// Revoke makes r durable before it returns; it is in force in this process
-	// then. ErrConflict when the certificate is revoked already.
+	// then. ErrConflict when the certificate is revoked already, ErrOvertaken as for
+	// [Store.Commit].
 	Revoke(ctx context.Context, r Revocation) error
 
 	// Revocation reads one revocation, or ErrNotFound.
-	Revocation(ctx context.Context, keyID string, serial pki.Serial) (Revocation, error)
+	Revocation(ctx context.Context, authority string, serial pki.Serial) (Revocation, error)
 
-	// Revocations yields all of a key, in the order of their serial numbers.
-	Revocations(ctx context.Context, keyID string) iter.Seq2[Revocation, error]
+	// Revocations yields all of a CA, in the order of their serial numbers.
+	Revocations(ctx context.Context, authority string) iter.Seq2[Revocation, error]
 
-	// ReserveList makes the number of the next list of a key durable, before
-	// that list is shown to anybody: one more than the last, whoever asked. Who
-	// is told of revocations has been told of all up to its revision, when it
-	// returns; so with LastList.
-	ReserveList(ctx context.Context, keyID string, thisUpdate time.Time) (ListState, error)
+	// ReserveList makes the number of the next list of a CA durable, before that
+	// list is shown to anybody: one more than the last, whatever process asked. When
+	// it returns, all revocations up to its revision have been told of; so with
+	// LastList.
+	ReserveList(ctx context.Context, id pki.AuthorityID, thisUpdate time.Time) (ListState, error)
 
-	// LastList reads the state of the last list of a key; zero when there is none.
-	LastList(ctx context.Context, keyID string) (ListState, error)
+	// LastList reads the state of the last list of a CA; zero when there is none.
+	LastList(ctx context.Context, id pki.AuthorityID) (ListState, error)
+
+	// Blocked reports whether a key is not to be certified again.
+	Blocked(ctx context.Context, key pki.KeyHash) (bool, error)
 }
-
-// keyIDOf names the key that signed cert, "" when it does not say: see [Record.KeyID].
-func keyIDOf(cert *x509.Certificate) string { return hex.EncodeToString(cert.AuthorityKeyId) }
-
-// KeyID names the key that a CA's certificate holds.
-func KeyID(cert *x509.Certificate) string { return hex.EncodeToString(cert.SubjectKeyId) }
 
 // Revoke takes a certificate back. It cannot be undone, and asking again
 // changes nothing: the revocation that is in force is returned.
@@ -80,12 +108,19 @@ func (a *Authority) Revoke(ctx context.Context, who usr.Caller, serial pki.Seria
 		return Revocation{}, hint.With(fmt.Errorf("%w: %s is a root: its own list would be signed with the key that is not to be believed", ErrInvalid, serial),
 			"replace it: \"omca %s certificate renew --rekey\", and take it out wherever it is trusted", record.Owner)
 	}
-	r := Revocation{KeyID: record.KeyID(), By: who.By()}
+	r, err := a.revocationFor(ctx, record)
+	if err != nil {
+		return Revocation{}, err
+	}
+	r.By = who.By()
+	if reason == crl.KeyCompromise || reason == crl.CACompromise {
+		r.Block = pki.KeyHashOf(record.Certificate)
+	}
 	// RFC 5280, 5.3.1: the reason code extension is absent for unspecified, which crl sees to.
 	r.Serial, r.At, r.Reason, r.NotAfter = serial, a.now().UTC().Truncate(time.Second), reason, record.Certificate.NotAfter
 	err = a.store.Revoke(ctx, r)
-	if errors.Is(err, ErrConflict) {
-		return a.store.Revocation(ctx, r.KeyID, serial)
+	if errors.Is(err, ErrConflict) && !errors.Is(err, ErrOvertaken) {
+		return a.store.Revocation(ctx, r.Authority, serial)
 	}
 	if err != nil {
 		return Revocation{}, fmt.Errorf("revoking %s: %w", serial, err)
@@ -100,13 +135,14 @@ func selfSigned(cert *x509.Certificate) bool {
 	return cert.IsCA && bytes.Equal(cert.RawIssuer, cert.RawSubject)
 }
 
-// RevokeOwned takes back every living certificate that was issued for the object at
-// owner that was made at that time but the one to keep ("" keeps none), and returns
-// how many that were. Those of earlier objects of the same path stay as they are,
+// RevokeOwned takes back every certificate that was issued for the object at owner
+// that was made at that time but the one to keep ("" keeps none), and returns how many
+// that were. Those that have expired are among them: a clock that is ahead says so of
+// those that live, and the next of the same name must not meet them when it is back. Those of earlier objects of the same path stay as they are,
 // unless made is the zero time, which selects all of them.
 func (a *Authority) RevokeOwned(ctx context.Context, who usr.Caller, owner string, made time.Time, keep pki.Serial, reason crl.Reason) (int, error) {
 	var serials []pki.Serial
-	for r, err := range a.store.Records(ctx, Query{Owner: owner, ExpiresAfter: a.now()}) {
+	for r, err := range a.store.Records(ctx, Query{Owner: owner}) {
 		if err != nil {
 			return 0, err
 		}
@@ -137,26 +173,69 @@ func (a *Authority) Revoked(ctx context.Context, serial pki.Serial) (bool, error
 	if err != nil {
 		return false, err
 	}
-	_, revoked, err := a.RevocationOf(ctx, record.Certificate)
+	_, revoked, err := a.RevocationFor(ctx, record)
 	return revoked, err
+}
+
+// revocationFor begins the revocation of the certificate of a record.
+func (a *Authority) revocationFor(ctx context.Context, record Record) (Revocation, error) {
+	id, ok, err := a.AuthorityOf(ctx, record)
+	if err != nil {
+		return Revocation{}, err
+	}
+	r := Revocation{Authority: id.String(), KeyID: record.keyID()}
+	if !ok {
+		r.Authority = Unplaced(record.keyID())
+	}
+	return r, nil
 }
 
 // RevocationOf returns the revocation of a certificate, if there is one.
 func (a *Authority) RevocationOf(ctx context.Context, cert *x509.Certificate) (r Revocation, revoked bool, err error) {
-	keyID := keyIDOf(cert)
-	if keyID == "" { // the inventory knows, if anybody
-		record, err := a.store.Record(ctx, pki.SerialOf(cert))
-		if errors.Is(err, ErrNotFound) || err == nil && !record.Certificate.Equal(cert) {
-			return Revocation{}, false, nil
-		}
-		if err != nil {
-			return Revocation{}, false, err
-		}
-		keyID = record.KeyID()
+	return a.revocationBelow(ctx, cert, nil)
+}
+
+// RevocationFor is RevocationOf for a certificate of which the record is at hand.
+func (a *Authority) RevocationFor(ctx context.Context, record Record) (r Revocation, revoked bool, err error) {
+	if r, err = a.revocationFor(ctx, record); err != nil {
+		return Revocation{}, false, err
 	}
-	r, err = a.store.Revocation(ctx, keyID, pki.SerialOf(cert))
+	r, err = a.store.Revocation(ctx, r.Authority, record.Serial())
 	if errors.Is(err, ErrNotFound) {
 		return Revocation{}, false, nil
 	}
 	return r, err == nil, err
+}
+
+// revocationBelow is RevocationOf for a certificate of a chain: above is what is above
+// it, issuer first, or nothing.
+func (a *Authority) revocationBelow(ctx context.Context, cert *x509.Certificate, above []*x509.Certificate) (r Revocation, revoked bool, err error) {
+	record := Record{Certificate: cert}
+	if len(above) > 0 {
+		record.Authority = pki.AuthorityOf(above[0])
+	} else if kept, err := a.store.Record(ctx, pki.SerialOf(cert)); err == nil && kept.Certificate.Equal(cert) {
+		record = kept
+	} else if err != nil && !errors.Is(err, ErrNotFound) {
+		return Revocation{}, false, err
+	}
+	return a.RevocationFor(ctx, record)
+}
+
+// unblocked refuses a key that was revoked because it may be in other hands: what it
+// proves is worth nothing, for good.
+func (a *Authority) unblocked(ctx context.Context, key crypto.PublicKey) error {
+	hash, err := pki.HashKey(key)
+	if err != nil {
+		return err
+	}
+	blocked, err := a.store.Blocked(ctx, hash)
+	if err != nil || !blocked {
+		return err
+	}
+	return errBlocked(key)
+}
+
+func errBlocked(key crypto.PublicKey) error {
+	return hint.With(fmt.Errorf("%w: the key (%s) was revoked as compromised: it is never certified again", ErrConflict, pki.DescribeKey(key)),
+		"make a new key: \"omca PATH certificate renew --rekey\", or a new request over a new key")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"encoding/hex"
 	"iter"
 	"time"
 
@@ -53,8 +54,12 @@ type Record struct {
 	// none, and in the records of builds that did not keep it.
 	OwnerSince time.Time
 
-	// Signer names the key that signed, as KeyID does, for a certificate that does
-	// not say so itself: one that was adopted. "" for any other.
+	// Authority is the identity of the CA that signed; zero in a record that a build
+	// wrote which did not keep it: see [Authority.AuthorityOf].
+	Authority pki.AuthorityID
+
+	// Signer is the subject key identifier, hexadecimal, of the CA that signed, in such
+	// a record of a certificate that was adopted and does not say so itself; else "".
 	Signer string
 }
 
@@ -68,16 +73,41 @@ func (r Record) BelongsTo(made time.Time) bool {
 	return !r.IssuedAt.Before(made)
 }
 
+// whose is the part of a record that says whose the certificate is.
+func (r Record) whose() Record {
+	return Record{Owner: r.Owner, OwnerSince: r.OwnerSince, IssuedAt: r.IssuedAt}
+}
+
 // Serial returns the serial number of the certificate.
 func (r Record) Serial() pki.Serial { return pki.SerialOf(r.Certificate) }
 
-// KeyID names the key that signed the certificate: the subject key identifier of
-// its CA, hexadecimal.
-func (r Record) KeyID() string {
+// keyID is what the record says of the key that signed: the authority key
+// identifier of the certificate, or what was noted beside it. It proves nothing.
+func (r Record) keyID() string {
 	if len(r.Certificate.AuthorityKeyId) > 0 {
-		return keyIDOf(r.Certificate)
+		return hex.EncodeToString(r.Certificate.AuthorityKeyId)
 	}
 	return r.Signer
+}
+
+// KeyState says where the private key of a CA on record is.
+type KeyState string
+
+// The states of a key.
+const (
+	KeyElsewhere KeyState = ""          // it never was here, or is lost
+	KeyHere      KeyState = "here"      // sealed, for as long as anything that it signed may be asked about
+	KeyDestroyed KeyState = "destroyed" // root had it destroyed
+)
+
+// An AuthorityRecord is a CA whose certificate was known here: what is signed, and
+// not what is held, decides about it. It outlives the object that held it.
+type AuthorityRecord struct {
+	ID      pki.AuthorityID
+	Path    string              // of the object that held it last
+	Chain   []*x509.Certificate // its newest certificate first, then those above it
+	KeyMade bool                // its key was generated here, so all that it signed is in the inventory
+	Key     KeyState
 }
 
 // A Change is what one commit makes durable: all of it or nothing.
@@ -89,6 +119,22 @@ type Change struct {
 	Put      map[string][]byte
 	Remove   []string
 	KeyMade  bool // the private_key in Put was generated here
+
+	// Authority is the CA that the object becomes, with its private key, PEM: they are
+	// recorded too. Nil and nil for none.
+	Authority    *AuthorityRecord
+	AuthorityKey []byte
+
+	// Keys are those that the Records certify: none of them may be blocked.
+	Keys []pki.KeyHash
+
+	Expect []ObjectRevision // what else it was decided on; ErrOvertaken or ErrConflict when one has moved on
+}
+
+// An ObjectRevision is an object as something was decided on it.
+type ObjectRevision struct {
+	Path     string
+	Revision int64 // 0: there is no such object
 }
 
 // A Query selects records. Its zero value selects all of them.
@@ -121,7 +167,8 @@ type Store interface {
 	Holders(ctx context.Context) ([]string, error)
 
 	// Commit makes the change durable before it returns. ErrConflict when a
-	// serial is in use or the object has moved on: then nothing was written.
+	// serial is in use or the object has moved on, ErrOvertaken when something has
+	// that the context says the change was decided on: then nothing was written.
 	// What the change makes visible (the listener's certificate, the trust) is
 	// visible to everyone in this process when Commit returns.
 	Commit(ctx context.Context, c Change) error
@@ -132,6 +179,17 @@ type Store interface {
 	// Records yields the selected records by time of expiry, soonest first,
 	// each with the cursor that continues behind it.
 	Records(ctx context.Context, q Query) iter.Seq2[Listed, error]
+
+	// Authorities lists the CAs on record.
+	Authorities(ctx context.Context) ([]AuthorityRecord, error)
+
+	// AuthorityKey reads the private key, PEM, of a CA on record whose key is here;
+	// ErrNotFound otherwise.
+	AuthorityKey(ctx context.Context, id pki.AuthorityID) ([]byte, error)
+
+	// RecordAuthority puts a CA on record that some object holds, with its key, or
+	// nil. What is on record of it already is kept as far as a says nothing else.
+	RecordAuthority(ctx context.Context, a AuthorityRecord, key []byte) error
 
 	// Cluster reads the cluster's facts.
 	Cluster(ctx context.Context) (Cluster, error)

@@ -100,6 +100,15 @@ func (a algorithm) sign(key crypto.Signer, message []byte) ([]byte, error) {
 	return crypto.SignMessage(key, rand.Reader, message, a.hash)
 }
 
+// signAlike is sign for what several processes make of the same facts: a key of
+// this process signs one message always alike (RFC 6979; RSA and Ed25519 do anyway).
+func (a algorithm) signAlike(key crypto.Signer, message []byte) ([]byte, error) {
+	if _, here := key.(*ecdsa.PrivateKey); here {
+		return crypto.SignMessage(key, nil, message, a.hash)
+	}
+	return a.sign(key, message)
+}
+
 // assemble puts a signature to what was signed. A CertificateList and a
 // BasicOCSPResponse have the same form, but for what the latter has after it:
 // more, which may be nil.

@@ -109,7 +109,7 @@ func BenchmarkCheck(b *testing.B) {
 	for _, count := range sizes() {
 		b.Run(fmt.Sprint(count), func(b *testing.B) {
 			ca, from := large(b, count)
-			s := set(build(b, from, now()).Verified)
+			s := set(must[*crl.Verified](b)(build(b, from, now()).Read()))
 			certs := make([]*x509.Certificate, 4096)
 			for n := range certs {
 				certs[n] = &x509.Certificate{RawIssuer: ca.RawSubject, SerialNumber: spread(count + n)}
@@ -131,7 +131,7 @@ func BenchmarkConvict(b *testing.B) {
 	for _, count := range sizes() {
 		b.Run(fmt.Sprint(count), func(b *testing.B) {
 			ca, from := large(b, count)
-			s := set(build(b, from, now()).Verified)
+			s := set(must[*crl.Verified](b)(build(b, from, now()).Read()))
 			certs := make([]*x509.Certificate, min(count, 4096))
 			for n := range certs {
 				certs[n] = &x509.Certificate{RawIssuer: ca.RawSubject, SerialNumber: spread(n)}
@@ -148,18 +148,49 @@ func BenchmarkConvict(b *testing.B) {
 	}
 }
 
-// BenchmarkEnforce is from a revocation to the set that knows it.
+// ledgerOf is a ledger of as many entries of one CA.
+func ledgerOf(tb testing.TB, ca *x509.Certificate, count int) *crl.Ledger {
+	return must[*crl.Ledger](tb)(crl.NewLedger().WithAll(pki.AuthorityOf(ca), func(yield func(crl.Entry, error) bool) {
+		for n := range count {
+			if !yield(crl.Entry{Serial: pki.Serial(spread(n).Text(16)), At: now(), Reason: crl.KeyCompromise}, nil) {
+				return
+			}
+		}
+	}))
+}
+
+// BenchmarkEnforce is from a revocation to the ledger that knows it.
 func BenchmarkEnforce(b *testing.B) {
 	for _, count := range sizes() {
 		b.Run(fmt.Sprint(count), func(b *testing.B) {
-			ca, from := large(b, count)
-			s := set(build(b, from, now()).Verified)
-			n := count
+			ca := certify(b, nil, "CA", asCA)
+			l, n := ledgerOf(b, ca.Certificate, count), count
 			for b.Loop() {
-				s = must[*crl.Set](b)(s.With(ca.Certificate, crl.Entry{Serial: pki.Serial(spread(n).Text(16)), At: now()}))
+				l = must[*crl.Ledger](b)(l.With(pki.AuthorityOf(ca.Certificate), crl.Entry{Serial: pki.Serial(spread(n).Text(16)), At: now()}))
 				n++
 			}
 		})
+	}
+}
+
+// BenchmarkLedger asks about chains of one, two and three certificates that are not revoked.
+func BenchmarkLedger(b *testing.B) {
+	for _, count := range sizes() {
+		for length := 1; length <= 3; length++ {
+			b.Run(fmt.Sprintf("%d/chain of %d", count, length), func(b *testing.B) {
+				ca := certify(b, nil, "CA", asCA)
+				l := ledgerOf(b, ca.Certificate, count)
+				cert := &x509.Certificate{RawIssuer: ca.RawSubject, SerialNumber: spread(count)}
+				b.ReportAllocs()
+				for b.Loop() {
+					for range length {
+						if _, revoked := l.Check(cert, ca.Certificate); revoked {
+							b.Fatal("revoked")
+						}
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -35,13 +35,17 @@ type BuilderConfig struct {
 
 	// Number and ThisUpdate are those of the last list that was published, zero if
 	// none was. Numbers continue from there, and certificates that had expired by
-	// then are left out.
+	// then are left out of the next list.
 	Number     *big.Int
 	ThisUpdate time.Time
 }
 
 // A Builder makes the complete lists of one issuer, one after the other. Only one
-// goroutine at a time may use it. It keeps 12 octets an entry beside the DER.
+// goroutine at a time may use it. It keeps 20 octets an entry beside the DER.
+//
+// What was added stays: each list is made of all of it, with what its dates leave
+// out. So a list that was made by a clock that was ahead takes nothing away from the
+// lists that come after it, and a list of one number has one content.
 type Builder struct {
 	issuer    *x509.Certificate
 	key       crypto.Signer
@@ -85,7 +89,7 @@ func NewBuilder(c BuilderConfig) (*Builder, error) {
 	return b, nil
 }
 
-// Len returns the number of entries.
+// Len returns the number of entries that were added.
 func (b *Builder) Len() int { return b.entries.len() }
 
 // Add puts revocations on the lists to come. One whose serial number is there
@@ -104,10 +108,22 @@ func (b *Builder) Add(list ...Revocation) error {
 	return nil
 }
 
-// A Published list is one that was built, signed, read back and verified.
+// A Published list is one that was built, signed, read back and verified. Its entries
+// are in the DER alone.
 type Published struct {
-	DER      []byte
-	Verified *Verified // ready for a Set
+	DER     []byte
+	Header  *Header
+	Signer  *x509.Certificate
+	Entries int
+}
+
+// Read returns the list as a Set takes it.
+func (p *Published) Read() (*Verified, error) {
+	list, err := Parse(p.DER, Limits{Bytes: len(p.DER), Entries: p.Entries, Extensions: len(p.DER), EntryExtension: 32})
+	if err != nil {
+		return nil, err
+	}
+	return list.Verify(p.Signer)
 }
 
 // PEM returns the list as an X509 CRL block.
@@ -126,10 +142,12 @@ func (b *Builder) Next() *big.Int { return new(big.Int).Add(b.number, big.NewInt
 func (b *Builder) Follow(last time.Time) { b.last = last }
 
 // Build signs a list with a number above that of the last one, to be followed by
-// another before nextUpdate. Times are cut to the second. Entries of
-// certificates that had expired when the last list was made are dropped first:
-// RFC 5280, 3.3 keeps an entry until it was on one list issued after the end of
-// its certificate. Errors: pki.ErrInvalid; otherwise the failure of the key.
+// another before nextUpdate. Times are cut to the second. Entries of certificates
+// that had expired when the last list was made are left out: RFC 5280, 3.3 keeps an
+// entry until it was on one list issued after the end of its certificate. The
+// earlier of the two lists counts, for the clock of one of them may have been ahead.
+// No entry is dated after thisUpdate. Keys in this process sign one list always
+// alike (RFC 6979). Errors: pki.ErrInvalid; otherwise the failure of the key.
 func (b *Builder) Build(number *big.Int, thisUpdate, nextUpdate time.Time) (*Published, error) {
 	thisUpdate, nextUpdate = thisUpdate.UTC().Truncate(time.Second), nextUpdate.UTC().Truncate(time.Second)
 	if number.Cmp(b.number) <= 0 || number.BitLen() > 8*20-1 {
@@ -139,15 +157,15 @@ func (b *Builder) Build(number *big.Int, thisUpdate, nextUpdate time.Time) (*Pub
 		return nil, fmt.Errorf("%w: a list of %s that is to be followed at %s",
 			pki.ErrInvalid, stamp(thisUpdate), stamp(nextUpdate))
 	}
-	entries := b.entries
-	if !b.last.IsZero() {
-		entries = entries.without(b.last)
+	entries, err := b.due(thisUpdate)
+	if err != nil {
+		return nil, err
 	}
 	tbs, err := b.encodeTBS(entries, number, thisUpdate, nextUpdate)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", pki.ErrInvalid, err)
 	}
-	signature, err := b.algorithm.sign(b.key, tbs)
+	signature, err := b.algorithm.signAlike(b.key, tbs)
 	if err != nil {
 		return nil, fmt.Errorf("signing list %s: %w", number, err)
 	}
@@ -159,9 +177,22 @@ func (b *Builder) Build(number *big.Int, thisUpdate, nextUpdate time.Time) (*Pub
 	if err != nil {
 		return nil, fmt.Errorf("reading back list %s: %w", number, err)
 	}
-	b.entries, b.last = entries, thisUpdate
+	b.last = thisUpdate
 	b.number.Set(number)
-	return &Published{DER: der, Verified: verified}, nil
+	return &Published{DER: der, Header: verified.Header(), Signer: b.issuer, Entries: entries.len()}, nil
+}
+
+// due returns the entries that a list of a time has.
+func (b *Builder) due(thisUpdate time.Time) (*packed, error) {
+	entries := b.entries
+	if !b.last.IsZero() {
+		last := b.last
+		if thisUpdate.Before(last) {
+			last = thisUpdate
+		}
+		entries = entries.without(last)
+	}
+	return entries.dated(thisUpdate)
 }
 
 // readBack parses and verifies a list as others will, and holds it against what

@@ -3,6 +3,9 @@ package crl_test
 import (
 	"bytes"
 	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"io"
@@ -64,7 +67,7 @@ func TestBuild(t *testing.T) {
 	if len(entriesOf(t, first)) != 2 || first.ETag() == second.ETag() {
 		t.Error("the first list changed, or has the tag of the second")
 	}
-	h := second.Verified.Header()
+	h := second.Header
 	if h.Number.Int64() != 2 || !h.ThisUpdate.Equal(now()) || !h.NextUpdate.Equal(now().Add(24*hour)) {
 		t.Errorf("header: %+v", h)
 	}
@@ -107,8 +110,70 @@ func TestBuildDropsExpired(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := build(t, again, now().Add(3*hour))
-	if n := p.Verified.Len(); n != 0 || p.Verified.Header().Number.Int64() != 5 {
-		t.Errorf("after a restart: %d entries, number %s", n, p.Verified.Header().Number)
+	if n := p.Entries; n != 0 || p.Header.Number.Int64() != 5 {
+		t.Errorf("after a restart: %d entries, number %s", n, p.Header.Number)
+	}
+}
+
+// TestBuildKeeps: a list that a clock ahead made takes nothing away from those after it.
+func TestBuildKeeps(t *testing.T) {
+	ca := certify(t, nil, "CA", asCA)
+	living := revoked("1", crl.KeyCompromise)
+	living.NotAfter = now().Add(48 * hour)
+	b := builder(t, ca, living)
+	build(t, b, now())
+	for i, at := range []time.Time{now().Add(1000 * hour), now().Add(1001 * hour), now().Add(hour), now().Add(2 * hour)} {
+		want := 1
+		if i == 1 {
+			want = 0 // it had expired when the list before was made, as far as that clock knows
+		}
+		if got := len(entriesOf(t, build(t, b, at))); got != want {
+			t.Errorf("list %d, of %s: %d entries, want %d", i, at, got, want)
+		}
+	}
+}
+
+// TestBuildDates: no entry is dated after its list, whatever clock dated the revocation.
+func TestBuildDates(t *testing.T) {
+	ca := certify(t, nil, "CA", asCA)
+	ahead := revoked("2", crl.KeyCompromise)
+	ahead.At, ahead.NotAfter = now().Add(24*hour), now().Add(1000*hour)
+	b := builder(t, ca, revoked("1", crl.Superseded), ahead, revoked("3", crl.Unspecified))
+	for i, want := range []time.Time{now().Add(hour), now().Add(2 * hour), now().Add(24 * hour), now().Add(24 * hour)} {
+		at := want
+		if i == 3 {
+			at = now().Add(30 * hour) // the date of the revocation is in the past by then
+		}
+		l := must[*crl.List](t)(crl.Parse(build(t, b, at).DER, crl.DefaultLimits()))
+		dates := make(map[pki.Serial]time.Time)
+		for e := range l.Entries() {
+			dates[e.Serial] = e.At
+		}
+		if len(dates) != 3 || !dates["2"].Equal(want) || !dates["1"].Equal(revoked("1", crl.Superseded).At) {
+			t.Errorf("list of %s: %v, want serial 2 at %s", at, dates, want)
+		}
+	}
+}
+
+// TestBuildAlike: two builders make the same octets of the same facts.
+func TestBuildAlike(t *testing.T) {
+	for _, kind := range []pki.KeyType{pki.ECP256, "ec-p384", "ed25519", "rsa-2048"} {
+		key := must[crypto.Signer](t)(pki.GenerateKey(kind))
+		template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "CA"}, NotBefore: now(), NotAfter: now().Add(hour),
+			IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCRLSign}
+		der := must[[]byte](t)(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))
+		ca := must[*x509.Certificate](t)(x509.ParseCertificate(der))
+		var lists [][]byte
+		for range 2 {
+			b := must[*crl.Builder](t)(crl.NewBuilder(crl.BuilderConfig{Issuer: ca, Key: key}))
+			if err := b.Add(revoked("5", crl.KeyCompromise)); err != nil {
+				t.Fatal(err)
+			}
+			lists = append(lists, build(t, b, now()).DER)
+		}
+		if !bytes.Equal(lists[0], lists[1]) {
+			t.Errorf("%s: two lists of one number differ", kind)
+		}
 	}
 }
 
@@ -218,7 +283,7 @@ func TestBuildKeyID(t *testing.T) {
 	silent := *ca.Certificate
 	silent.SubjectKeyId = nil
 	p := build(t, builder(t, &identity{&silent, ca.key}), now())
-	if diff := cmp.Diff(must[[]byte](t)(pki.SubjectKeyID(ca.key.Public())), p.Verified.Header().AuthorityKeyID); diff != "" {
+	if diff := cmp.Diff(must[[]byte](t)(pki.SubjectKeyID(ca.key.Public())), p.Header.AuthorityKeyID); diff != "" {
 		t.Error(diff)
 	}
 }

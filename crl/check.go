@@ -1,10 +1,11 @@
 package crl
 
 import (
-	"bytes"
 	"crypto/x509"
 	"fmt"
 	"time"
+
+	"omca/pki"
 )
 
 // maxSigners is how many signers of lists are checked on the way to one verdict:
@@ -46,7 +47,7 @@ func undetermined(format string, args ...any) Verdict {
 }
 
 func (s *Set) check(cert, issuer *x509.Certificate, at time.Time, signers int) Verdict {
-	if !bytes.Equal(cert.RawIssuer, issuer.RawSubject) {
+	if !pki.EqualNames(cert.RawIssuer, issuer.RawSubject) {
 		return undetermined("the certificate is of issuer %q, not of %q", cert.Issuer, issuer.Subject)
 	}
 	var buffer [maxSerial]byte
@@ -54,13 +55,10 @@ func (s *Set) check(cert, issuer *x509.Certificate, at time.Time, signers int) V
 	if !ok {
 		return undetermined("its serial number has more octets than any list may name")
 	}
-	if e, ok := s.recent.of(issuer, serial); ok {
-		return Verdict{Status: Revoked, Reason: e.Reason, RevokedAt: e.At, Why: "revoked here, and not on a list yet"}
-	}
-	// The compiler makes no strings of octets within an index expression.
-	all := s.series[authority{string(issuer.RawSubject), string(issuer.RawSubjectPublicKeyInfo)}]
+	ca := s.known.of(issuer)
+	all := s.series[ca.id]
 	if len(all) == 0 {
-		if s.Covered(issuer) {
+		if s.names[ca.name] {
 			return undetermined("no list signed with the key of %q is here", issuer.Subject)
 		}
 		return Verdict{Status: NotCovered, Why: "its issuer has no lists"}

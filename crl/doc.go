@@ -34,8 +34,9 @@
 // Conventions:
 //
 //   - Everything that comes from outside is bounded before it is parsed.
-//   - An issuer is a name and a key. A serial number alone means nothing, and so
-//     does one under the same name with another key.
+//   - An issuer is a name and a key, pki.AuthorityID. A serial number alone means
+//     nothing, and so does one under the same name with another key.
+//   - Names are compared by RFC 5280, 7.1, never octet by octet.
 //   - Errors wrap pki.ErrInvalid when the input can never be right. Anything
 //     else is a failure of a signing device.
 package crl

@@ -29,25 +29,27 @@ func Example() {
 
 	builder, err := crl.NewBuilder(crl.BuilderConfig{Issuer: ca, Key: key})
 	check(err)
-	first, err := builder.Build(builder.Next(), at, at.AddDate(0, 0, 7))
-	check(err)
-	set := crl.NewSet(crl.Sources{Lists: []*crl.Verified{first.Verified}})
-	fmt.Println(set.Check(alice, ca, at).Status)
+	ledger := crl.NewLedger()
+	_, revoked := ledger.Check(alice, ca)
+	fmt.Println(revoked)
 
 	entry := crl.Entry{Serial: pki.SerialOf(alice), At: at, Reason: crl.KeyCompromise}
-	set, err = set.With(ca, entry)
+	ledger, err = ledger.With(pki.AuthorityOf(ca), entry)
 	check(err)
-	fmt.Println(set.Check(alice, ca, at).Why)
+	taken, revoked := ledger.Check(alice, ca)
+	fmt.Println(revoked, taken.Reason)
 
 	check(builder.Add(crl.Revocation{Entry: entry, NotAfter: at.AddDate(1, 0, 0)}))
-	second, err := builder.Build(builder.Next(), at.Add(time.Minute), at.AddDate(0, 0, 7))
+	published, err := builder.Build(builder.Next(), at.Add(time.Minute), at.AddDate(0, 0, 7))
 	check(err)
-	set = set.Rebuilt(crl.Sources{Lists: []*crl.Verified{second.Verified}})
+	list, err := published.Read() // as somebody else does
+	check(err)
+	set := crl.NewSet(crl.Sources{Lists: []*crl.Verified{list}})
 	fmt.Println(set.Check(alice, ca, at.Add(time.Minute)).Why)
 	// Output:
-	// good
-	// revoked here, and not on a list yet
-	// revoked (keyCompromise) by list 2 (2026-06-01T12:01:00Z)
+	// false
+	// true keyCompromise
+	// revoked (keyCompromise) by list 1 (2026-06-01T12:01:00Z)
 }
 
 func check(err error) {

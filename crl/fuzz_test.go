@@ -33,12 +33,16 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, der []byte) {
 		limits := crl.Limits{Bytes: 1 << 16, Entries: 1000, Extensions: 1 << 12, EntryExtension: 1 << 9}
+		issuer := crl.IssuerOf(der)
 		got, err := crl.Parse(der, limits)
 		if err != nil {
 			if !errors.Is(err, pki.ErrInvalid) {
 				t.Fatal(err)
 			}
 			return
+		}
+		if issuer != nil && !bytes.Equal(issuer, got.RawIssuer) {
+			t.Fatalf("issuer %x, want %x", issuer, got.RawIssuer)
 		}
 		_ = got.CheckSignature(ca.Certificate) // must only not panic
 		want, err := x509.ParseRevocationList(der)

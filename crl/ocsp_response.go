@@ -70,18 +70,29 @@ type Responder struct {
 	issuer issuerHashes
 }
 
-// issuerHashes are what CertIDs call an issuer: hashes of its name and its key.
-type issuerHashes struct{ sha1, sha256 [2][]byte }
+// issuerHashes are what CertIDs call an issuer: hashes of its name, in each of its
+// spellings, and of its key.
+type issuerHashes struct{ sha1, sha256 hashes }
+
+// hashes are those of one algorithm.
+type hashes struct {
+	names [][]byte
+	key   []byte
+}
 
 // hashIssuer returns the hashes of an issuer; false if its public key is unreadable.
-func hashIssuer(issuer *x509.Certificate) (issuerHashes, bool) {
+func hashIssuer(issuer *x509.Certificate) (h issuerHashes, ok bool) {
 	key := keyBits(issuer)
 	if key == nil {
-		return issuerHashes{}, false
+		return h, false
 	}
-	name1, key1 := sha1.Sum(issuer.RawSubject), sha1.Sum(key)
-	name256, key256 := sha256.Sum256(issuer.RawSubject), sha256.Sum256(key)
-	return issuerHashes{sha1: [2][]byte{name1[:], key1[:]}, sha256: [2][]byte{name256[:], key256[:]}}, true
+	key1, key256 := sha1.Sum(key), sha256.Sum256(key)
+	h.sha1.key, h.sha256.key = key1[:], key256[:]
+	for _, name := range spellings(issuer.RawSubject) {
+		name1, name256 := sha1.Sum(name), sha256.Sum256(name)
+		h.sha1.names, h.sha256.names = append(h.sha1.names, name1[:]), append(h.sha256.names, name256[:])
+	}
+	return h, true
 }
 
 func (h issuerHashes) match(id CertID) bool {
@@ -93,10 +104,11 @@ func (h issuerHashes) match(id CertID) bool {
 	default:
 		return false
 	}
-	return bytes.Equal(id.NameHash, want[0]) && bytes.Equal(id.KeyHash, want[1])
+	return bytes.Equal(id.KeyHash, want.key) && slices.ContainsFunc(want.names, func(name []byte) bool { return bytes.Equal(id.NameHash, name) })
 }
 
-// IssuedBy reports whether id names a certificate of issuer.
+// IssuedBy reports whether id names a certificate of issuer, also when the
+// certificate has the issuer's name in another string type.
 func (id CertID) IssuedBy(issuer *x509.Certificate) bool {
 	h, ok := hashIssuer(issuer)
 	return ok && h.match(id)
@@ -149,7 +161,7 @@ func keyBits(cert *x509.Certificate) []byte {
 	return bits
 }
 
-// Issued reports whether id names a certificate of the responder's issuer.
+// Issued reports whether id names a certificate of the responder's issuer, as IssuedBy does.
 func (r *Responder) Issued(id CertID) bool { return r.issuer.match(id) }
 
 // Respond answers a request: status says what is known of a serial number of the

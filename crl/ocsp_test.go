@@ -80,6 +80,41 @@ func nonce(octets []byte) []byte {
 	return ext(nonceOID, false, element(asn1.OCTET_STRING, octets))
 }
 
+// TestRespondSpelled: a CertID has a hash of the issuer's name as a certificate spells it,
+// and a CA that is renewed may go from one string type to another.
+func TestRespondSpelled(t *testing.T) {
+	name := func(tag asn1.Tag, text string) []byte {
+		country := element(asn1.SET, seq(element(asn1.OBJECT_IDENTIFIER, []byte("\x55\x04\x06")), element(asn1.PrintableString, []byte("FR"))))
+		common := element(asn1.SET, seq(element(asn1.OBJECT_IDENTIFIER, []byte("\x55\x04\x03")), element(tag, []byte(text))))
+		return seq(country, common)
+	}
+	for _, c := range []struct {
+		is, asked []byte
+		want      bool
+	}{
+		{name(asn1.UTF8String, "Corp CA"), name(asn1.UTF8String, "Corp CA"), true},
+		{name(asn1.UTF8String, "Corp CA"), name(asn1.PrintableString, "Corp CA"), true},
+		{name(asn1.PrintableString, "Corp CA"), name(asn1.UTF8String, "Corp CA"), true},
+		{name(asn1.UTF8String, "Corp@CA"), name(asn1.PrintableString, "Corp@CA"), false}, // no PrintableString has an @
+		{name(asn1.UTF8String, "Corp CA"), name(asn1.UTF8String, "Corp CB"), false},
+		{name(asn1.UTF8String, "Corp CA"), name(asn1.IA5String, "Corp CA"), false},
+	} {
+		ca := certify(t, nil, "", asCA, named(c.is))
+		signer := certify(t, ca, "OCSP", asResponder)
+		r := must[*crl.Responder](t)(crl.NewResponder(ca.Certificate, signer.Certificate, signer.key))
+		asked := &identity{&x509.Certificate{RawSubject: c.asked, RawSubjectPublicKeyInfo: ca.RawSubjectPublicKeyInfo}, ca.key}
+		for _, id := range [][]byte{sha1ID(asked, 6), sha256ID(asked, 6)} {
+			request := must[*crl.OCSPRequest](t)(crl.ParseOCSPRequest(ask(nil, id)))
+			if _, err := r.Respond(request, window(), statuses); (err == nil) != c.want {
+				t.Errorf("%x, asked about as %x: %v, want an answer %t", c.is, c.asked, err, c.want)
+			}
+			if got := request.IDs[0].IssuedBy(ca.Certificate); got != c.want {
+				t.Errorf("%x, asked about as %x: issued by it %t, want %t", c.is, c.asked, got, c.want)
+			}
+		}
+	}
+}
+
 func TestRespond(t *testing.T) {
 	ca := certify(t, nil, "CA", asCA)
 	signer := certify(t, ca, "OCSP", asResponder)

@@ -19,6 +19,7 @@ type packed struct {
 	der     []byte
 	start   []uint32 // of each entry in der
 	expires []int64  // last second, Unix, at which it must be on a list
+	dates   []int64  // second, Unix, of the revocation
 }
 
 func (p *packed) len() int { return len(p.start) }
@@ -69,6 +70,7 @@ func (p *packed) appendRange(q *packed, from, to int) {
 		p.start = append(p.start, start+shift)
 	}
 	p.expires = append(p.expires, q.expires[from:to]...)
+	p.dates = append(p.dates, q.dates[from:to]...)
 }
 
 // maxPacked bounds the octets of all entries, which uint32 counts.
@@ -83,6 +85,7 @@ func (p *packed) merged(q *packed) (*packed, error) {
 		der:     make([]byte, 0, len(p.der)+len(q.der)),
 		start:   make([]uint32, 0, p.len()+q.len()),
 		expires: make([]int64, 0, p.len()+q.len()),
+		dates:   make([]int64, 0, p.len()+q.len()),
 	}
 	done := 0
 	for i := range q.len() {
@@ -112,11 +115,52 @@ func (p *packed) without(last time.Time) *packed {
 	return kept
 }
 
+// dated returns p with no date behind that of the list: a revocation that a clock ahead of others dated is
+// on the list all the same, and a list is not older than what it says.
+func (p *packed) dated(list time.Time) (*packed, error) {
+	if late := func(at int64) bool { return at > list.Unix() }; !slices.ContainsFunc(p.dates, late) {
+		return p, nil
+	}
+	fixed := new(packed)
+	for i, at := range p.dates {
+		if at <= list.Unix() {
+			fixed.appendRange(p, i, i+1)
+			continue
+		}
+		one, err := redated(p.at(i), list)
+		if err != nil {
+			return nil, err
+		}
+		fixed.start = append(fixed.start, uint32(len(fixed.der)))
+		fixed.der = append(fixed.der, one...)
+		fixed.expires, fixed.dates = append(fixed.expires, p.expires[i]), append(fixed.dates, list.Unix())
+	}
+	return fixed, nil
+}
+
+// redated returns an entry of revokedCertificates with another date.
+func redated(entry []byte, at time.Time) ([]byte, error) {
+	in := cryptobyte.String(entry)
+	var fields, serial, date cryptobyte.String
+	var tag asn1.Tag
+	if !in.ReadASN1(&fields, asn1.SEQUENCE) || !fields.ReadASN1Element(&serial, asn1.INTEGER) || !fields.ReadAnyASN1Element(&date, &tag) {
+		return nil, fmt.Errorf("%w: an entry that cannot be read back", pki.ErrInvalid)
+	}
+	var b cryptobyte.Builder
+	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddBytes(serial)
+		addTime(b, at)
+		b.AddBytes(fields)
+	})
+	return b.Bytes()
+}
+
 // pack encodes revocations; of two with one serial number it takes the first.
 func pack(list []Revocation) (*packed, error) {
 	type encoded struct {
 		der     []byte
 		expires int64
+		date    int64
 	}
 	all := make([]encoded, 0, len(list))
 	for _, r := range list {
@@ -125,7 +169,7 @@ func pack(list []Revocation) (*packed, error) {
 			return nil, err
 		}
 		// Whoever is revoked after the end of the certificate is on one list, too.
-		all = append(all, encoded{der, max(r.NotAfter.Unix(), r.At.Unix())})
+		all = append(all, encoded{der, max(r.NotAfter.Unix(), r.At.Unix()), r.At.Unix()})
 	}
 	serial := func(e encoded) []byte { return e.der[4 : 4+e.der[3]] }
 	slices.SortStableFunc(all, func(a, b encoded) int { return compareSerials(serial(a), serial(b)) })
@@ -137,7 +181,7 @@ func pack(list []Revocation) (*packed, error) {
 		}
 		p.start = append(p.start, uint32(len(p.der)))
 		p.der = append(p.der, e.der...)
-		p.expires = append(p.expires, e.expires)
+		p.expires, p.dates = append(p.expires, e.expires), append(p.dates, e.date)
 	}
 	return p, nil
 }

@@ -52,6 +52,35 @@ func Parse(der []byte, limits Limits) (*List, error) {
 	return l, nil
 }
 
+// IssuerOf returns the issuer's name of a CertificateList, DER, also of one that
+// Parse refuses, as one of version 1; nil if the name cannot be read. The result
+// aliases der.
+func IssuerOf(der []byte) []byte {
+	outer, ok := onlySequence(der)
+	var tbs, issuer cryptobyte.String
+	if !ok || !outer.ReadASN1(&tbs, asn1.SEQUENCE) || !tbs.SkipOptionalASN1(asn1.INTEGER) ||
+		!tbs.SkipASN1(asn1.SEQUENCE) || !tbs.ReadASN1Element(&issuer, asn1.SEQUENCE) || len(issuer) > maxName || !isName(issuer) {
+		return nil
+	}
+	return issuer
+}
+
+// isName reports whether der is a Name: relative names, of types and values.
+func isName(der []byte) bool {
+	rdns, ok := onlySequence(der)
+	for ok && !rdns.Empty() {
+		var set cryptobyte.String
+		ok = rdns.ReadASN1(&set, asn1.SET)
+		for ok && !set.Empty() {
+			var attribute, value cryptobyte.String
+			var tag asn1.Tag
+			ok = set.ReadASN1(&attribute, asn1.SEQUENCE) && attribute.SkipASN1(asn1.OBJECT_IDENTIFIER) &&
+				attribute.ReadAnyASN1(&value, &tag) && attribute.Empty()
+		}
+	}
+	return ok
+}
+
 // malformed is the error for DER that is not what RFC 5280 asks for.
 func malformed(what string) error {
 	return fmt.Errorf("%w: malformed revocation list: %s", pki.ErrInvalid, what)

@@ -181,6 +181,29 @@ func TestDuplicateEntries(t *testing.T) {
 	}
 }
 
+// TestIssuerOf reads the issuer of what is no good list, as far as there is one.
+func TestIssuerOf(t *testing.T) {
+	ca := certify(t, nil, "CA", asCA)
+	good := list(ca, entry(5, crl.KeyCompromise))
+	one := func(issuer []byte) []byte { return seq(seq([]byte(ecdsaWithSHA256), issuer), []byte(ecdsaWithSHA256)) }
+	for name, c := range map[string]struct{ der, want []byte }{
+		"a good list":                      {good.der(t), ca.RawSubject},
+		"badly signed":                     {good.with(func(d *draft) { d.badSignature = true }).der(t), ca.RawSubject},
+		"of version 1":                     {one(ca.RawSubject), ca.RawSubject},
+		"of a name without parts":          {one(seq()), seq()},
+		"a name that is not one":           {one(seq(element(asn1.SET, []byte{1, 2, 3}))), nil},
+		"a name with more than its values": {one(seq(element(asn1.SET, seq(element(asn1.OBJECT_IDENTIFIER, []byte("\x55\x04\x03")), integerDER(1), integerDER(1))))), nil},
+		"no name":                          {one(integerDER(1)), nil},
+		"a certificate":                    {ca.Raw, nil},
+		"cut off":                          {good.der(t)[:100], nil},
+		"nothing":                          {nil, nil},
+	} {
+		if got := crl.IssuerOf(c.der); !bytes.Equal(got, c.want) {
+			t.Errorf("%s: %x, want %x", name, got, c.want)
+		}
+	}
+}
+
 func TestCheckSignature(t *testing.T) {
 	ca := certify(t, nil, "CA", asCA)
 	twin := certify(t, nil, "CA", asCA)

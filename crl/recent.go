@@ -1,25 +1,19 @@
 package crl
 
 import (
-	"crypto/x509"
 	"hash/maphash"
 	"iter"
+
+	"omca/pki"
 )
 
-// An authority is an issuer: a name and a key, both DER.
-type authority struct{ name, key string }
-
-func authorityOf(cert *x509.Certificate) authority {
-	return authority{string(cert.RawSubject), string(cert.RawSubjectPublicKeyInfo)}
-}
-
-// A revocation names one certificate: by the content octets of its serial.
+// A revocation names one certificate: the CA that issued it, and the content octets of its serial number.
 type revocation struct {
-	authority
+	id     pki.AuthorityID
 	serial string
 }
 
-// recent holds revocations that no list has yet, in a persistent trie over the
+// recent holds the revocations of a Ledger that are in no table yet, in a persistent trie over the
 // hashes of serial numbers: whoever has the trie before keeps it, since adding
 // one copies the nodes on its way, and nothing else. So every call costs the
 // same few nodes, whatever is there; a map that is copied now and then would
@@ -45,7 +39,7 @@ type branch struct {
 	hash uint64 // of the leaf
 }
 
-// told is one revocation of With.
+// told is one revocation of [Ledger.With].
 type told struct {
 	revocation
 	Entry
@@ -56,7 +50,7 @@ func slotOf(hash uint64, step int) uint64 { return hash >> (step * branchBits) %
 // with returns r and one more, and how many nodes it made for that. What is
 // there already stays as it was.
 func (r recent) with(key revocation, e Entry) (with recent, made int) {
-	if _, known := r.find(key); known {
+	if _, known := r.find(key.id, []byte(key.serial)); known {
 		return r, 0
 	}
 	if r.root == nil {
@@ -99,26 +93,13 @@ func (r recent) at(hash uint64) []told {
 	return b.leaf
 }
 
-// find looks a revocation up.
-func (r recent) find(key revocation) (Entry, bool) {
-	if r.root == nil {
-		return Entry{}, false
-	}
-	for _, one := range r.at(maphash.String(r.seed, key.serial)) {
-		if one.revocation == key {
-			return one.Entry, true
-		}
-	}
-	return Entry{}, false
-}
-
-// of is find for a certificate, without allocating.
-func (r recent) of(issuer *x509.Certificate, serial []byte) (Entry, bool) {
+// find looks a revocation up, without allocating.
+func (r recent) find(id pki.AuthorityID, serial []byte) (Entry, bool) {
 	if r.root == nil {
 		return Entry{}, false
 	}
 	for _, one := range r.at(maphash.Bytes(r.seed, serial)) {
-		if one.serial == string(serial) && one.name == string(issuer.RawSubject) && one.key == string(issuer.RawSubjectPublicKeyInfo) {
+		if one.serial == string(serial) && one.id == id {
 			return one.Entry, true
 		}
 	}

@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"omca/pki"
 )
 
 // A Scope says which certificates of its issuer a list speaks for, and for
@@ -21,9 +23,20 @@ type Scope struct {
 	URLs                            []string // of the distribution point
 
 	partition bool     // it has a distribution point
-	points    [][]byte // all names of that: GeneralName, DER
-	raw       string   // the extension's value: equal scopes are equal octets
+	points    [][]byte // all names of that, sorted, in the form of comparableName
+	raw       string   // the extension's value
 }
+
+// Equal reports whether two scopes are one: names of distribution points are
+// compared by RFC 5280, 7.1, and in any order.
+func (s *Scope) Equal(other *Scope) bool {
+	return s.OnlyUser == other.OnlyUser && s.OnlyCA == other.OnlyCA && s.OnlyAttribute == other.OnlyAttribute &&
+		s.Indirect == other.Indirect && s.Partial == other.Partial && s.Reasons == other.Reasons &&
+		s.partition == other.partition && slices.EqualFunc(s.points, other.points, bytes.Equal)
+}
+
+// all reports whether the scope leaves no certificate out.
+func (s *Scope) all() bool { return s.Equal(new(Scope)) }
 
 // reasons returns what a list of this scope covers at most.
 func (s *Scope) reasons() ReasonSet {
@@ -49,6 +62,8 @@ func parseScope(value, issuer []byte) (s Scope, ok bool) {
 			return s, false
 		}
 		s.partition, s.URLs = true, urlsOf(s.points)
+		slices.SortFunc(s.points, bytes.Compare)
+		s.points = slices.CompactFunc(s.points, bytes.Equal)
 	}
 	if !readBool(&in, tag1, &s.OnlyUser) || !readBool(&in, tag2, &s.OnlyCA) {
 		return s, false
@@ -72,7 +87,7 @@ func parseScope(value, issuer []byte) (s Scope, ok bool) {
 }
 
 // pointNames reads the content of a DistributionPointName (RFC 5280, 4.2.1.13)
-// and returns its names, GeneralName in DER each. A name relative to the issuer
+// and returns its names in the form of comparableName. A name relative to the issuer
 // is given in full, as a directoryName.
 func pointNames(in cryptobyte.String, issuer []byte) ([][]byte, bool) {
 	var content cryptobyte.String
@@ -85,13 +100,13 @@ func pointNames(in cryptobyte.String, issuer []byte) ([][]byte, bool) {
 		return generalNames(content)
 	case tag1 | constructed:
 		name, ok := relativeName(content, issuer)
-		return [][]byte{name}, ok
+		return [][]byte{directoryName(name)}, ok
 	}
 	return nil, false
 }
 
-// generalNames splits the content of GeneralNames into its elements. What the
-// names hold is compared, never parsed, so nothing nests here.
+// generalNames splits the content of GeneralNames into its elements, each in the
+// form of comparableName.
 func generalNames(in cryptobyte.String) ([][]byte, bool) {
 	var names [][]byte
 	for !in.Empty() {
@@ -100,12 +115,27 @@ func generalNames(in cryptobyte.String) ([][]byte, bool) {
 		if !in.ReadAnyASN1Element(&name, &tag) || tag&0xc0 != 0x80 {
 			return nil, false
 		}
-		names = append(names, bytes.Clone(name))
+		names = append(names, comparableName(name))
 	}
 	return names, len(names) > 0
 }
 
-// relativeName returns the directoryName that issuer and one more
+// comparableName returns a GeneralName, DER, in a form in which equal names are equal
+// octets. All but a directoryName are compared as they are written.
+func comparableName(name cryptobyte.String) []byte {
+	var directory cryptobyte.String
+	if in := name; in.ReadASN1(&directory, tag4|constructed) {
+		return directoryName(directory)
+	}
+	return bytes.Clone(name)
+}
+
+// directoryName returns a Name, DER, as comparableName returns a directoryName.
+func directoryName(name []byte) []byte {
+	return append([]byte{byte(tag4 | constructed)}, pki.CanonicalName(name)...)
+}
+
+// relativeName returns the Name that issuer and one more
 // RelativeDistinguishedName, of which rdn is the content, make.
 func relativeName(rdn, issuer []byte) ([]byte, bool) {
 	in := cryptobyte.String(issuer)
@@ -113,11 +143,9 @@ func relativeName(rdn, issuer []byte) ([]byte, bool) {
 		return nil, false
 	}
 	var b cryptobyte.Builder
-	b.AddASN1(tag4|constructed, func(b *cryptobyte.Builder) {
-		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddBytes(in)
-			b.AddASN1(asn1.SET, func(b *cryptobyte.Builder) { b.AddBytes(rdn) })
-		})
+	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddBytes(in)
+		b.AddASN1(asn1.SET, func(b *cryptobyte.Builder) { b.AddBytes(rdn) })
 	})
 	name, err := b.Bytes()
 	return name, err == nil
@@ -170,8 +198,7 @@ func (s *Scope) pointText() string {
 func (s *Scope) pointReasons(cert *x509.Certificate) ReasonSet {
 	// RFC 5280, 6.3.3, last paragraph: a list is also in the place that has the issuer's name.
 	if slices.ContainsFunc(s.points, func(name []byte) bool {
-		in := cryptobyte.String(name)
-		return in.ReadASN1(&in, tag4|constructed) && bytes.Equal(in, cert.RawIssuer)
+		return name[0] == byte(tag4|constructed) && bytes.Equal(name, directoryName(cert.RawIssuer))
 	}) {
 		return AllReasons
 	}

@@ -3,6 +3,8 @@ package crl
 import (
 	"crypto/x509"
 	"slices"
+
+	"omca/pki"
 )
 
 // Sources are what a Set is made of.
@@ -11,7 +13,8 @@ type Sources struct {
 
 	// Covered are the CAs whose lists are expected, whether one is among Lists or
 	// not: what they issued is Undetermined, not NotCovered, while there is none.
-	// A CA that signed one of Lists is covered anyway.
+	// A CA that signed one of Lists is covered anyway. All CAs of a name are covered
+	// with one of them: a list that cannot be verified has no more than a name.
 	Covered []*x509.Certificate
 
 	// Authorities are CAs that the caller trusts, of any level. They tell which
@@ -24,9 +27,9 @@ type Sources struct {
 // A Set answers what lists say about certificates. It never changes; any number
 // of goroutines may use it. Keep it behind an atomic.Pointer.
 type Set struct {
-	series map[authority][]*series
-	names  map[string]bool // of the CAs that have, or should have, lists
-	recent recent
+	known  *known
+	series map[pki.AuthorityID][]*series
+	names  map[string]bool // of the CAs that have, or should have, lists, in the form of pki.CanonicalName
 }
 
 // A series is the lists of one signer and one scope.
@@ -43,15 +46,16 @@ type series struct {
 
 // NewSet returns the set of lists.
 func NewSet(from Sources) *Set {
-	s := &Set{series: make(map[authority][]*series), names: make(map[string]bool)}
+	s := &Set{known: newKnown(from.cas()...), series: make(map[pki.AuthorityID][]*series), names: make(map[string]bool)}
 	for _, ca := range from.Covered {
-		s.names[string(ca.RawSubject)] = true
+		s.names[s.known.of(ca).name] = true
 	}
 	for _, v := range from.Lists {
-		s.names[string(v.list.RawIssuer)] = true
-		s.add(authorityOf(v.signer), series{scope: &v.list.Scope, key: keyOf(v.signer)}, &v.list)
-		for _, kin := range kinOf(v.signer, from.Authorities) {
-			s.add(authorityOf(kin.ca), series{scope: &v.list.Scope, key: keyOf(v.signer), signer: v.signer, parent: kin.parent}, &v.list)
+		signer := s.known.of(v.signer)
+		s.names[signer.name] = true
+		s.add(signer.id, series{scope: &v.list.Scope, key: keyOf(v.signer)}, &v.list)
+		for _, kin := range s.known.kinOf(v.signer, from.Authorities) {
+			s.add(kin.id, series{scope: &v.list.Scope, key: keyOf(v.signer), signer: v.signer, parent: kin.parent}, &v.list)
 		}
 	}
 	for _, all := range s.series {
@@ -63,11 +67,20 @@ func NewSet(from Sources) *Set {
 	return s
 }
 
+// cas returns all certificates that from names.
+func (from Sources) cas() []*x509.Certificate {
+	all := slices.Concat(from.Covered, from.Authorities)
+	for _, list := range from.Lists {
+		all = append(all, list.signer)
+	}
+	return all
+}
+
 // add puts a list into the series of its key and scope among those of a CA,
 // which is new if there is none.
-func (s *Set) add(ca authority, fresh series, list *List) {
+func (s *Set) add(ca pki.AuthorityID, fresh series, list *List) {
 	all := s.series[ca]
-	i := slices.IndexFunc(all, func(one *series) bool { return one.key == fresh.key && one.scope.raw == fresh.scope.raw })
+	i := slices.IndexFunc(all, func(one *series) bool { return one.key == fresh.key && one.scope.Equal(fresh.scope) })
 	if i < 0 {
 		i, all = len(all), append(all, &fresh)
 		s.series[ca] = all
@@ -82,45 +95,9 @@ func (s *Set) add(ca authority, fresh series, list *List) {
 // newest describes a series for people.
 func (one *series) newest() *Header { return &slices.Concat(one.complete, one.deltas)[0].Header }
 
-// With returns the set that also holds a revocation, which no list has yet, of a
-// certificate that issuer issued. A certificate that was revoked so before stays
-// revoked as it was. A call takes a few microseconds, whatever lists and
-// revocations are there; rebuild when Recent reaches some ten thousand, for the
-// memory. Errors: pki.ErrInvalid for what cannot be a serial number, and for
-// RemoveFromCRL: nothing is taken back.
-func (s *Set) With(issuer *x509.Certificate, e Entry) (*Set, error) {
-	serial, err := e.content()
-	if err != nil {
-		return nil, err
-	}
-	with := *s
-	with.recent, _ = s.recent.with(revocation{authorityOf(issuer), string(serial)}, e)
-	return &with, nil
-}
+// Covered reports whether lists of issuer, or of another CA of its name, are here, or expected.
+func (s *Set) Covered(issuer *x509.Certificate) bool { return s.names[s.known.of(issuer).name] }
 
-// Recent returns how many revocations of With the set holds.
-func (s *Set) Recent() int { return s.recent.count }
-
-// Rebuilt returns the set of other lists that keeps the revocations of With,
-// but for those on a list of all that the issuer revoked.
-func (s *Set) Rebuilt(from Sources) *Set {
-	fresh := NewSet(from)
-	for one := range s.recent.all() {
-		if !fresh.lists(one.revocation) {
-			fresh.recent, _ = fresh.recent.with(one.revocation, one.Entry)
-		}
-	}
-	return fresh
-}
-
-// lists reports whether the newest list of an issuer, without a scope that could
-// leave the certificate out, without deltas, and signed with the issuer's own
-// key, revokes a certificate.
-func (s *Set) lists(key revocation) bool {
-	return slices.ContainsFunc(s.series[key.authority], func(one *series) bool {
-		return one.signer == nil && one.scope.raw == "" && len(one.deltas) == 0 && one.complete[0].convicts([]byte(key.serial)) != nil
-	})
-}
-
-// Covered reports whether lists of issuer are here, or expected.
-func (s *Set) Covered(issuer *x509.Certificate) bool { return s.names[string(issuer.RawSubject)] }
+// HasList reports whether a list is here that is signed with the key of issuer, or with another that is
+// known to be of the same CA.
+func (s *Set) HasList(issuer *x509.Certificate) bool { return len(s.series[s.known.of(issuer).id]) > 0 }

@@ -2,16 +2,12 @@ package crl_test
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"math/big"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"omca/crl"
-	"omca/pki"
 )
 
 func set(lists ...*crl.Verified) *crl.Set { return crl.NewSet(crl.Sources{Lists: lists}) }
@@ -129,82 +125,6 @@ func TestCheckChain(t *testing.T) {
 			t.Errorf("%s: %v (%s), want %v", c.name, v.Status, v.Why, c.want)
 		}
 	}
-}
-
-func TestWith(t *testing.T) {
-	ca, twin := certify(t, nil, "CA", asCA), certify(t, nil, "CA", asCA)
-	ee, same := certify(t, ca, "EE", serial(5)), certify(t, twin, "EE", serial(5))
-	before := set(list(ca).verify(t), list(twin).verify(t))
-	after := must[*crl.Set](t)(before.With(ca.Certificate, crl.Entry{Serial: "5", At: now(), Reason: crl.KeyCompromise}))
-	again := must[*crl.Set](t)(after.With(ca.Certificate, crl.Entry{Serial: "05", At: now().Add(hour), Reason: crl.Superseded}))
-	for _, s := range []*crl.Set{after, again} {
-		if v := s.Check(ee.Certificate, ca.Certificate, now()); v.Status != crl.Revoked || v.Reason != crl.KeyCompromise || !v.RevokedAt.Equal(now()) {
-			t.Errorf("%+v", v)
-		}
-		if v := s.Check(same.Certificate, twin.Certificate, now()); v.Status != crl.Good {
-			t.Errorf("the same serial of a CA with another key: %+v", v)
-		}
-	}
-	if v := before.Check(ee.Certificate, ca.Certificate, now()); v.Status != crl.Good {
-		t.Errorf("the set before changed: %+v", v)
-	}
-	for _, e := range []crl.Entry{{Serial: "5"}, {Serial: "-5", At: now()}, {Serial: "5", At: now(), Reason: crl.RemoveFromCRL}} {
-		if _, err := before.With(ca.Certificate, e); !errors.Is(err, pki.ErrInvalid) {
-			t.Errorf("%+v: %v", e, err)
-		}
-	}
-}
-
-func TestRebuilt(t *testing.T) {
-	ca := certify(t, nil, "CA", asCA)
-	five, six := certify(t, ca, "EE", serial(5)), certify(t, ca, "EE", serial(6))
-	s := set(list(ca).verify(t))
-	for _, n := range []pki.Serial{"5", "6"} {
-		s = must[*crl.Set](t)(s.With(ca.Certificate, crl.Entry{Serial: n, At: now(), Reason: crl.KeyCompromise}))
-	}
-	if s.Recent() != 2 {
-		t.Errorf("%d recent revocations, want 2", s.Recent())
-	}
-	s = s.Rebuilt(crl.Sources{Lists: []*crl.Verified{list(ca, entry(5, crl.KeyCompromise)).numbered(2).verify(t)}})
-	if s.Recent() != 1 {
-		t.Errorf("%d recent revocations after the list, want 1", s.Recent())
-	}
-	if v := s.Check(five.Certificate, ca.Certificate, now()); v.Status != crl.Revoked || v.Number == nil {
-		t.Errorf("on the list now: %+v", v)
-	}
-	// A list that may leave it out does not take its place.
-	part := must[*crl.Set](t)(set().With(ca.Certificate, crl.Entry{Serial: "5", At: now()})).
-		Rebuilt(crl.Sources{Lists: []*crl.Verified{list(ca, entry(5, crl.KeyCompromise)).idp(yes(0x82)).verify(t)}})
-	if v := part.Check(five.Certificate, ca.Certificate, now()); v.Status != crl.Revoked || part.Recent() != 1 {
-		t.Errorf("on a list of CAs only: %+v", v)
-	}
-	if v := s.Check(six.Certificate, ca.Certificate, now()); v.Status != crl.Revoked || v.Number != nil {
-		t.Errorf("not on the list yet: %+v", v)
-	}
-}
-
-// TestWithMany revokes many, one after the other, with readers beside.
-func TestWithMany(t *testing.T) {
-	ca := certify(t, nil, "CA", asCA)
-	s := set(list(ca).verify(t))
-	var readers sync.WaitGroup
-	const count = 2000
-	for n := range count {
-		if n%500 == 0 {
-			one := s
-			readers.Go(func() {
-				for i := range count {
-					cert := &x509.Certificate{RawIssuer: ca.RawSubject, SerialNumber: big.NewInt(int64(i))}
-					if got := one.Check(cert, ca.Certificate, now()).Status == crl.Revoked; got != (i < n) {
-						t.Errorf("serial %d of %d: revoked %v", i, n, got)
-						return
-					}
-				}
-			})
-		}
-		s = must[*crl.Set](t)(s.With(ca.Certificate, crl.Entry{Serial: pki.Serial(fmt.Sprintf("%x", n)), At: now()}))
-	}
-	readers.Wait()
 }
 
 // TestSignerValidity has lists signed with a key of their own, the certificate

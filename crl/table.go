@@ -70,7 +70,7 @@ func newTable(count int) table {
 
 // find returns the record of a serial number, nil if there is none.
 func (t *table) find(serial []byte) *record {
-	if len(t.records) == 0 {
+	if t == nil || len(t.records) == 0 {
 		return nil
 	}
 	mask := uint64(len(t.index) - 1)

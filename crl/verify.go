@@ -11,17 +11,14 @@ import (
 	"omca/pki"
 )
 
-// CheckSignature reports whether issuer signed l, and may: the names and key
-// identifiers agree, its key usage, if it has one, includes cRLSign, and the
-// signature verifies over the very octets that were parsed. Errors:
-// pki.ErrInvalid, saying both sides.
+// CheckSignature reports whether issuer signed l, and may: the names are equal
+// (RFC 5280, 7.1), its key usage, if it has one, includes cRLSign, and the
+// signature verifies over the very octets that were parsed. Key identifiers decide
+// nothing: the makers of certificates choose them, and RFC 5280, 4.2.1.1 has them
+// for finding a key. Errors: pki.ErrInvalid, saying both sides.
 func (l *List) CheckSignature(issuer *x509.Certificate) error {
-	if !bytes.Equal(l.RawIssuer, issuer.RawSubject) {
+	if !pki.EqualNames(l.RawIssuer, issuer.RawSubject) {
 		return fmt.Errorf("%w: %s is of %s, not of %q", pki.ErrInvalid, &l.Header, nameText(l.RawIssuer), issuer.Subject)
-	}
-	if len(l.AuthorityKeyID) > 0 && len(issuer.SubjectKeyId) > 0 && !bytes.Equal(l.AuthorityKeyID, issuer.SubjectKeyId) {
-		return fmt.Errorf("%w: %s is signed with key %x, the key of %q is %x",
-			pki.ErrInvalid, &l.Header, l.AuthorityKeyID, issuer.Subject, issuer.SubjectKeyId)
 	}
 	if issuer.KeyUsage != 0 && issuer.KeyUsage&x509.KeyUsageCRLSign == 0 {
 		return fmt.Errorf("%w: %q may not sign revocation lists: it lacks the key usage cRLSign", pki.ErrInvalid, issuer.Subject)
@@ -35,9 +32,19 @@ func (l *List) CheckSignature(issuer *x509.Certificate) error {
 		return err
 	}
 	if err := issuer.CheckSignature(algorithm, l.tbs, l.signature); err != nil {
+		if !l.MayBeOfKey(issuer) {
+			return fmt.Errorf("%w: %s is signed with key %x, the key of %q is %x",
+				pki.ErrInvalid, &l.Header, l.AuthorityKeyID, issuer.Subject, issuer.SubjectKeyId)
+		}
 		return fmt.Errorf("%w: the signature on %s is not of %q: %v", pki.ErrInvalid, &l.Header, issuer.Subject, err)
 	}
 	return nil
+}
+
+// MayBeOfKey reports whether the key identifiers of l and of issuer leave open that
+// one signed the other: they are equal, or one of them is absent.
+func (h *Header) MayBeOfKey(issuer *x509.Certificate) bool {
+	return len(h.AuthorityKeyID) == 0 || len(issuer.SubjectKeyId) == 0 || bytes.Equal(h.AuthorityKeyID, issuer.SubjectKeyId)
 }
 
 // A Verified list is one that its issuer signed. It no longer holds the octets
@@ -60,7 +67,7 @@ func (l *List) Verify(signers ...*x509.Certificate) (*Verified, error) {
 			return &Verified{list: List{Header: l.Header, entries: l.entries, because: l.becauses()}, signer: signer}, nil
 		}
 		// The one of the right name says most.
-		if last == nil || bytes.Equal(l.RawIssuer, signer.RawSubject) {
+		if last == nil || pki.EqualNames(l.RawIssuer, signer.RawSubject) {
 			last = err
 		}
 	}

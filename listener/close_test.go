@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -33,22 +36,24 @@ func stream(t *testing.T, h *house, cert tls.Certificate, http1 bool) <-chan str
 	return cut(res.Body)
 }
 
+func anyone(Peer) bool { return true }
+
 func TestCloseOpenConnections(t *testing.T) {
 	tests := map[string]struct {
 		close func(*house) int
 		gone  []string // streams that end
 	}{
-		"by certificate": {func(h *house) int { return h.CloseCertificate(h.ca.cert.RawSubject, big.NewInt(11)) },
+		"by certificate": {func(h *house) int { return h.CloseCertificate(big.NewInt(11), anyone) },
 			[]string{"alice 11 h1", "alice 11 h2"}},
 		"by user": {func(h *house) int { return h.CloseUser("alice") },
 			[]string{"alice 11 h1", "alice 11 h2", "alice 12 h1", "alice 12 h2"}},
 		"by predicate": {func(h *house) int {
 			return h.CloseConnections(func(p Peer) bool { return p.User == "bob" && p.Certificate.SerialNumber.Int64() == 13 })
 		}, []string{"bob 13 h1", "bob 13 h2"}},
-		"by CA": {func(h *house) int { return h.CloseCertificate(h.ca.cert.RawIssuer, h.ca.cert.SerialNumber) },
+		"by CA": {func(h *house) int { return h.CloseCertificate(h.ca.cert.SerialNumber, anyone) },
 			[]string{"alice 11 h1", "alice 11 h2", "alice 12 h1", "alice 12 h2", "bob 13 h1", "bob 13 h2"}},
-		"by another issuer": {func(h *house) int { return h.CloseCertificate([]byte("another"), big.NewInt(11)) }, nil},
-		"nobody":            {func(h *house) int { return h.CloseUser("") }, nil},
+		"another's serial": {func(h *house) int { return h.CloseCertificate(big.NewInt(11), func(Peer) bool { return false }) }, nil},
+		"nobody":           {func(h *house) int { return h.CloseUser("") }, nil},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -94,10 +99,10 @@ func TestCloseDuringTheHandshake(t *testing.T) {
 		close func(*house) int
 		gone  bool
 	}{
-		"by certificate": {func(h *house) int { return h.CloseCertificate(h.ca.cert.RawSubject, big.NewInt(11)) }, true},
+		"by certificate": {func(h *house) int { return h.CloseCertificate(big.NewInt(11), anyone) }, true},
 		"by user":        {func(h *house) int { return h.CloseUser("alice") }, true},
 		"by predicate":   {func(h *house) int { return h.CloseConnections(func(p Peer) bool { return p.User == "alice" }) }, true},
-		"by CA":          {func(h *house) int { return h.CloseCertificate(h.ca.cert.RawIssuer, h.ca.cert.SerialNumber) }, true},
+		"by CA":          {func(h *house) int { return h.CloseCertificate(h.ca.cert.SerialNumber, anyone) }, true},
 		"by trust": {func(h *house) int {
 			g := h.current.Load().Generation
 			g.ClientCAs = poolOf()
@@ -236,14 +241,14 @@ func TestIndexForgets(t *testing.T) {
 	h := open(t)
 	cert := h.ca.issue(t, "alice", 2)
 	gone := stream(t, h, cert, false)
-	if n := len(h.index.byCertificate); n != 2 {
+	if n := len(h.index.bySerial); n != 2 {
 		t.Errorf("%d certificates are indexed, want the client's and its CA's", n)
 	}
 	h.CloseUser("alice")
 	within(t, gone, "the stream")
 	h.index.mu.Lock()
 	defer h.index.mu.Unlock()
-	got := []int{len(h.index.open), len(h.index.underWay), len(h.index.byCertificate), len(h.index.byUser)}
+	got := []int{len(h.index.open), len(h.index.underWay), len(h.index.bySerial), len(h.index.byUser)}
 	if diff := cmp.Diff([]int{0, 0, 0, 0}, got); diff != "" {
 		t.Errorf("the index remembers: %s", diff)
 	}
@@ -307,4 +312,75 @@ func TestMemo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPanics: a panic over one connection ends that connection, one over a generation
+// refuses it, and the guard hears of each. The listener goes on.
+func TestPanics(t *testing.T) {
+	var mu sync.Mutex
+	caught := map[string]int{}
+	armed := atomic.Pointer[string]{}
+	fires := func(place string) {
+		if at := armed.Load(); at != nil && *at == place {
+			panic("in " + place)
+		}
+	}
+	h := open(t, func(c *Config, _ *Generation) {
+		logged := &Listener{log: c.Log}
+		c.Guard = func(task string, work func() error) error {
+			returned := false
+			defer func() {
+				if !returned {
+					t.Error("the guard under test lets a panic through")
+				}
+			}()
+			err := logged.logPanic(task, work)
+			returned = true
+			if err != nil && strings.HasPrefix(err.Error(), "panic: ") {
+				mu.Lock()
+				defer mu.Unlock()
+				caught[task]++
+			}
+			return err
+		}
+		c.Verify = func(tls.ConnectionState) error { fires("verify"); return nil }
+		c.Identify = func(s tls.ConnectionState) string { fires("identify"); return commonName(s) }
+		c.ConnContext = func(ctx context.Context, _ net.Conn) (context.Context, error) { fires("hook"); return ctx, nil }
+		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fires("handler"); echo(w, r) })
+	})
+	cert := h.ca.issue(t, "alice", 2)
+	for i, place := range []string{"verify", "identify", "hook", "handler"} {
+		armed.Store(&place)
+		if _, _, err := get(h.client(t, clientOptions{cert: &cert}), h.url); err == nil {
+			t.Errorf("%s: an answer came", place)
+		}
+		mu.Lock()
+		if want := min(i+1, 3); caught[taskConnection] != want { // net/http guards the handler
+			t.Errorf("%s: %d panics told, want %d", place, caught[taskConnection], want)
+		}
+		mu.Unlock()
+		armed.Store(nil)
+		mustGet(t, h.client(t, clientOptions{cert: &cert}), h.url)
+	}
+
+	g := h.generation(t, 200)
+	g.Certificate.PrivateKey = panicky{g.Certificate.PrivateKey.(crypto.Signer)}
+	if err := h.Swap(g); !errors.Is(err, ErrGeneration) {
+		t.Errorf("a generation whose key panics: %v, want ErrGeneration", err)
+	}
+	if res, _ := mustGet(t, h.client(t, clientOptions{cert: &cert}), h.url); res.TLS.PeerCertificates[0].SerialNumber.Int64() != 100 {
+		t.Error("the generation before is not served any more")
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if caught[taskGeneration] == 0 || caught[taskSocket] != 0 {
+		t.Errorf("panics told: %v", caught)
+	}
+}
+
+// panicky is a key that panics when it is to sign.
+type panicky struct{ crypto.Signer }
+
+func (panicky) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	panic("a key nobody thought of")
 }

@@ -190,15 +190,15 @@ func (l *Listener) tryHandshakes(config *tls.Config) error {
 		if version < config.MinVersion {
 			continue
 		}
-		if err := tryHandshake(config, version, l.limits.Handshake); err != nil {
+		if err := l.tryHandshake(config, version); err != nil {
 			return fmt.Errorf("%s: %w", tls.VersionName(version), err)
 		}
 	}
 	return nil
 }
 
-func tryHandshake(config *tls.Config, version uint16, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+func (l *Listener) tryHandshake(config *tls.Config, version uint16) error {
+	ctx, cancel := context.WithTimeout(context.Background(), l.limits.Handshake)
 	defer cancel()
 	near, far := net.Pipe()
 	defer near.Close()
@@ -206,9 +206,12 @@ func tryHandshake(config *tls.Config, version uint16, limit time.Duration) error
 
 	served := make(chan error, 1)
 	go func() {
-		server := tls.Server(near, config)
-		err := server.HandshakeContext(ctx)
-		served <- errors.Join(err, server.Close())
+		defer near.Close() // the other end need not wait after a panic
+		served <- l.guard(taskGeneration, func() error {
+			server := tls.Server(near, config)
+			err := server.HandshakeContext(ctx)
+			return errors.Join(err, server.Close())
+		})
 	}()
 	// Whom the certificate names is for real clients to judge; that its key signed this handshake
 	// is checked nevertheless.

@@ -41,22 +41,17 @@ func (p Peer) validUntil() time.Time {
 	return last
 }
 
-// certificateKey is what makes a certificate unique.
-//
-// RFC 5280, 4.1.2.2: the issuer name and serial number identify a unique certificate.
-type certificateKey struct{ issuer, serial string }
+// serialKey is a serial number as a key of a map. It finds the connections that a revocation may
+// mean, and does not decide: the name of an issuer can be written in several ways.
+func serialKey(serial *big.Int) string { return serial.Text(62) }
 
-func keyOf(rawIssuer []byte, serial *big.Int) certificateKey {
-	return certificateKey{string(rawIssuer), serial.Text(62)}
-}
-
-// certificates returns the keys of every certificate in the chains, each once: a connection falls
-// with its leaf and with every CA above it.
-func (p Peer) certificates() []certificateKey {
-	var keys []certificateKey
+// serials returns the serial number of every certificate in the chains, each once: a connection
+// falls with its leaf and with every CA above it.
+func (p Peer) serials() []string {
+	var keys []string
 	for _, chain := range p.Chains {
 		for _, c := range chain {
-			if k := keyOf(c.RawIssuer, c.SerialNumber); !slices.Contains(keys, k) {
+			if k := serialKey(c.SerialNumber); !slices.Contains(keys, k) {
 				keys = append(keys, k)
 			}
 		}
@@ -85,17 +80,17 @@ func (s conns[K]) remove(k K, c *conn) {
 // a handshake under way, then, when that is done and came with a certificate, by certificate and by
 // user.
 type index struct {
-	mu            sync.Mutex
-	open          map[*conn]struct{}
-	underWay      map[*conn]struct{}
-	byCertificate conns[certificateKey]
-	byUser        conns[string]
+	mu       sync.Mutex
+	open     map[*conn]struct{}
+	underWay map[*conn]struct{}
+	bySerial conns[string]
+	byUser   conns[string]
 }
 
 func newIndex() *index {
 	return &index{
 		open: map[*conn]struct{}{}, underWay: map[*conn]struct{}{},
-		byCertificate: conns[certificateKey]{}, byUser: conns[string]{},
+		bySerial: conns[string]{}, byUser: conns[string]{},
 	}
 }
 
@@ -165,13 +160,13 @@ func (x *index) settleLocked(c *conn, p Peer, now time.Time) bool {
 		return !c.closed.Load()
 	}
 	c.peer = &p
-	for _, k := range p.certificates() {
-		x.byCertificate.add(k, c)
+	for _, k := range p.serials() {
+		x.bySerial.add(k, c)
 	}
 	if p.User != "" {
 		x.byUser.add(p.User, c)
 	}
-	c.expiry = time.AfterFunc(p.validUntil().Sub(now), func() { _ = c.Close() })
+	c.expiry = time.AfterFunc(p.validUntil().Sub(now), func() { _ = c.port.l.guard(taskConnection, c.Close) })
 	return true
 }
 
@@ -195,8 +190,8 @@ func (x *index) remove(c *conn) {
 		return
 	}
 	c.expiry.Stop()
-	for _, k := range c.peer.certificates() {
-		x.byCertificate.remove(k, c)
+	for _, k := range c.peer.serials() {
+		x.bySerial.remove(k, c)
 	}
 	x.byUser.remove(c.peer.User, c)
 }
@@ -248,10 +243,12 @@ func (x *index) order(means func(Peer) bool, set func() map[*conn]struct{}) []*c
 	return found
 }
 
-// closeCertificate closes the connections that lean on one certificate.
-func (x *index) closeCertificate(k certificateKey) int {
-	means := func(p Peer) bool { return slices.Contains(p.certificates(), k) }
-	return closeConns(x.order(means, func() map[*conn]struct{} { return x.byCertificate[k] }))
+// closeCertificate closes those connections with a serial number in their chains that are meant.
+func (x *index) closeCertificate(k string, means func(Peer) bool) int {
+	both := func(p Peer) bool { return slices.Contains(p.serials(), k) && means(p) }
+	found := x.order(both, func() map[*conn]struct{} { return x.bySerial[k] })
+	// The peer of a connection that is in the index is never written again.
+	return closeConns(slices.DeleteFunc(found, func(c *conn) bool { return !means(*c.peer) }))
 }
 
 // closeUser closes the connections of one user.

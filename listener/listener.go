@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,9 @@ type Config struct {
 	Now func() time.Time
 	// Log gets what goes wrong. Optional.
 	Log *slog.Logger
+	// Guard runs work for one connection, one handshake or one socket, and returns an error
+	// when it panics. It is called by many goroutines. Nil is a Guard that logs the stack to Log.
+	Guard func(task string, work func() error) error
 	// Limits bound what one client can hold.
 	Limits Limits
 }
@@ -52,6 +56,7 @@ type Listener struct {
 	hook     ConnContext
 	now      func() time.Time
 	log      *slog.Logger
+	guard    func(task string, work func() error) error
 	limits   Limits
 
 	base    *tls.Config // gives each handshake the current generation's
@@ -81,7 +86,10 @@ func New(c Config, first Generation) (*Listener, error) {
 	}
 	l := &Listener{
 		handler: c.Handler, verify: c.Verify, identify: c.Identify, hook: c.ConnContext,
-		now: c.Now, log: c.Log, limits: limits, index: newIndex(),
+		now: c.Now, log: c.Log, guard: c.Guard, limits: limits, index: newIndex(),
+	}
+	if l.guard == nil {
+		l.guard = l.logPanic
 	}
 	l.base = &tls.Config{
 		MinVersion:         tls.VersionTLS12, // each generation says which
@@ -110,21 +118,44 @@ func (l *Listener) Swap(next Generation) error {
 	if err != nil {
 		return err
 	}
+	previous := l.replace(g)
+	l.warnExpired(g)
+	if !g.ClientCAs.Equal(previous.ClientCAs) {
+		l.CloseConnections(func(p Peer) bool { return !g.trusts(p, l.now()) })
+	}
+	return nil
+}
+
+// replace makes g the current generation, and returns the one before.
+func (l *Listener) replace(g *generation) (previous *generation) {
 	l.mu.Lock()
-	previous := l.current.Load()
+	defer l.mu.Unlock()
+	previous = l.current.Load()
 	if g.sameIdentity(previous) {
 		g.keepTickets(previous)
 	} else {
 		l.ticketsSince.Store(l.now().UnixNano())
 	}
 	l.current.Store(g)
-	l.mu.Unlock()
+	return previous
+}
 
-	l.warnExpired(g)
-	if !g.ClientCAs.Equal(previous.ClientCAs) {
-		l.CloseConnections(func(p Peer) bool { return !g.trusts(p, l.now()) })
-	}
-	return nil
+// The tasks of a Guard.
+const (
+	taskConnection = "connection" // before the first request: net/http guards those
+	taskGeneration = "generation" // the handshake of a generation with itself
+	taskSocket     = "socket"     // accepting and draining
+)
+
+// logPanic is the Guard of a Config without one.
+func (l *Listener) logPanic(task string, work func() error) (err error) {
+	defer func() {
+		if said := recover(); said != nil {
+			l.log.Error("panic", "task", task, "panic", said, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", said)
+		}
+	}()
+	return work()
 }
 
 func (l *Listener) warnExpired(g *generation) {
@@ -198,16 +229,17 @@ func (l *Listener) serve(p *port, handler http.Handler) error {
 	p.ready, p.gone = make(chan accepted), make(chan struct{})
 	p.server = l.engine(p, handler)
 
-	l.mu.Lock()
-	if l.draining {
-		l.mu.Unlock()
+	if !l.takes(p) {
 		return errors.Join(http.ErrServerClosed, p.Close())
 	}
-	l.ports = append(l.ports, p)
-	l.mu.Unlock()
-
-	go p.accept()
-	err := p.server.Serve(p)
+	go func() {
+		defer close(p.ready)
+		defer p.preparing.Wait()
+		if err := l.guard(taskSocket, p.accept); err != nil {
+			p.deliver(accepted{err: err})
+		}
+	}()
+	err := l.guard(taskSocket, func() error { return p.server.Serve(p) })
 	_ = p.Close() // the engine has closed it, unless it never began
 	close(p.gone)
 
@@ -217,6 +249,16 @@ func (l *Listener) serve(p *port, handler http.Handler) error {
 		return nil
 	}
 	return fmt.Errorf("serving %s: %w", p.Addr(), err)
+}
+
+// takes takes a port in, unless there is a drain.
+func (l *Listener) takes(p *port) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.draining {
+		l.ports = append(l.ports, p)
+	}
+	return !l.draining
 }
 
 // engine is the HTTP server of one port.
@@ -240,10 +282,11 @@ func (l *Listener) engine(p *port, handler http.Handler) *http.Server {
 }
 
 // CloseCertificate closes every connection that leans on a certificate, the client's own or that of
-// a CA above it, and returns how many. No request begins on them after that. The issuer is the DER
-// of its name, as in x509.Certificate.RawIssuer. A handshake under way is closed too, as it ends.
-func (l *Listener) CloseCertificate(rawIssuer []byte, serial *big.Int) int {
-	return l.index.closeCertificate(keyOf(rawIssuer, serial))
+// a CA above it, and returns how many. No request begins on them after that. The certificate is one
+// with that serial number of which means says so: serial numbers are unique to a CA alone, and what
+// a CA is, the caller knows. A handshake under way is closed too, as it ends.
+func (l *Listener) CloseCertificate(serial *big.Int, means func(Peer) bool) int {
+	return l.index.closeCertificate(serialKey(serial), means)
 }
 
 // CloseUser closes every connection whose client certificate Config.Identify gave to a user, and
@@ -282,7 +325,7 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 	errs := make([]error, len(ports))
 	var drains sync.WaitGroup
 	for i, p := range ports {
-		drains.Go(func() { errs[i] = p.drain(ctx) })
+		drains.Go(func() { errs[i] = l.guard(taskSocket, func() error { return p.drain(ctx) }) })
 	}
 	drains.Wait()
 	return errors.Join(errs...)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -54,24 +53,23 @@ func (p *port) Accept() (net.Conn, error) {
 	return a.conn, a.err
 }
 
-// accept feeds ready until the socket is closed and the connections accepted by then are handed
-// over.
-func (p *port) accept() {
-	defer close(p.ready)
-	defer p.preparing.Wait()
+// accept prepares connections for ready until the socket is closed.
+func (p *port) accept() error {
 	for {
 		raw, err := p.Listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
-			return
+			return nil
 		}
 		if err != nil {
 			// The engine knows which errors pass, and waits before it accepts again.
 			if !p.deliver(accepted{err: err}) {
-				return
+				return nil
 			}
 			continue
 		}
-		p.take(raw)
+		if p.l.guard(taskConnection, func() error { p.take(raw); return nil }) != nil {
+			_ = raw.Close() // not ours
+		}
 	}
 }
 
@@ -85,15 +83,28 @@ func (p *port) take(raw net.Conn) {
 		return
 	}
 	p.preparing.Go(func() {
-		ready, err := p.prepare(c)
-		if err != nil {
-			p.l.failed.Add(1)
-			p.l.log.Debug("connection failed", "remote", c.RemoteAddr(), "error", err)
-			_ = c.Close() // the error above is the one that counts
-			return
+		if p.l.guard(taskConnection, func() error { p.bring(c); return nil }) != nil {
+			_ = c.Conn.Close() // the error is of a connection that is given up; c.Close may have panicked
 		}
-		p.deliver(accepted{conn: ready})
 	})
+}
+
+// bring prepares one connection and hands it over, or closes it.
+func (p *port) bring(c *conn) {
+	// The engine would recover here, too: certificates of strangers have made crypto/x509 panic
+	// (CVE-2024-24783).
+	var ready net.Conn
+	err := p.l.guard(taskConnection, func() (err error) {
+		ready, err = p.prepare(c)
+		return err
+	})
+	if err != nil {
+		p.l.failed.Add(1)
+		p.l.log.Debug("connection failed", "remote", c.RemoteAddr(), "error", err)
+		_ = c.Close() // the error above is the one that counts
+		return
+	}
+	p.deliver(accepted{conn: ready})
 }
 
 // prepare does what comes before the first request: the handshake, and the hook. The hook does not
@@ -101,14 +112,6 @@ func (p *port) take(raw net.Conn) {
 // message of the handshake is in a buffer by then, and would be served though the connection is
 // closed.
 func (p *port) prepare(c *conn) (ready net.Conn, err error) {
-	// The engine would recover here, too: certificates of strangers have made crypto/x509 panic
-	// (CVE-2024-24783).
-	defer func() {
-		if r := recover(); r != nil {
-			p.l.log.Error("panic before the first request", "remote", c.RemoteAddr(), "panic", r)
-			err = fmt.Errorf("panic: %v", r)
-		}
-	}()
 	ready = c
 	seen := c.Conn // what the hook is shown
 	if p.secure {
@@ -143,12 +146,17 @@ func (p *port) deliver(a accepted) bool {
 // connKey finds the *conn in the context of a request.
 type connKey struct{}
 
-// connContext is the context that the hook has made, with the one value that the engine's has.
+// connContext is the context that the hook has made, with the one value that the engine's has. It
+// runs where the engine accepts: a panic would end the port. The gate lets nothing of a connection
+// begin that is not ours.
 func (p *port) connContext(engine context.Context, nc net.Conn) context.Context {
 	if secure, ok := nc.(*tls.Conn); ok {
 		nc = secure.NetConn()
 	}
-	c := nc.(*conn)
+	c, ok := nc.(*conn)
+	if !ok {
+		return engine
+	}
 	ctx := context.WithValue(c.context, http.ServerContextKey, engine.Value(http.ServerContextKey))
 	return context.WithValue(ctx, connKey{}, c)
 }

@@ -117,6 +117,7 @@ func clusterMembers(ctx context.Context, c *call) error {
 		{name: "STATE", text: func(m m) string { return m.State }},
 		{name: "URL", text: func(m m) string { return m.URL }},
 		{name: "CERTIFICATE", text: func(m m) string { return m.Serial }},
+		{name: "CLOCK", text: func(m m) string { return clock(m.ClockOffset, m.ClockOff) }},
 	})
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
@@ -93,7 +95,7 @@ func (p *pacer) set() {
 
 // paceCollector sets the collector for a daemon until ctx is done, unless the operator has (GOGC, GOMEMLIMIT). It returns who is to be
 // told what memory a hash takes, nil when nobody is.
-func (c *call) paceCollector(ctx context.Context) func(bytes int64) {
+func (c *call) paceCollector(ctx context.Context, log *slog.Logger) func(bytes int64) {
 	if c.getenv("GOGC") != "" || c.getenv("GOMEMLIMIT") != "" {
 		return nil
 	}
@@ -107,13 +109,23 @@ func (c *call) paceCollector(ctx context.Context) func(bytes int64) {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				now := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
-				metrics.Read(now)
-				if p.sees(now[0].Value.Uint64(), now[1].Value.Uint64()) {
-					releaseProgram()
-				}
+				p.look(log)
 			}
 		}
 	}()
 	return p.takes
+}
+
+// look looks at the heap once. A panic is logged, and does not end the daemon.
+func (p *pacer) look(log *slog.Logger) {
+	defer func() {
+		if said := recover(); said != nil {
+			log.Error("panic in the background", "task", "memory", "panic", fmt.Sprint(said), "stack", string(debug.Stack()))
+		}
+	}()
+	now := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(now)
+	if p.sees(now[0].Value.Uint64(), now[1].Value.Uint64()) {
+		releaseProgram()
+	}
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -71,5 +74,17 @@ func TestPacer(t *testing.T) {
 		if step.do(); !slices.Equal(did, step.want) {
 			t.Errorf("%s: %q, want %q", step.what, did, step.want)
 		}
+	}
+}
+
+// TestPacerPanics: a look that panics is logged, gives its lock back, and ends nothing.
+func TestPacerPanics(t *testing.T) {
+	var said bytes.Buffer
+	p := &pacer{setLimit: func(int64) int64 { panic("a limit nobody thought of") }, setPercent: func(int) int { return 0 }, free: func() {}}
+	for range 2 {
+		p.look(slog.New(slog.NewTextHandler(&said, nil)))
+	}
+	if n := strings.Count(said.String(), "panic in the background"); n != 2 || !strings.Contains(said.String(), "memory.go") {
+		t.Errorf("%d lines: %s", n, said.String())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -44,7 +45,20 @@ func listNodes(ctx context.Context, c *call) error {
 		{name: "NODE", text: func(n client.Node) string { return n.Node }},
 		{name: "VERSION", text: func(n client.Node) string { return n.Agent }},
 		{name: "STARTED", text: func(n client.Node) string { return instant(n.StartedAt) }},
+		{name: "CLOCK", text: func(n client.Node) string { return clock(n.ClockOffset, n.ClockOff) }},
 	})
+}
+
+// clock says how far the clock of a node is off; "" when it is not.
+func clock(offset int64, off bool) string {
+	by := time.Duration(offset) * time.Second
+	switch {
+	case !off:
+		return ""
+	case by < 0:
+		return (-by).String() + " behind"
+	}
+	return by.String() + " ahead"
 }
 
 // namedNode is where a node listens, with its name.

@@ -34,6 +34,7 @@ func objectVerbs() []verb {
 				yesFlag(),
 				&cli.BoolFlag{Name: "revoke", Usage: "revoke first every certificate that was issued for it; so it is for users unless said otherwise"},
 				&cli.BoolFlag{Name: "no-revoke", Usage: "let the certificates of users live until they expire"},
+				&cli.BoolFlag{Name: "destroy-key", Usage: "of a CA: destroy its key too, which ends its revocation list and OCSP answers for good"},
 			},
 			example: "omca system/usr/usr1 delete --yes\nomca system/sec/shop delete --revoke",
 			run:     deleteObjects,
@@ -89,15 +90,16 @@ func create(ctx context.Context, c *call) error {
 
 // deletion reads what is to become of the certificates.
 func (c *call) deletion() (client.Deletion, error) {
+	d := client.Deletion{DestroyKey: c.flags.Bool("destroy-key")}
 	switch revoke, keep := c.flags.Bool("revoke"), c.flags.Bool("no-revoke"); {
 	case revoke && keep:
-		return client.Deletion{}, usagef("delete: both --revoke and --no-revoke")
+		return d, usagef("delete: both --revoke and --no-revoke")
 	case revoke:
-		return client.Deletion{Revoke: "true"}, nil
+		d.Revoke = "true"
 	case keep:
-		return client.Deletion{Revoke: "false"}, nil
+		d.Revoke = "false"
 	}
-	return client.Deletion{}, nil
+	return d, nil
 }
 
 func deleteObjects(ctx context.Context, c *call) error {
@@ -109,15 +111,31 @@ func deleteObjects(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if !c.flags.Bool("yes") && isTerminal(c.stdin) {
-		if err := c.confirm(ctx, fmt.Sprintf("delete %s?", join(paths))); err != nil {
-			return err
-		}
+	if err := c.mayDelete(ctx, paths, how.DestroyKey); err != nil {
+		return err
 	}
 	for _, p := range paths {
 		if err := api.Delete(ctx, p, how); err != nil {
 			return about(p.String(), err)
 		}
+	}
+	return nil
+}
+
+// mayDelete asks, where there is somebody to ask. What nothing brings back needs --yes
+// without a terminal.
+func (c *call) mayDelete(ctx context.Context, paths []client.Path, destroy bool) error {
+	question := fmt.Sprintf("delete %s?", join(paths))
+	if destroy {
+		question = fmt.Sprintf("delete %s and destroy the keys of the CAs: their revocation lists and OCSP answers end for good?", join(paths))
+	}
+	switch {
+	case c.flags.Bool("yes"):
+		return nil
+	case isTerminal(c.stdin):
+		return c.confirm(ctx, question)
+	case destroy:
+		return usagef("delete --destroy-key: the revocation lists and OCSP answers of %s end for good: repeat it with --yes", join(paths))
 	}
 	return nil
 }

@@ -219,7 +219,7 @@ func cell(text string) string {
 // paint colours headings and the words that matter.
 func (p printer) paint(text string, heading bool) string {
 	const bold, red, green, yellow, plain = "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
-	code := map[string]string{"valid": green, "expired": red, "revoked": red, "error": red, "stale": red, "fresh": green, "pending": yellow, "warning": yellow}[text]
+	code := map[string]string{"valid": green, "expired": red, "revoked": red, "error": red, "stale": red, "partial": red, "fresh": green, "pending": yellow, "warning": yellow}[text]
 	if heading {
 		code = bold
 	}

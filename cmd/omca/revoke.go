@@ -144,12 +144,16 @@ func listStatus(ctx context.Context, c *call) error {
 		{name: "FETCHED AT", text: func(l list) string { return instant(l.FetchedAt) }, in: inFull},
 		{name: "URL", text: func(l list) string { return l.URL }, in: inFull},
 		{name: "LASTING URL", text: func(l list) string { return l.LastingURL }, in: inFull},
+		{name: "UNDETERMINED", text: func(l list) string { return strings.Join(l.Undetermined, "; ") }, in: inFull},
 		{name: "ERROR", text: func(l list) string { return l.LastError }},
 	})
 }
 
 // listOf says whose list it is.
 func listOf(l client.List) string {
+	if l.Former < 0 {
+		return l.CA + " (deleted)"
+	}
 	if l.Former != 0 {
 		return fmt.Sprintf("%s (former %d)", l.CA, l.Former)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -97,7 +98,7 @@ func runDaemon(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	pace := c.paceCollector(ctx)
+	pace := c.paceCollector(ctx, log)
 	config := daemonConfig{
 		place:       place{home, c.passphraseFile()},
 		listen:      c.flags.String("listen"),
@@ -193,7 +194,7 @@ func daemonStatus(ctx context.Context, c *call) error {
 		{name: "CA NOT AFTER", text: func(s s) string { return instant(s.CANotAfter) }},
 		{name: "LISTENER SERIAL", text: func(s s) string { return s.ListenerSerial }},
 		{name: "LISTENER NOT AFTER", text: func(s s) string { return instant(s.ListenerNotAfter) }},
-	}, append(openidColumns(), storeColumns()...)...))
+	}, slices.Concat(openidColumns(), storeColumns(), upkeepColumns())...))
 }
 
 // storeColumns say in the status of a daemon how it stands to the store that it shares.
@@ -222,6 +223,32 @@ func storeColumns() []column[client.Status] {
 				return ""
 			}
 			return s.Store.Chosen
+		}},
+	}
+}
+
+// upkeepColumns show in the status of a daemon how its work beside the requests is doing.
+func upkeepColumns() []column[client.Status] {
+	type s = client.Status
+	return []column[s]{
+		{name: "CLOCK", text: func(s s) string {
+			switch c := s.Clock; {
+			case c == nil:
+				return ""
+			case c.Off:
+				return "off: " + clock(c.Offset, c.Off) + "; this node renews nothing and numbers no revocation list"
+			case len(c.Others) == 0:
+				return "compared with no other node"
+			default:
+				return fmt.Sprintf("compared with %d", len(c.Others))
+			}
+		}},
+		{name: "PANICS", text: func(s s) string {
+			var all []string
+			for _, p := range s.Panics {
+				all = append(all, fmt.Sprintf("%s: %d", p.Task, p.Count))
+			}
+			return strings.Join(all, ", ")
 		}},
 	}
 }

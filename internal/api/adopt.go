@@ -53,10 +53,15 @@ func (d *door) adopt(ctx context.Context, c *call) (response, error) {
 	for _, f := range want.Signed {
 		ad.Signed = append(ad.Signed, ca.AdoptedFile{Name: f.Name, Certificate: []byte(f.Certificate)})
 	}
-	done, err := d.Authority.Adopt(ctx, c.who, ad)
+	// An adoption that was cut short goes on where it was, and reads more than one
+	// commit can expect: each of its commits expects what that one is about.
+	done, err := d.Authority.Adopt(object.Unnoted(object.Repeatable(ctx)), c.who, ad)
+	c.adopted = append(c.adopted, done.Users...)
+	c.recorded += done.Recorded
 	if err != nil {
 		return response{}, err
 	}
+	done.Known, done.Recorded, done.Users = done.Known+done.Recorded-c.recorded, c.recorded, c.adopted
 	c.note(slog.Int("users", len(done.Users)))
 	c.note(slog.Int("recorded", done.Recorded))
 	if done.Changed {

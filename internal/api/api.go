@@ -137,6 +137,37 @@ type Status struct {
 
 	OpenID *OpenIDStatus `json:"openid,omitempty"` // when an issuer is configured
 	Store  *StoreStatus  `json:"store,omitempty"`  // when it is shared with other nodes
+	Clock  *ClockStatus  `json:"clock,omitempty"`  // of a node that shares its store with others
+	Panics []TaskPanics  `json:"panics,omitempty"` // of work beside the requests, since the start; by task
+}
+
+// ClockStatus compares the clocks of the nodes with their median.
+type ClockStatus struct {
+	Offset int64       `json:"offset_seconds"` // by which this node's clock is ahead; negative: behind
+	Off    bool        `json:"off"`            // by too much: the node renews nothing and numbers no revocation list
+	Others []NodeClock `json:"others,omitempty"`
+}
+
+// nodes are the clocks of all nodes that are known, with that of this one.
+func (s Status) nodes() []NodeClock {
+	if s.Clock == nil {
+		return nil
+	}
+	return append([]NodeClock{{Node: s.Node, Offset: s.Clock.Offset, Off: s.Clock.Off}}, s.Clock.Others...)
+}
+
+// NodeClock compares the clock of one node with the median of all.
+type NodeClock struct {
+	Node   string `json:"node"`
+	Offset int64  `json:"offset_seconds"`
+	Off    bool   `json:"off"`
+}
+
+// TaskPanics is how often work beside the requests panicked. The log has the stacks.
+type TaskPanics struct {
+	Task  string    `json:"task"`
+	Count uint64    `json:"count"`
+	Last  time.Time `json:"last"`
 }
 
 // StoreStatus is how a node stands to the store that it shares.
@@ -153,12 +184,10 @@ type StoreStatus struct {
 type door struct {
 	Config
 	metrics *metrics
-	openapi []byte // the OpenAPI document
-	docs    []byte // the page made from it
 
-	// claiming is held while a namespace is found absent and its first object
-	// made, so that two squatters do not both become its admin.
-	claiming sync.Mutex
+	// The OpenAPI document and the page for people, each made once, when it is first
+	// asked for: making them takes longer than all else of a start.
+	openapi, docs func() ([]byte, error)
 
 	// decrypting is held while a private key that came with its password is read.
 	decrypting sync.Mutex
@@ -191,14 +220,10 @@ func Handlers(c Config) (all, public http.Handler, err error) {
 }
 
 // whole is the handler of all routes.
-func (d *door) whole() (_ http.Handler, err error) {
+func (d *door) whole() (http.Handler, error) {
 	routes := d.routes()
-	if d.openapi, err = openAPI(routes, d.Version); err != nil {
-		return nil, fmt.Errorf("api: OpenAPI document: %w", err)
-	}
-	if d.docs, err = docsPage(routes, d.Version); err != nil {
-		return nil, fmt.Errorf("api: documentation: %w", err)
-	}
+	d.openapi = sync.OnceValues(func() ([]byte, error) { return openAPI(routes, d.Version) })
+	d.docs = sync.OnceValues(func() ([]byte, error) { return docsPage(routes, d.Version) })
 	router, err := d.router(routes)
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)

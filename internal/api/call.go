@@ -19,6 +19,7 @@ import (
 
 // call is one request on its walk.
 type call struct {
+	route   *route
 	request *http.Request
 	id      string     // of the request
 	who     usr.Caller // nobody on public routes
@@ -28,6 +29,14 @@ type call struct {
 	body    []byte
 
 	refresher *Refresher // who sends a refresh token, on the route that takes one
+
+	// What was made of the body, once, however often the call is decided.
+	hash   usr.PasswordHash // of the password in it
+	opened []byte           // the private key in it, without its password
+
+	// What an adoption has done so far, however often the call is decided.
+	adopted  []string // users
+	recorded int
 
 	notices []string    // for the operator, beside the answer
 	facts   []slog.Attr // for the audit line

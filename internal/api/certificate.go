@@ -93,7 +93,9 @@ func (d *door) certificateState(ctx context.Context, who usr.Caller, p object.Pa
 	s.Names = append(s.Names, pki.NamesOf(leaf).Strings()...)
 	s.NotBefore, s.NotAfter, s.DaysLeft = leaf.NotBefore.UTC(), leaf.NotAfter.UTC(), pki.DaysLeft(leaf, d.Now())
 	s.SHA256, s.KeyType = pki.Fingerprint(leaf), pki.DescribeKey(leaf.PublicKey)
-	if s.State, s.Withdrawal, err = d.standing(ctx, leaf, held.State); err != nil {
+	revocation, revoked, err := d.Authority.RevocationOf(ctx, leaf)
+	s.State, s.Withdrawal = standing(revocation, revoked, held.State)
+	if err != nil {
 		return CertificateState{}, err
 	}
 	switch err := d.mayReadKey(ctx, who, p, ca.KeyChain); {
@@ -149,7 +151,7 @@ func (d *door) answerIssued(ctx context.Context, c *call, opt ca.CreateOptions, 
 	if err != nil {
 		return response{}, err
 	}
-	if err := d.supersede(ctx, c, old); err != nil {
+	if err := d.supersede(object.Undecided(ctx), c, old); err != nil {
 		return response{}, err
 	}
 	return reply(http.StatusOK, Issued{
@@ -178,6 +180,9 @@ func (d *door) issue(ctx context.Context, c *call, opt ca.CreateOptions) (ca.Iss
 		profile = "unknown" // what was issued is issued
 	}
 	d.metrics.issued.WithLabelValues(profile).Inc()
+	if issued.Rekeyed {
+		c.notice("%s: the key was revoked as compromised and is never certified again: the certificate is for a new key", c.path)
+	}
 	return issued, nil
 }
 

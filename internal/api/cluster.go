@@ -58,6 +58,9 @@ type ClusterMember struct {
 	URL    string `json:"url"`    // where the other members reach it
 	State  string `json:"state"`  // "leader", "member", "learning", "awaited", or "admitted" when it is not in the cluster and may connect
 	Serial string `json:"serial"` // of its certificate; "" when there is none
+
+	ClockOffset int64 `json:"clock_offset_seconds"` // by which its clock is ahead of the median of all; negative: behind
+	ClockOff    bool  `json:"clock_off"`            // by too much
 }
 
 // ClusterStatus is how the member of a node is doing.
@@ -150,7 +153,9 @@ func (d *door) clusterJoin(ctx context.Context, c *call) (response, error) {
 	if d.Address != nil {
 		caller = d.Address(c.request)
 	}
-	answer, err := d.Members.Join(ctx, caller, c.body)
+	// The token decides, and is spent in the commit that takes it. What follows happens
+	// outside of the store, too.
+	answer, err := d.Members.Join(object.Undecided(ctx), caller, c.body)
 	if errors.Is(err, join.ErrRefused) {
 		d.Log.WarnContext(ctx, "join refused", "address", caller, "request_id", c.id, "error", join.Reason(err))
 		return response{}, fmt.Errorf("%w: %w", usr.ErrDenied, join.ErrRefused)
@@ -192,7 +197,11 @@ func (d *door) removeMember(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	c.note(slog.String("node", c.vars["node"]))
-	if err := members.Remove(ctx, c.who, c.vars["node"]); err != nil {
+	if err := d.Objects.Confirm(ctx); err != nil {
+		return response{}, err
+	}
+	// From here on the node is out, whatever else is said.
+	if err := members.Remove(object.Undecided(ctx), c.who, c.vars["node"]); err != nil {
 		return response{}, err
 	}
 	return noContent()

@@ -134,58 +134,39 @@ func (d *door) patchConfig(ctx context.Context, c *call) (response, error) {
 	return reply(http.StatusOK, Changed{IsChanged: changed})
 }
 
-// configure changes the config of the object of the call, if the caller may
-// set what differs then. When somebody else was faster, the change is made
-// again to what they left, and decided again.
+// configure changes the config of the object of the call, if the caller may set
+// what differs then. An equal config is not stored.
 func (d *door) configure(ctx context.Context, c *call, change func(object.Config) (object.Config, []string, error)) (changed bool, err error) {
-	var names []string
-	disabled := false
-	err = d.attempt(ctx, c.path, func(o object.Object) (object.Config, error) {
-		next, differ, err := change(o.Config)
-		if names = differ; err != nil {
-			return o.Config, err
-		}
-		if err := d.mayChange(ctx, c.who, c.path); err != nil {
-			return o.Config, err
-		}
-		if c.path.Kind == object.KindUsr && slices.Contains(differ, "disabled") {
-			if disabled, err = next.Bool("disabled"); err != nil {
-				return o.Config, err
-			}
-		}
-		return next, d.maySet(ctx, c.who, next, differ)
-	})
+	o, err := d.Objects.Get(ctx, c.path)
 	if err != nil {
 		return false, err
 	}
+	next, names, err := change(o.Config)
+	if err != nil {
+		return false, err
+	}
+	if err := d.mayChange(ctx, c.who, c.path); err != nil {
+		return false, err
+	}
+	disabled := false
+	if c.path.Kind == object.KindUsr && slices.Contains(names, "disabled") {
+		if disabled, err = next.Bool("disabled"); err != nil {
+			return false, err
+		}
+	}
+	if err := d.maySet(ctx, c.who, next, names); err != nil {
+		return false, err
+	}
+	if !next.Equal(o.Config) {
+		if err := d.Objects.Configure(ctx, c.path, o.Revision, next); err != nil {
+			return false, err
+		}
+	}
 	c.note(slog.String("keywords", strings.Join(names, " ")))
 	if disabled {
-		err = d.endTokens(ctx, c, c.path)
+		err = d.endTokens(object.Undecided(ctx), c, c.path)
 	}
 	return len(names) > 0, err
-}
-
-// attempt stores what change makes of the object's config, as often as it
-// takes, within reason. An equal config is not stored.
-func (d *door) attempt(ctx context.Context, p object.Path, change func(object.Object) (object.Config, error)) error {
-	const most = 5
-	for i := 1; ; i++ {
-		o, err := d.Objects.Get(ctx, p)
-		if err != nil {
-			return err
-		}
-		next, err := change(o)
-		if err != nil {
-			return err
-		}
-		if next.Equal(o.Config) {
-			return nil
-		}
-		err = d.Objects.Configure(ctx, p, o.Revision, next)
-		if err == nil || !errors.Is(err, ca.ErrConflict) || i == most {
-			return err
-		}
-	}
 }
 
 func (d *door) getConfigFile(ctx context.Context, c *call) (response, error) {

@@ -27,25 +27,30 @@ type ExternalList struct {
 	Issuer, Number                    string // "" without a list; Number is decimal
 	ThisUpdate, NextUpdate, FetchedAt time.Time
 	Entries                           int
-	State                             string // "fresh", "stale", "never" or "error"
+	State                             string // "fresh", "partial", "stale", "never" or "error"
 	LastError                         string
+	Undetermined                      []string // subjects of the trusted CAs for which no list is in force, and the source may have one
 }
 
 // CRL is one revocation list: ours, of a CA, or another's, from a source.
 type CRL struct {
-	CA         string     `json:"ca"`     // path of our CA; "" for the list of another
-	Source     string     `json:"source"` // where the list of another comes from; "" for one of ours
+	CA         string     `json:"ca"`        // path of our CA; "" for the list of another
+	Authority  string     `json:"authority"` // identity of our CA, 64 hexadecimal digits; "" for the list of another
+	Source     string     `json:"source"`    // where the list of another comes from; "" for one of ours
 	Issuer     string     `json:"issuer"`
 	Number     string     `json:"number"` // decimal
 	ThisUpdate *time.Time `json:"this_update"`
 	NextUpdate *time.Time `json:"next_update"`
 	Entries    int        `json:"entries"`
-	State      string     `json:"state"`      // "fresh"; "stale": past its next update; "never" or "error": there is none
+	State      string     `json:"state"`      // "fresh"; "partial": another list of the source cannot be used; "stale": past its next update; "never" or "error": there is none
 	LastError  string     `json:"last_error"` // of the last attempt to get it
 	FetchedAt  *time.Time `json:"fetched_at"`
 	URL        string     `json:"url"`         // path of ours on this server
 	LastingURL string     `json:"lasting_url"` // the same for as long as that CA has certificates, whatever takes its place
-	Former     int        `json:"former"`      // number of the set in the history of the CA; 0 for what it is now
+	Former     int        `json:"former"`      // number of the set in the history of the CA; 0 for what it is now, -1 for one that no object has
+
+	// Undetermined are the subjects of the trusted CAs for which no list is in force, and the source may have one: the policy decides.
+	Undetermined []string `json:"undetermined,omitempty"`
 }
 
 // CRLList is the revocation lists, ours first.
@@ -71,9 +76,9 @@ func moment(t time.Time) *time.Time {
 func (c Config) lists(ctx context.Context, now time.Time) []CRL {
 	all := []CRL{}
 	for _, l := range c.Publisher.All() {
-		h := l.Verified.Header()
+		h := l.Header
 		list := CRL{
-			CA: l.Path, Issuer: l.Verified.Signer().Subject.String(), Entries: l.Verified.Len(), State: "fresh",
+			Authority: pki.AuthorityOf(l.Signer).String(), CA: l.Path, Issuer: l.Signer.Subject.String(), Entries: l.Entries, State: "fresh",
 			ThisUpdate: moment(h.ThisUpdate), NextUpdate: moment(h.NextUpdate), URL: "/crl/" + ca.ListName(l.Path) + ".crl", LastingURL: "/crl/" + l.Name + ".crl", Former: l.Former,
 		}
 		if l.Former != 0 {
@@ -94,6 +99,7 @@ func (c Config) lists(ctx context.Context, now time.Time) []CRL {
 		all = append(all, CRL{
 			Source: e.Source, Issuer: e.Issuer, Number: e.Number, Entries: e.Entries, State: e.State, LastError: e.LastError,
 			ThisUpdate: moment(e.ThisUpdate), NextUpdate: moment(e.NextUpdate), FetchedAt: moment(e.FetchedAt),
+			Undetermined: e.Undetermined,
 		})
 	}
 	return all
@@ -143,7 +149,7 @@ func (d *door) getCRL(_ context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	return d.serveList(c, list, mediaCRL, list.DER, d.shown.of(c.vars["name"], list).tag), nil
+	return d.serveList(c, list, mediaCRL, list.DER, d.shown.of(list).tag), nil
 }
 
 func (d *door) getCRLPEM(_ context.Context, c *call) (response, error) {
@@ -151,7 +157,7 @@ func (d *door) getCRLPEM(_ context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	shown := d.shown.of(c.vars["name"], list)
+	shown := d.shown.of(list)
 	return d.serveList(c, list, mediaPEM, shown.pem(), strings.TrimSuffix(shown.tag, `"`)+`-pem"`), nil
 }
 
@@ -160,7 +166,7 @@ func (d *door) getCRLPEM(_ context.Context, c *call) (response, error) {
 // Only its tag tells whether somebody has it already: two lists may be of the
 // same second, and then their dates are equal (RFC 9110, 8.8.2.2).
 func (d *door) serveList(c *call, list *crl.Published, media string, text []byte, tag string) response {
-	h := list.Verified.Header()
+	h := list.Header
 	header := d.cached(h.NextUpdate)
 	header.Set("ETag", tag)
 	header.Set("Last-Modified", h.ThisUpdate.UTC().Format(http.TimeFormat))
@@ -200,7 +206,7 @@ func hasTag(fields []string, tag string) bool {
 // shownLists keeps what is made of the current lists, each once: they may be long.
 type shownLists struct {
 	mu  sync.Mutex
-	all map[string]*shownList // by name, of which there are no more than CAs
+	all map[pki.AuthorityID]*shownList
 }
 
 type shownList struct {
@@ -209,14 +215,15 @@ type shownList struct {
 	pem func() []byte
 }
 
-func (s *shownLists) of(name string, list *crl.Published) *shownList {
+func (s *shownLists) of(list *crl.Published) *shownList {
+	name := pki.AuthorityOf(list.Signer)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if kept := s.all[name]; kept != nil && kept.of == list {
 		return kept
 	}
 	if s.all == nil {
-		s.all = make(map[string]*shownList)
+		s.all = make(map[pki.AuthorityID]*shownList)
 	}
 	s.all[name] = &shownList{of: list, tag: list.ETag(), pem: sync.OnceValue(list.PEM)}
 	return s.all[name]

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
@@ -78,12 +79,12 @@ func TestPublishedList(t *testing.T) {
 // TestListIsMadeOnce: what is shown of a list is made once for all requests.
 func TestListIsMadeOnce(t *testing.T) {
 	var shown shownLists
-	list := &crl.Published{DER: []byte("list")}
-	first := shown.of("ca", list)
-	if again := shown.of("ca", list); again != first || &again.pem()[0] != &first.pem()[0] {
+	list := &crl.Published{DER: []byte("list"), Signer: new(x509.Certificate)}
+	first := shown.of(list)
+	if again := shown.of(list); again != first || &again.pem()[0] != &first.pem()[0] {
 		t.Error("made twice")
 	}
-	if shown.of("ca", &crl.Published{DER: []byte("next")}).tag == first.tag {
+	if shown.of(&crl.Published{DER: []byte("next"), Signer: list.Signer}).tag == first.tag {
 		t.Error("the next list has the tag of the former")
 	}
 }
@@ -153,15 +154,16 @@ func TestListCRLs(t *testing.T) {
 	w := newWorld(t)
 	w.external = []ExternalList{
 		{Source: "http://crl.mycorp", Issuer: "CN=MyCorp CA", Number: "7", ThisUpdate: w.now, NextUpdate: w.now.Add(time.Hour), FetchedAt: w.now, Entries: 3, State: "fresh"},
-		{Source: "/no/file", State: "error", LastError: "no such file"},
+		{Source: "/no/file", State: "error", LastError: "no such file", Undetermined: []string{"CN=Other CA"}},
 	}
 	chain := must(w.door.Authority.Held(t.Context(), "system/sec/ca"))(t).Chain
 	lasting := "/crl/" + ca.LastingName("system/sec/ca", chain[0]) + ".crl"
+	id := pki.AuthorityOf(chain[0]).String()
 	now, week, hour := w.now, w.now.Add(7*24*time.Hour), w.now.Add(time.Hour)
 	want := []CRL{
-		{CA: "system/sec/ca", Issuer: "CN=clu CA", Number: "1", ThisUpdate: &now, NextUpdate: &week, State: "fresh", URL: "/crl/ca.crl", LastingURL: lasting},
+		{CA: "system/sec/ca", Authority: id, Issuer: "CN=clu CA", Number: "1", ThisUpdate: &now, NextUpdate: &week, State: "fresh", URL: "/crl/ca.crl", LastingURL: lasting},
 		{Source: "http://crl.mycorp", Issuer: "CN=MyCorp CA", Number: "7", ThisUpdate: &now, NextUpdate: &hour, FetchedAt: &now, Entries: 3, State: "fresh"},
-		{Source: "/no/file", State: "error", LastError: "no such file"},
+		{Source: "/no/file", State: "error", LastError: "no such file", Undetermined: []string{"CN=Other CA"}},
 	}
 	got := into[CRLList](w.do(request{target: "/api/crl", by: "guest1"}).want(http.StatusOK)).Items
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -169,8 +171,8 @@ func TestListCRLs(t *testing.T) {
 	}
 	page := string(w.do(request{target: "/metrics", by: "guest1"}).want(http.StatusOK).body)
 	for _, line := range []string{
-		`omca_crl_entries{ca="system/sec/ca",source=""} 0`, `omca_crl_age_seconds{ca="system/sec/ca",source=""} 0`, `omca_crl_error{ca="system/sec/ca",source=""} 0`,
-		`omca_crl_entries{ca="",source="http://crl.mycorp"} 3`, `omca_crl_next_update_seconds{ca="",source="http://crl.mycorp"} 1.795`, `omca_crl_error{ca="",source="/no/file"} 1`,
+		`omca_crl_entries{authority="` + id + `",ca="system/sec/ca",source=""} 0`, `omca_crl_age_seconds{authority="` + id + `",ca="system/sec/ca",source=""} 0`, `omca_crl_error{authority="` + id + `",ca="system/sec/ca",source=""} 0`,
+		`omca_crl_entries{authority="",ca="",source="http://crl.mycorp"} 3`, `omca_crl_next_update_seconds{authority="",ca="",source="http://crl.mycorp"} 1.795`, `omca_crl_error{authority="",ca="",source="/no/file"} 1`,
 	} {
 		if !strings.Contains(page, line) {
 			t.Errorf("no %s", line)

@@ -75,12 +75,20 @@ func (d *door) serveMetrics(context.Context, *call) (response, error) {
 }
 
 func (d *door) serveOpenAPI(context.Context, *call) (response, error) {
-	return response{status: http.StatusOK, media: mediaJSON, body: d.openapi}, nil
+	text, err := d.openapi()
+	if err != nil {
+		return response{}, fmt.Errorf("OpenAPI document: %w", err)
+	}
+	return response{status: http.StatusOK, media: mediaJSON, body: text}, nil
 }
 
 func (d *door) serveDocs(context.Context, *call) (response, error) {
+	page, err := d.docs()
+	if err != nil {
+		return response{}, fmt.Errorf("documentation: %w", err)
+	}
 	return response{
-		status: http.StatusOK, media: mediaHTML, body: d.docs,
+		status: http.StatusOK, media: mediaHTML, body: page,
 		header: http.Header{"Content-Security-Policy": {docsPolicy()}},
 	}, nil
 }

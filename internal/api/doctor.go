@@ -1,8 +1,8 @@
 package api
 
 import (
-	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -18,7 +18,7 @@ import (
 
 // Trouble is something that needs a hand, and the command that mends it.
 type Trouble struct {
-	Check  string `json:"check"`  // "pending", "expiring", "revoked", "orphan", "names", "crl", "policy", "openid", "store", "member", "restart" or "backup"
+	Check  string `json:"check"`  // "pending", "expiring", "revoked", "orphan", "names", "crl", "policy", "openid", "store", "clock", "panic", "member", "restart" or "backup"
 	Level  string `json:"level"`  // "error": something does not work; "warning": it will not, or a guard is off
 	Object string `json:"object"` // path; "" when it is about none
 	What   string `json:"what"`
@@ -101,8 +101,13 @@ func (d *door) checkSets(ctx context.Context, who usr.Caller) ([]Trouble, error)
 			return nil, err
 		}
 		if orphan && s.State == string(ca.StateValid) {
-			what := "its certificate is of a key that " + s.SignedBy + " has no more: it is not accepted"
-			all = append(all, Trouble{"orphan", levelError, s.Path, what, fmt.Sprintf("omca %s certificate create", p)})
+			level, what := levelError, "its certificate is of a CA that "+s.SignedBy+" is no more, and is not accepted"
+			if trusted, err := d.stillTrusted(ctx, p); err != nil {
+				return nil, err
+			} else if trusted {
+				level, what = levelWarning, "its certificate is of a CA that "+s.SignedBy+" is no more: it is accepted until it expires"
+			}
+			all = append(all, Trouble{"orphan", level, s.Path, what, fmt.Sprintf("omca %s certificate create", p)})
 		}
 		if s.State == stateRevoked && !d.disabled(ctx, p) {
 			all = append(all, Trouble{"revoked", levelError, s.Path, "its certificate was revoked", fmt.Sprintf("omca %s certificate renew --rekey", p)})
@@ -128,11 +133,29 @@ func (d *door) orphan(ctx context.Context, p object.Path) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if len(issuer.Chain[0].SubjectKeyId) == 0 { // made elsewhere
-		return held.Chain[0].CheckSignatureFrom(issuer.Chain[0]) != nil, nil
+	r, err := d.Authority.Record(ctx, pki.SerialOf(held.Chain[0]))
+	if err != nil {
+		return false, err
 	}
-	// RFC 5280, 4.2.1.1: the identifier of the key that signed. All of ours have it.
-	return !bytes.Equal(held.Chain[0].AuthorityKeyId, issuer.Chain[0].SubjectKeyId), nil
+	id, ok, err := d.Authority.AuthorityOf(ctx, r)
+	return !ok || id != pki.AuthorityOf(issuer.Chain[0]), err
+}
+
+// stillTrusted reports whether the chain of the object at p leads to a CA that is trusted.
+func (d *door) stillTrusted(ctx context.Context, p object.Path) (bool, error) {
+	held, err := d.Authority.Held(ctx, p.String())
+	if err != nil || len(held.Chain) == 0 {
+		return false, err
+	}
+	trusted, err := d.Authority.Trust(ctx)
+	if err != nil && len(trusted) == 0 {
+		return false, err
+	}
+	is := make(map[pki.AuthorityID]bool)
+	for _, cert := range trusted {
+		is[pki.AuthorityOf(cert)] = true
+	}
+	return slices.ContainsFunc(held.Chain[1:], func(cert *x509.Certificate) bool { return is[pki.AuthorityOf(cert)] }), nil
 }
 
 // disabled reports whether p is a user who is not to call.
@@ -257,14 +280,27 @@ func (d *door) checkLists(ctx context.Context, _ usr.Caller) ([]Trouble, error) 
 			continue
 		case l.State == "fresh":
 			t.Level, t.What = levelWarning, fmt.Sprintf("the revocation list of %s could not be fetched again: %s", l.Source, l.LastError)
+		case l.State == "partial":
+			t.What = fmt.Sprintf("a revocation list of %s cannot be used%s: %s", l.Source, undetermined(l), l.LastError)
 		case l.NextUpdate != nil:
 			t.What = fmt.Sprintf("the revocation list of %s%s ended at %s", l.CA, l.Source, l.NextUpdate.Format(time.RFC3339))
 		default:
-			t.What = fmt.Sprintf("there is no revocation list of %s%s: %s", l.CA, l.Source, l.LastError)
+			t.What = fmt.Sprintf("there is no revocation list of %s%s%s: %s", l.CA, l.Source, undetermined(l), l.LastError)
 		}
-		all = append(all, t)
+		// The lists of one source may have one trouble.
+		if !slices.Contains(all, t) {
+			all = append(all, t)
+		}
 	}
 	return all, nil
+}
+
+// undetermined names the CAs for which no list is in force because of a source.
+func undetermined(l CRL) string {
+	if len(l.Undetermined) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", so that listener.crl_policy decides about the certificates of %s until a list that the CA signed is there", strings.Join(l.Undetermined, "; "))
 }
 
 // checkCluster looks at what concerns the cluster as a whole.
@@ -300,6 +336,8 @@ func (d *door) checkCluster(ctx context.Context, who usr.Caller) ([]Trouble, err
 		all = append(all, Trouble{"openid", level, path.String(), "the OpenID issuer " + o.Issuer + " does not answer: " + o.LastError, "omca daemon status"})
 	}
 	all = append(all, storeTroubles(status.Store)...)
+	all = append(all, clockTroubles(status)...)
+	all = append(all, panicTroubles(status.Panics)...)
 	if status.RestartError != "" {
 		all = append(all, Trouble{"restart", levelError, "", "the last restart failed: " + status.RestartError, "omca daemon restart"})
 	}
@@ -339,6 +377,44 @@ func storeTroubles(s *StoreStatus) []Trouble {
 		return []Trouble{{"store", levelWarning, "", "no node renews certificates and numbers revocation lists at the moment", mend}}
 	}
 	return nil
+}
+
+// clockTroubles looks for nodes whose clock is not that of the others.
+func clockTroubles(s Status) []Trouble {
+	var all []Trouble
+	for _, c := range s.nodes() {
+		if !c.Off {
+			continue
+		}
+		what := fmt.Sprintf("the clock of node %s is %s the clocks of the other nodes: until it is right the node renews nothing, numbers no revocation list and sweeps nothing, "+
+			"and its signatures have wrong dates", c.Node, c.apart())
+		all = append(all, Trouble{"clock", levelError, "", what, "timedatectl set-ntp true"})
+	}
+	return all
+}
+
+// apart is the offset in words.
+func (c NodeClock) apart() string {
+	by := time.Duration(c.Offset) * time.Second
+	if by < 0 {
+		return (-by).String() + " behind"
+	}
+	return by.String() + " ahead of"
+}
+
+// panicTroubles looks for work beside the requests that panicked.
+func panicTroubles(panics []TaskPanics) []Trouble {
+	var all []Trouble
+	for _, p := range panics {
+		times := fmt.Sprintf("%d times", p.Count)
+		if p.Count == 1 {
+			times = "once"
+		}
+		what := fmt.Sprintf("the task %q of the daemon panicked %s since the start, at %s last, and began again: this is a fault of omca; please report it with the lines of the log",
+			p.Task, times, p.Last.Format(time.RFC3339))
+		all = append(all, Trouble{"panic", levelWarning, "", what, "omca daemon restart"})
+	}
+	return all
 }
 
 func (d *door) checkBackup(ctx context.Context, all []Trouble) ([]Trouble, error) {

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,6 +27,7 @@ type Record struct {
 	Serial     string    `json:"serial"`
 	Issuer     string    `json:"issuer"`      // common name
 	IssuerPath string    `json:"issuer_path"` // of the CA
+	Authority  string    `json:"authority"`   // identity of the CA, 64 hexadecimal digits; "" when it is not on record
 	Subject    string    `json:"subject"`
 	Names      []string  `json:"names"`
 	Owner      string    `json:"owner"` // path of the object that it is for; "ux:root" for the machine's root
@@ -141,7 +141,7 @@ func (d *door) standsSigned(ctx context.Context, c *call, serial pki.Serial) err
 		return nil
 	}
 	c.note(slog.String("revoked", string(serial)))
-	_, failed := d.Authority.Revoke(context.WithoutCancel(ctx), c.who, serial, crl.CessationOfOperation)
+	_, failed := d.Authority.Revoke(object.Undecided(context.WithoutCancel(ctx)), c.who, serial, crl.CessationOfOperation)
 	return errors.Join(err, failed)
 }
 
@@ -337,20 +337,29 @@ func (d *door) visibleRecord(ctx context.Context, c *call) (ca.Record, error) {
 
 func (d *door) recordOf(ctx context.Context, r ca.Record) (Record, error) {
 	cert := r.Certificate
-	state, withdrawn, err := d.standing(ctx, cert, ca.StateAt(cert, d.Now()))
+	revocation, revoked, err := d.Authority.RevocationFor(ctx, r)
+	if err != nil {
+		return Record{}, err
+	}
+	state, withdrawn := standing(revocation, revoked, ca.StateAt(cert, d.Now()))
+	id, known, err := d.Authority.AuthorityOf(ctx, r)
+	authority := ""
+	if known {
+		authority = id.String()
+	}
 	return Record{
-		Serial: string(r.Serial()), Issuer: cert.Issuer.CommonName, IssuerPath: r.Issuer, Subject: cert.Subject.String(),
+		Authority: authority, Serial: string(r.Serial()), Issuer: cert.Issuer.CommonName, IssuerPath: r.Issuer, Subject: cert.Subject.String(),
 		Names: append([]string{}, pki.NamesOf(cert).Strings()...), Owner: r.Owner, Profile: r.Profile,
 		NotBefore: cert.NotBefore.UTC(), NotAfter: cert.NotAfter.UTC(), State: state, SHA256: pki.Fingerprint(cert), Withdrawal: withdrawn,
 	}, err
 }
 
-// standing is the state of a certificate of which state is what its dates say.
-func (d *door) standing(ctx context.Context, cert *x509.Certificate, state ca.State) (string, Withdrawal, error) {
-	r, revoked, err := d.Authority.RevocationOf(ctx, cert)
-	if err != nil || !revoked {
-		return string(state), Withdrawal{}, err
+// standing is the state of a certificate of which state is what its dates say, and r its
+// revocation, if it is revoked.
+func standing(r ca.Revocation, revoked bool, state ca.State) (string, Withdrawal) {
+	if !revoked {
+		return string(state), Withdrawal{}
 	}
 	at := r.At.UTC()
-	return stateRevoked, Withdrawal{RevokedAt: &at, Reason: r.Reason.String()}, nil
+	return stateRevoked, Withdrawal{RevokedAt: &at, Reason: r.Reason.String()}
 }

@@ -159,22 +159,28 @@ func (d *door) requestFor(ctx context.Context, c *call) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	has := false
-	for _, k := range o.Keys {
-		has = has || k.Name == ca.KeyPrivate
-	}
-	if !has {
-		if err := changing(c.request); err != nil {
-			return nil, err
+	var text []byte
+	request := func(ctx context.Context) error {
+		if err := d.certifiable(c.path); err != nil {
+			return err
 		}
-		if err := d.mayChange(ctx, c.who, c.path); err != nil {
-			return nil, err
-		}
+		text, err = d.Authority.SigningRequest(ctx, c.who, c.path.String())
+		return err
 	}
-	if err := d.certifiable(c.path); err != nil {
+	if slices.ContainsFunc(o.Keys, func(k object.KeyInfo) bool { return k.Name == ca.KeyPrivate }) {
+		err = request(ctx)
+		return text, err
+	}
+	if err := changing(c.request); err != nil {
 		return nil, err
 	}
-	return d.Authority.SigningRequest(ctx, c.who, c.path.String())
+	err = d.decided(ctx, c, func(ctx context.Context) error {
+		if err := d.mayChange(ctx, c.who, c.path); err != nil {
+			return err
+		}
+		return request(ctx)
+	})
+	return text, err
 }
 
 func (d *door) addKey(ctx context.Context, c *call) (response, error) {
@@ -230,7 +236,7 @@ func (d *door) patchData(ctx context.Context, c *call) (response, error) {
 			if locked++; locked > 1 {
 				return response{}, fmt.Errorf("%w: %d steps have a password: one encrypted key at a time", errBadRequest, locked)
 			}
-			value, err = d.decrypted(ctx, s.Name, value, s.Password)
+			value, err = d.openOnce(ctx, c, s, value)
 		}
 		if err != nil {
 			return response{}, err
@@ -335,19 +341,34 @@ func (d *door) orphans(ctx context.Context, p object.Path) (int, error) {
 	if err != nil || len(held.Chain) == 0 {
 		return 0, err
 	}
-	n := 0
-	for r, err := range d.Authority.Records(ctx, ca.Query{Issuer: own}) {
+	n, now := 0, pki.AuthorityOf(held.Chain[0])
+	for r, err := range d.Authority.Records(ctx, ca.Query{Issuer: own, ExpiresAfter: d.Now()}) {
 		if err != nil {
 			return 0, err
 		}
-		// RFC 5280, 4.2.1.1: the authority key identifier tells the keys of one CA
-		// apart; every certificate signed here has it but the CA's own, and the
-		// record of one that was adopted.
-		if !r.Certificate.IsCA && d.Now().Before(r.Certificate.NotAfter) && r.KeyID() != ca.KeyID(held.Chain[0]) {
+		if r.Certificate.IsCA {
+			continue
+		}
+		id, ok, err := d.Authority.AuthorityOf(ctx, r.Record)
+		if err != nil {
+			return 0, err
+		}
+		if !ok || id != now {
 			n++
 		}
 	}
 	return n, nil
+}
+
+// openOnce is decrypted for the one step of the call that has a password, once,
+// however often the call is decided.
+func (d *door) openOnce(ctx context.Context, c *call, s KeyEdit, value []byte) ([]byte, error) {
+	if c.opened != nil {
+		return c.opened, nil
+	}
+	var err error
+	c.opened, err = d.decrypted(ctx, s.Name, value, s.Password)
+	return c.opened, err
 }
 
 // decrypted returns a private key without the password that it came under: what

@@ -108,7 +108,7 @@ type listLine struct {
 }
 
 func listDesc(name, help string) *prometheus.Desc {
-	return prometheus.NewDesc("omca_crl_"+name, help, []string{"ca", "source"}, nil)
+	return prometheus.NewDesc("omca_crl_"+name, help, []string{"ca", "authority", "source"}, nil)
 }
 
 func (*listFacts) age() *prometheus.Desc {
@@ -137,14 +137,14 @@ func (f *listFacts) Describe(out chan<- *prometheus.Desc) {
 // Collect is prometheus.Collector.Collect.
 func (f *listFacts) Collect(out chan<- prometheus.Metric) {
 	now := f.config.Now()
-	lines := make(map[[2]string]listLine)
+	lines := make(map[[3]string]listLine)
 	for _, l := range f.config.lists(context.Background(), now) {
-		name := [2]string{l.CA, l.Source}
+		name := [3]string{l.CA, l.Authority, l.Source}
 		lines[name] = lines[name].with(l)
 	}
 	for name, line := range lines {
 		gauge := func(d *prometheus.Desc, v float64) {
-			out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, name[0], name[1])
+			out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, name[0], name[1], name[2])
 		}
 		failed := 0.0
 		if line.failed {

@@ -44,6 +44,9 @@ type NodeData struct {
 type NodeStatus struct {
 	Agent     string    `json:"agent"` // version of the program
 	StartedAt time.Time `json:"started_at"`
+
+	ClockOffset int64 `json:"clock_offset_seconds"` // by which its clock is ahead of the median of all; negative: behind
+	ClockOff    bool  `json:"clock_off"`            // by too much
 }
 
 // NodeInfo is what there is to know of a node to tell it from others.
@@ -228,6 +231,11 @@ func (d *door) listNodes(ctx context.Context, c *call) (response, error) {
 		item := NodeItem{Kind: "NodeItem", Meta: NodeMeta{name}}
 		if n, there := m.there[name]; there {
 			item.Data.Status = &NodeStatus{Agent: n.Version, StartedAt: n.StartedAt}
+			for _, c := range m.self.nodes() {
+				if c.Node == name {
+					item.Data.Status.ClockOffset, item.Data.Status.ClockOff = c.Offset, c.Off
+				}
+			}
 		}
 		list.Items = append(list.Items, item)
 	}

@@ -13,6 +13,7 @@ import (
 	"omca/crl"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/pki"
 	"omca/usr"
 )
 
@@ -199,7 +200,7 @@ func (d *door) createObject(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	if exists && want.Revoke {
-		if err := d.supersedeOwned(ctx, c, former.Created); err != nil {
+		if err := d.supersedeOwned(object.Undecided(ctx), c, former.Created); err != nil {
 			return response{}, err
 		}
 	}
@@ -215,7 +216,16 @@ func (d *door) updateObject(ctx context.Context, c *call, exprs []object.Expr) (
 	if err != nil {
 		return response{}, err
 	}
-	issued, err := d.firstCertificate(ctx, c)
+	issued := false
+	first := func(ctx context.Context) error {
+		issued, err = d.firstCertificate(ctx, c)
+		return err
+	}
+	if changed { // which was decided and is done: this is decided by itself
+		err = d.decided(ctx, c, first)
+	} else {
+		err = first(ctx)
+	}
 	if err != nil {
 		return response{}, err
 	}
@@ -234,17 +244,18 @@ func (d *door) makeObject(ctx context.Context, c *call, config object.Config, st
 }
 
 // write makes the object of the call hold config and nothing else, and a user's
-// its certificate too: in one commit, so that there is the old one or the new
-// one and never half of it. The revision is that of the one that is there, or 0.
-func (d *door) write(ctx context.Context, c *call, revision int64, config object.Config) error {
+// its certificate too, and gives others the configs in beside: in one commit, so that
+// there is the old one or the new one and never half of it. The revision is that of the
+// one that is there, or 0.
+func (d *door) write(ctx context.Context, c *call, revision int64, config object.Config, beside ...object.Reconfigured) error {
 	wanted, err := d.wantsCertificate(ctx, c)
 	if err != nil {
 		return err
 	}
 	if !wanted {
-		return d.Objects.Make(ctx, c.path, revision, config)
+		return d.Objects.Make(ctx, c.path, revision, config, beside...)
 	}
-	_, err = d.Authority.Create(d.Objects.Stage(ctx, c.path, revision, config), c.who, c.path.String(), ca.CreateOptions{ReplaceExternal: true})
+	_, err = d.Authority.Create(d.Objects.Stage(ctx, c.path, revision, config, beside...), c.who, c.path.String(), ca.CreateOptions{ReplaceExternal: true})
 	switch {
 	case err != nil && revision == 0:
 		return fmt.Errorf("%w; %s was not created", err, c.path)
@@ -253,16 +264,6 @@ func (d *door) write(ctx context.Context, c *call, revision int64, config object
 	}
 	d.metrics.issued.WithLabelValues(ca.ProfileUser).Inc()
 	return nil
-}
-
-// undo deletes the object that was just made, since the rest of its making
-// failed with err, which it returns. It does so even when the caller has gone.
-func (d *door) undo(ctx context.Context, p object.Path, err error) error {
-	if undone := d.Objects.Delete(context.WithoutCancel(ctx), p); undone != nil {
-		d.Log.ErrorContext(ctx, "half made", "path", p.String(), "error", undone.Error())
-		return fmt.Errorf("%w, and what there is of it could not be removed", err)
-	}
-	return err
 }
 
 // replace stores the object in place of the one that is there. Its namespace
@@ -285,49 +286,47 @@ func (d *door) replace(ctx context.Context, c *call, config object.Config) error
 }
 
 // settle stores the new object and, where its namespace is new too, gives the
-// caller admin on it.
+// caller admin on it: both in one commit.
 func (d *door) settle(ctx context.Context, c *call, config object.Config) error {
 	claims, err := d.mayCreate(ctx, c.who, c.path)
 	if err != nil {
 		return err
 	}
-	if claims {
-		// Somebody else may have claimed it since the rule of the route said yes.
-		d.claiming.Lock()
-		defer d.claiming.Unlock()
-		if claims, err = d.mayCreate(ctx, c.who, c.path); err != nil {
-			return err
-		}
+	if !claims {
+		return d.write(ctx, c, 0, config)
 	}
-	if err := d.write(ctx, c, 0, config); err != nil || !claims {
+	claim, err := d.claim(ctx, c)
+	if err != nil {
+		return fmt.Errorf("granting %s:%s to %q: %w", usr.RoleAdmin, c.path.Namespace, c.who.Name, err)
+	}
+	if err := d.write(ctx, c, 0, config, claim); err != nil {
 		return err
-	}
-	if err := d.claim(ctx, c); err != nil {
-		return d.undo(ctx, c.path, fmt.Errorf("granting %s:%s to %q: %w", usr.RoleAdmin, c.path.Namespace, c.who.Name, err))
 	}
 	c.note(slog.String("claimed", c.path.Namespace))
 	return nil
 }
 
-// claim gives the caller admin on the namespace of the call, as a squatter
-// earns it (docs/authorization.md, New namespaces). What the caller's object
-// holds counts, not what the caller came with: a token may hold less.
-func (d *door) claim(ctx context.Context, c *call) error {
+// claim is the config of the caller's user with admin on the namespace of the call,
+// as a squatter earns it (docs/authorization.md, New namespaces). What the caller's
+// object holds counts, not what the caller came with: a token may hold less.
+func (d *door) claim(ctx context.Context, c *call) (object.Reconfigured, error) {
 	self, err := selfPath(c.who)
 	if err != nil {
-		return err
+		return object.Reconfigured{}, err
 	}
-	return d.attempt(ctx, self, func(o object.Object) (object.Config, error) {
-		held, err := configGrants(o.Config)
-		if err != nil {
-			return o.Config, err
-		}
-		if held, err = held.With(usr.RoleAdmin, c.path.Namespace); err != nil {
-			return o.Config, err
-		}
-		next, _, err := o.Config.Apply(object.Update{Set: []object.Expr{{Keyword: "grant", Op: object.OpSet, Value: held.String()}}})
-		return next, err
-	})
+	o, err := d.Objects.Get(ctx, self)
+	if err != nil {
+		return object.Reconfigured{}, err
+	}
+	held, err := configGrants(o.Config)
+	if err != nil {
+		return object.Reconfigured{}, err
+	}
+	if held, err = held.With(usr.RoleAdmin, c.path.Namespace); err != nil {
+		return object.Reconfigured{}, err
+	}
+	next, _, err := o.Config.Apply(object.Update{Set: []object.Expr{{Keyword: "grant", Op: object.OpSet, Value: held.String()}}})
+	return object.Reconfigured{Path: self, Revision: o.Revision, Config: next}, err
 }
 
 // firstCertificate gives a user that was made when there was no CA yet its
@@ -420,20 +419,65 @@ func (d *door) deleteObject(ctx context.Context, c *call) (response, error) {
 	if err := d.deletable(ctx, c.path); err != nil {
 		return response{}, err
 	}
+	destroyed, err := d.toDestroy(ctx, c)
+	if err != nil {
+		return response{}, err
+	}
+	if _, err := d.Objects.Get(ctx, c.path); errors.Is(err, ca.ErrNotFound) && len(destroyed) > 0 {
+		return d.destroyGone(ctx, c, destroyed)
+	}
 	// First: what is deleted and still works is found by nobody.
 	wanted, made, err := d.endOf(ctx, c)
 	if err != nil {
 		return response{}, err
 	}
-	if err := d.Objects.Delete(ctx, c.path); err != nil {
+	if err := d.Objects.Delete(ctx, c.path, destroyed...); err != nil {
 		return response{}, err
+	}
+	if len(destroyed) > 0 {
+		d.Authority.KeysDestroyed(ctx, c.who, c.path.String(), destroyed)
+		d.Publisher.Reload()
 	}
 	// And once more: what was on its way to the object meanwhile is on record now,
 	// and nothing gets there any more.
 	if wanted {
-		if err := d.revokeOwned(context.WithoutCancel(ctx), c, made, "", crl.CessationOfOperation); err != nil {
+		if err := d.revokeOwned(object.Undecided(context.WithoutCancel(ctx)), c, made, "", crl.CessationOfOperation); err != nil {
 			return response{}, fmt.Errorf("%s is deleted, and not all that was issued for it meanwhile is revoked: %w", c.path, err)
 		}
 	}
 	return reply(http.StatusOK, Orchestration{OrchestrationID: object.NewUUID()})
+}
+
+// destroyGone destroys the keys of CAs whose object was deleted before.
+func (d *door) destroyGone(ctx context.Context, c *call, ids []pki.AuthorityID) (response, error) {
+	if err := d.Objects.DestroyKeys(ctx, ids); err != nil {
+		return response{}, err
+	}
+	d.Authority.KeysDestroyed(ctx, c.who, c.path.String(), ids)
+	d.Publisher.Reload()
+	return reply(http.StatusOK, Orchestration{OrchestrationID: object.NewUUID()})
+}
+
+// toDestroy returns the CAs whose keys go with the object of the call: none, unless that
+// is asked for. Else the lists and OCSP answers of a CA go on without its object, which
+// the caller is told.
+func (d *door) toDestroy(ctx context.Context, c *call) ([]pki.AuthorityID, error) {
+	destroy, err := c.flag("destroy_key")
+	if err != nil {
+		return nil, err
+	}
+	held, err := d.Authority.DestroyableKeys(ctx, c.path.String())
+	switch {
+	case err != nil:
+		return nil, err
+	case destroy && c.who.May(usr.Root()) != nil:
+		return nil, fmt.Errorf("destroying the key of a CA: %w", c.who.May(usr.Root()))
+	case destroy && len(held) == 0:
+		return nil, hint.With(fmt.Errorf("%w: destroy_key: %s holds no CA whose key is here", ca.ErrInvalid, c.path), "leave it out: the keys of other objects go with them")
+	case destroy:
+		return held, nil
+	case len(held) > 0:
+		c.notice("the revocation list and the OCSP answers of %s go on until the last certificate that it signed has expired, with its key, which stays sealed; what is revoked stays refused", c.path)
+	}
+	return nil, nil
 }

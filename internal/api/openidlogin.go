@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"omca/ca"
+	"omca/internal/object"
 	"omca/usr"
 )
 
@@ -93,7 +94,9 @@ func (d *door) loginOpenID(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, upstream(err)
 	}
-	return d.begin(ctx, c, proved)
+	// The issuer answers once. What must still be so for the session to go on is
+	// kept with it, and looked at each time that it is used.
+	return d.begin(object.Undecided(ctx), c, proved)
 }
 
 // upstream makes what an issuer failed at an error of what is behind this server,

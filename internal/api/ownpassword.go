@@ -9,6 +9,7 @@ import (
 	"reflect"
 
 	"omca/internal/hint"
+	"omca/internal/object"
 	"omca/usr"
 	"omca/usr/session"
 )
@@ -62,7 +63,7 @@ func (d *door) changeOwnPassword(ctx context.Context, c *call) (response, error)
 	if err != nil {
 		return response{}, err
 	}
-	hash, err := d.Passwords.Hash(ctx, []byte(want.Password))
+	hash, err := d.hashOnce(ctx, c, []byte(want.Password))
 	if err != nil {
 		return response{}, err
 	}
@@ -76,7 +77,7 @@ func (d *door) changeOwnPassword(ctx context.Context, c *call) (response, error)
 	}
 	login := own.Login
 	login.PasswordChanged = changed
-	return d.goOn(ctx, c, *own, login)
+	return d.goOn(object.Undecided(ctx), c, *own, login)
 }
 
 // goOn begins another session in the place of one that is over, for what began

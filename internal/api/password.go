@@ -97,11 +97,22 @@ func (d *door) hashPassword(ctx context.Context, c *call, value []byte, hashed b
 	if d.Passwords == nil {
 		return usr.PasswordHash{}, fmt.Errorf("%w: nobody logs in with a password here", errBadRequest)
 	}
-	h, err := d.Passwords.Hash(ctx, value)
+	h, err := d.hashOnce(ctx, c, value)
 	if errors.Is(err, usr.ErrInvalid) {
 		return h, hint.With(err, "pipe it in without a line break: printf %%s \"$PASSWORD\" | omca %s key change --name password --from -", c.path)
 	}
 	return h, err
+}
+
+// hashOnce hashes the one password that the body of the call sets, once, however
+// often the call is decided.
+func (d *door) hashOnce(ctx context.Context, c *call, password []byte) (usr.PasswordHash, error) {
+	if !c.hash.IsZero() {
+		return c.hash, nil
+	}
+	var err error
+	c.hash, err = d.Passwords.Hash(ctx, password)
+	return c.hash, err
 }
 
 // retryAfter is what the header of that name says (RFC 9110, 10.2.3): seconds.

@@ -148,6 +148,7 @@ func (d *door) previewNew(ctx context.Context, c *call, keywords []string, opt c
 // which there may be several: the one that lives longest. nil for none among
 // those that are looked at.
 func (d *door) predecessor(ctx context.Context, c *call, p ca.Preview) (*x509.Certificate, error) {
+	ctx = object.Unnoted(ctx)
 	var old *x509.Certificate
 	looked := 0
 	for r, err := range d.Authority.Records(ctx, ca.Query{Owner: p.Owner, Profile: p.Profile, ExpiresAfter: d.Now()}) {

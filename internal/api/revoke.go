@@ -117,6 +117,11 @@ func (d *door) revoke(ctx context.Context, c *call, record ca.Record, want Revok
 	if err != nil {
 		return response{}, err
 	}
+	if listed, err := d.Authority.Lists(ctx, r); err != nil {
+		return response{}, err
+	} else if !listed {
+		c.notice("certificate %s is refused here, and on no list: the key of the CA that signed it (%q) is not here", serial, record.Certificate.Issuer.String())
+	}
 	if reason != crl.Superseded {
 		if err := d.endTokensOf(ctx, c, record); err != nil {
 			return response{}, err
@@ -210,7 +215,7 @@ func (d *door) supersedeOwned(ctx context.Context, c *call, made time.Time) erro
 	return nil
 }
 
-// revokeOwned takes back every living certificate of the object of the call, as it
+// revokeOwned takes back every certificate of the object of the call, as it
 // was made at that time, but the one to keep. Root takes back those of earlier objects
 // of the path too. The user root is an exception: earlier builds kept what the machine's
 // root had issued under that path.
@@ -218,7 +223,7 @@ func (d *door) revokeOwned(ctx context.Context, c *call, made time.Time, keep pk
 	if c.who.May(usr.Root()) == nil && c.path.String() != userRoot {
 		made = time.Time{}
 	}
-	n, err := d.Authority.RevokeOwned(ctx, c.who, c.path.String(), made, keep, reason)
+	n, err := d.Authority.RevokeOwned(object.Unnoted(ctx), c.who, c.path.String(), made, keep, reason)
 	if n > 0 {
 		c.note(slog.Int("revoked", n))
 	}

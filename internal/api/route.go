@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
-	"time"
 
 	"github.com/gorilla/mux"
 
@@ -179,8 +178,8 @@ func (d *door) serve(r route) http.Handler {
 		if x, ok := w.(*exchange); ok {
 			x.operation = r.id
 		}
-		c := &call{request: req, id: requestID(w)}
-		answer, err := d.walk(req.Context(), r, c, w)
+		c := &call{route: &r, request: req, id: requestID(w)}
+		answer, err := d.walk(req.Context(), c, w)
 		d.record(req.Context(), r, c, answer.status, err)
 		if err != nil {
 			d.refuse(w, err)
@@ -190,32 +189,26 @@ func (d *door) serve(r route) http.Handler {
 	})
 }
 
-// slowBody is how long a decision about a caller stands while the body arrives.
-const slowBody = time.Second
-
-func (d *door) walk(ctx context.Context, r route, c *call, w http.ResponseWriter) (response, error) {
+func (d *door) walk(ctx context.Context, c *call, w http.ResponseWriter) (response, error) {
+	r := c.route
 	if d.Latest != nil && r.method != http.MethodGet && !r.rule.public {
 		d.Latest(ctx) // who calls and what is there is decided by what all nodes know
 	}
-	if err := d.enter(ctx, r, c); err != nil {
+	if r.mayCommit() {
+		return d.change(ctx, c, w)
+	}
+	if err := d.enter(ctx, c); err != nil {
 		return response{}, err
 	}
-	began := d.Now()
 	if err := c.readBody(w, r.body); err != nil {
 		return response{}, err
-	}
-	// Whoever sends slowly may have been disabled, or their token taken back,
-	// since: a request that is kept open must not be a right that is kept.
-	if d.Now().Sub(began) > slowBody {
-		if err := d.enter(ctx, r, c); err != nil {
-			return response{}, err
-		}
 	}
 	return r.handle(ctx, c)
 }
 
 // enter decides whether the caller may take the route.
-func (d *door) enter(ctx context.Context, r route, c *call) error {
+func (d *door) enter(ctx context.Context, c *call) error {
+	r := c.route
 	var err error
 	if !r.rule.public {
 		if c.who, err = d.Identify(c.request); err != nil {
@@ -228,7 +221,7 @@ func (d *door) enter(ctx context.Context, r route, c *call) error {
 			return err
 		}
 	}
-	if err := c.address(r); err != nil {
+	if err := c.address(); err != nil {
 		return err
 	}
 	if r.rule.check == nil {
@@ -238,7 +231,8 @@ func (d *door) enter(ctx context.Context, r route, c *call) error {
 }
 
 // address reads the query and the object that the URL names.
-func (c *call) address(r route) error {
+func (c *call) address() error {
+	r := c.route
 	var err error
 	if c.request.URL.RawQuery != "" {
 		if c.query, err = url.ParseQuery(c.request.URL.RawQuery); err != nil {

@@ -123,6 +123,7 @@ func (d *door) listRoutes() []route {
 
 func (d *door) objectRoutes() []route {
 	selector := []param{{name: "path", about: "Selector: paths or globs, comma separated. Everything unless given."}}
+	destroy := param{name: "destroy_key", about: "Whether to destroy the key of a CA too, which ends its revocation list and its OCSP answers for good: false unless given. Needs root."}
 	return []route{
 		{method: http.MethodGet, path: "/api/object/path", rule: authenticated(), id: "listPaths", about: "The paths of the objects that a selector selects, as far as the caller may read them.",
 			params: selector, answer: jsonAnswer[[]string](http.StatusOK), handle: d.listPaths},
@@ -134,10 +135,10 @@ func (d *door) objectRoutes() []route {
 			body:   body{media: mediaJSON, schema: reflect.TypeFor[CreateRequest](), limit: 2 * limitConfig, optional: true},
 			answer: answer{status: http.StatusCreated, another: http.StatusOK, media: mediaJSON, schema: reflect.TypeFor[Created]()}, audit: auditCalls, handle: d.createObject},
 		{method: http.MethodPost, path: pathObject + "/action/delete", rule: d.changes(), id: "deleteObject", about: "Delete an object and its keys.",
-			params: []param{{name: "revoke", about: "Whether to revoke first all living certificates that were issued for it: true unless given for a usr, false for any other kind."}},
+			params: []param{{name: "revoke", about: "Whether to revoke first all certificates that were issued for it: true unless given for a usr, false for any other kind."}, destroy},
 			answer: jsonAnswer[Orchestration](http.StatusOK), audit: auditCalls, handle: d.deleteObject},
 		{method: http.MethodPost, path: pathObject + "/action/purge", rule: d.changes(), id: "purgeObject", about: "The same: nothing of an object is anywhere else.",
-			params: []param{{name: "revoke", about: "As for delete."}},
+			params: []param{{name: "revoke", about: "As for delete."}, destroy},
 			answer: jsonAnswer[Orchestration](http.StatusOK), audit: auditCalls, handle: d.deleteObject},
 	}
 }

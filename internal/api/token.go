@@ -200,42 +200,53 @@ func (c *call) lifetime(name string) (time.Duration, error) {
 	return max(lifetime, token.Shortest), nil
 }
 
-// issueToken follows OpenSVC, except that nobody gets more than they hold.
-func (d *door) issueToken(ctx context.Context, c *call) (response, error) {
-	roles, scope, err := c.ask()
-	if err != nil {
-		return response{}, err
+// tokenAsk is what a call asks tokens for.
+type tokenAsk struct {
+	access  token.Request
+	roles   []usr.Role
+	scope   string
+	refresh bool          // a refresh token too
+	later   time.Duration // that it is to live
+}
+
+// tokenAsk reads what the call asks for.
+func (d *door) tokenAsk(c *call) (tokenAsk, error) {
+	var a tokenAsk
+	var err error
+	if a.roles, a.scope, err = c.ask(); err != nil {
+		return a, err
 	}
-	refresh, err := c.flag("refresh")
-	if err != nil {
-		return response{}, err
+	if a.refresh, err = c.flag("refresh"); err != nil {
+		return a, err
 	}
-	access := token.Request{Use: token.Access, Subject: c.query.Get("subject"), Audience: c.list("audience"), By: c.who}
+	a.access = token.Request{Use: token.Access, Subject: c.query.Get("subject"), Audience: c.list("audience")}
 	// The machine's root has the name of a user: told by name, it is that user.
-	if access.Subject == "" || access.Subject == usr.MachineRoot && c.who.IsMachine() {
-		access.Subject, access.Socket = c.who.Name, c.who.IsMachine()
+	if a.access.Subject == "" || a.access.Subject == usr.MachineRoot && c.who.IsMachine() {
+		a.access.Subject, a.access.Socket = c.who.Name, c.who.IsMachine()
 	}
 	c.note(slog.String("subject", cmp.Or(c.query.Get("subject"), c.who.By())))
-	if err := usr.CanIssueToken(c.who, access.Subject, refresh); err != nil {
-		return response{}, err
+	if err := usr.CanIssueToken(c.who, a.access.Subject, a.refresh); err != nil {
+		return a, err
 	}
-	later, err := c.lifetime("refresh_duration")
+	if a.later, err = c.lifetime("refresh_duration"); err != nil {
+		return a, err
+	}
+	if a.access.Lifetime, err = c.lifetime("access_duration"); err != nil {
+		return a, err
+	}
+	if c.who.External && a.access.Subject == c.who.Name {
+		a.access.Lifetime = min(cmp.Or(a.access.Lifetime, token.DefaultAccess), token.LongestExternal)
+	}
+	return a, nil
+}
+
+// issueToken follows OpenSVC, except that nobody gets more than they hold.
+func (d *door) issueToken(ctx context.Context, c *call) (response, error) {
+	a, err := d.tokenAsk(c)
 	if err != nil {
 		return response{}, err
 	}
-	if access.Lifetime, err = c.lifetime("access_duration"); err != nil {
-		return response{}, err
-	}
-	if c.who.External && access.Subject == c.who.Name {
-		access.Lifetime = min(cmp.Or(access.Lifetime, token.DefaultAccess), token.LongestExternal)
-	}
-	if err := d.fillSubject(ctx, c.who, &access); err != nil {
-		return response{}, err
-	}
-	if access.Grants, err = usr.FilterGrants(access.Grants, roles, scope); err != nil {
-		return response{}, fmt.Errorf("token for %q: %w", access.Subject, err)
-	}
-	issued, err := d.Tokens.Issue(ctx, access)
+	issued, err := d.issueOne(ctx, c, a, a.access)
 	if err != nil {
 		return response{}, err
 	}
@@ -244,16 +255,41 @@ func (d *door) issueToken(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	pair := TokenPair{AccessToken: issued.Token, AccessExpiredAt: issued.ExpiresAt}
-	if refresh {
-		access.Use, access.Lifetime = token.Refresh, later
-		second, err := d.Tokens.Issue(ctx, access)
+	if !a.refresh {
+		return reply(http.StatusOK, pair)
+	}
+	second := a.access
+	second.Use, second.Lifetime = token.Refresh, a.later
+	err = d.decided(ctx, c, func(ctx context.Context) error { // by itself, like the first
+		issued, err := d.issueOne(ctx, c, a, second)
 		if err != nil {
-			return response{}, err
+			return err
 		}
-		c.note(slog.String("refresh_token", second.ID))
-		pair.RefreshToken, pair.RefreshExpiredAt = second.Token, &second.ExpiresAt
+		c.note(slog.String("refresh_token", issued.ID))
+		pair.RefreshToken, pair.RefreshExpiredAt = issued.Token, &issued.ExpiresAt
+		return nil
+	})
+	if err != nil {
+		return response{}, err
 	}
 	return reply(http.StatusOK, pair)
+}
+
+// issueOne issues one of the tokens that the call asks for, with what its subject
+// holds now.
+func (d *door) issueOne(ctx context.Context, c *call, a tokenAsk, r token.Request) (token.Issued, error) {
+	if err := usr.CanIssueToken(c.who, r.Subject, a.refresh); err != nil {
+		return token.Issued{}, err
+	}
+	r.By = c.who
+	if err := d.fillSubject(ctx, c.who, &r); err != nil {
+		return token.Issued{}, err
+	}
+	var err error
+	if r.Grants, err = usr.FilterGrants(r.Grants, a.roles, a.scope); err != nil {
+		return token.Issued{}, fmt.Errorf("token for %q: %w", r.Subject, err)
+	}
+	return d.Tokens.Issue(ctx, r)
 }
 
 // stands asks once more who calls, now that the record of a token is durable.
@@ -266,7 +302,7 @@ func (d *door) stands(ctx context.Context, c *call, id string) error {
 	if err == nil {
 		return nil
 	}
-	_, failed := d.Tokens.Revoke(context.WithoutCancel(ctx), id, c.who)
+	_, failed := d.Tokens.Revoke(object.Undecided(context.WithoutCancel(ctx)), id, c.who)
 	return errors.Join(err, failed)
 }
 

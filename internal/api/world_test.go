@@ -22,7 +22,6 @@ import (
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 
 	"omca/ca"
-	"omca/crl"
 	"omca/internal/object"
 	"omca/internal/store"
 	"omca/internal/store/mem"
@@ -58,6 +57,8 @@ type world struct {
 	tokens    *token.Service
 	publisher *ca.Publisher
 	external  []ExternalList
+	clock     *ClockStatus
+	panics    []TaskPanics
 	trail     []AuditLine
 	ocsp      func(request []byte) (answer []byte, next time.Time, err error)
 	refresh   error    // that fetching gives
@@ -89,12 +90,12 @@ func (l *lockedBuffer) take() string {
 	return l.b.String()
 }
 
-// faultyStore fails its commits with fault, when that is set, and tells before of
-// each.
+// faultyStore fails its commits with fault, when that is set, and calls before and
+// after each.
 type faultyStore struct {
 	store.Store
-	fault  error
-	before func(store.Tx)
+	fault         error
+	before, after func(store.Tx)
 }
 
 func (s *faultyStore) Commit(ctx context.Context, tx store.Tx) (int64, error) {
@@ -104,7 +105,11 @@ func (s *faultyStore) Commit(ctx context.Context, tx store.Tx) (int64, error) {
 	if s.before != nil {
 		s.before(tx)
 	}
-	return s.Store.Commit(ctx, tx)
+	rev, err := s.Store.Commit(ctx, tx)
+	if err == nil && s.after != nil {
+		s.after(tx)
+	}
+	return rev, err
 }
 
 func newWorld(t testing.TB) *world {
@@ -163,7 +168,7 @@ func emptyWorld(t testing.TB) *world {
 		authority.Changed(p.String())
 	})
 	w.tokens = must(token.New(token.Config{Store: w.objects, Settings: w.objects.TokenSettings, Now: clock, Profiles: foreignProfiles()}))(t)
-	w.publisher = authority.NewPublisher(func([]*crl.Verified) {})
+	w.publisher = authority.NewPublisher()
 	w.objects.OnRevoke(w.publisher.Add)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -193,7 +198,7 @@ func (w *world) config(authority *ca.Authority, log *slog.Logger, clock func() t
 	return Config{
 		Authority: authority, Objects: w.objects, Publisher: w.publisher, Identify: w.identify, Log: log, Now: clock, Version: "1.2.3",
 		Status: func(context.Context) (Status, error) {
-			return Status{Node: "node1", Version: "1.2.3", Addresses: []string{"[::]:1215"}, ListenerNotAfter: w.now}, nil
+			return Status{Node: "node1", Version: "1.2.3", Addresses: []string{"[::]:1215"}, ListenerNotAfter: w.now, Clock: w.clock, Panics: w.panics}, nil
 		},
 		Members: &w.members,
 		Ready:   func(context.Context) error { return w.ready },

@@ -31,6 +31,9 @@ type Member struct {
 	URL    string `json:"url"`
 	State  string `json:"state"`
 	Serial string `json:"serial"`
+
+	ClockOffset int64 `json:"clock_offset_seconds"` // by which its clock is ahead of the median of all; negative: behind
+	ClockOff    bool  `json:"clock_off"`            // by too much
 }
 
 // Members lists the members of the cluster by name.

@@ -26,6 +26,29 @@ type Status struct {
 
 	OpenID *OpenIDStatus `json:"openid,omitempty"` // nil: no issuer is configured
 	Store  *StoreStatus  `json:"store,omitempty"`  // nil: the node has one of its own
+	Clock  *ClockStatus  `json:"clock,omitempty"`  // nil: likewise
+	Panics []TaskPanics  `json:"panics,omitempty"` // of work beside the requests, since the start
+}
+
+// ClockStatus compares the clocks of the nodes with their median.
+type ClockStatus struct {
+	Offset int64       `json:"offset_seconds"` // by which this node's clock is ahead; negative: behind
+	Off    bool        `json:"off"`            // by too much: the node renews nothing and numbers no revocation list
+	Others []NodeClock `json:"others,omitempty"`
+}
+
+// NodeClock compares the clock of one node with the median of all.
+type NodeClock struct {
+	Node   string `json:"node"`
+	Offset int64  `json:"offset_seconds"`
+	Off    bool   `json:"off"`
+}
+
+// TaskPanics is how often work beside the requests panicked.
+type TaskPanics struct {
+	Task  string    `json:"task"`
+	Count uint64    `json:"count"`
+	Last  time.Time `json:"last"`
 }
 
 // StoreStatus is how a node stands to the store that it shares with others.

@@ -26,6 +26,9 @@ type Node struct {
 	Node      string    `json:"node"`
 	Agent     string    `json:"agent"`               // version of the program; "" when it is not known
 	StartedAt time.Time `json:"started_at,omitzero"` // zero when it is not known
+
+	ClockOffset int64 `json:"clock_offset_seconds"` // by which its clock is ahead of the median of all; negative: behind
+	ClockOff    bool  `json:"clock_off"`            // by too much
 }
 
 // Nodes returns the nodes that a selector (names or globs, comma separated; all when empty) selects, by name.
@@ -39,6 +42,9 @@ func (c *Client) Nodes(ctx context.Context, selector string) ([]Node, error) {
 				Status struct {
 					Agent     string    `json:"agent"`
 					StartedAt time.Time `json:"started_at"`
+
+					ClockOffset int64 `json:"clock_offset_seconds"`
+					ClockOff    bool  `json:"clock_off"`
 				} `json:"status"`
 			} `json:"data"`
 		} `json:"items"`
@@ -50,7 +56,8 @@ func (c *Client) Nodes(ctx context.Context, selector string) ([]Node, error) {
 	l, err := call[list](ctx, c, request{method: http.MethodGet, path: "/api/node", query: query}, nil)
 	nodes := make([]Node, len(l.Items))
 	for i, item := range l.Items {
-		nodes[i] = Node{Node: item.Meta.Node, Agent: item.Data.Status.Agent, StartedAt: item.Data.Status.StartedAt}
+		is := item.Data.Status
+		nodes[i] = Node{Node: item.Meta.Node, Agent: is.Agent, StartedAt: is.StartedAt, ClockOffset: is.ClockOffset, ClockOff: is.ClockOff}
 	}
 	return nodes, err
 }

@@ -84,14 +84,19 @@ func (c *Client) Create(ctx context.Context, p Path, o NewObject) (Created, erro
 
 // Deletion says what becomes of the certificates that were issued for an object.
 type Deletion struct {
-	Revoke string // "true" or "false": whether they are revoked; "" for those of users only
+	Revoke     string // "true" or "false": whether they are revoked; "" for those of users only
+	DestroyKey bool   // of a CA: its key goes too, and with it its list and its OCSP answers
 }
 
 // Delete deletes an object and its keys.
 func (c *Client) Delete(ctx context.Context, p Path, d Deletion) error {
 	r := request{method: http.MethodPost, path: p.url("/action/delete")}
+	r.query = url.Values{}
 	if d.Revoke != "" {
-		r.query = url.Values{"revoke": {d.Revoke}}
+		r.query.Set("revoke", d.Revoke)
+	}
+	if d.DestroyKey {
+		r.query.Set("destroy_key", "true")
 	}
 	_, err := c.send(ctx, r)
 	return err

@@ -36,12 +36,14 @@ type List struct {
 	ThisUpdate time.Time `json:"this_update,omitzero"`
 	NextUpdate time.Time `json:"next_update,omitzero"`
 	Entries    int       `json:"entries"`
-	State      string    `json:"state"` // fresh, stale, never or error
+	State      string    `json:"state"` // fresh, partial, stale, never or error
 	LastError  string    `json:"last_error"`
 	FetchedAt  time.Time `json:"fetched_at,omitzero"`
 	URL        string    `json:"url"`         // on the server, like the next
 	LastingURL string    `json:"lasting_url"` // the same as long as that CA has certificates
-	Former     int       `json:"former"`      // number of the set in the history of the CA; 0 for what it is now
+	Former     int       `json:"former"`      // number of the set in the history of the CA; 0 for what it is now, -1 for one that no object has
+
+	Undetermined []string `json:"undetermined,omitempty"` // trusted CAs for which no list is in force, and the source may have one
 }
 
 // Lists returns the revocation lists that the server publishes and enforces.

@@ -227,7 +227,8 @@ func (a *authority) wake(t *testing.T) {
 }
 
 // TestClusterClock sets the clock of one node of three a day wrong. The others go
-// on; it does as it can, and all have one history when its clock is right again.
+// on; it does as it can, and nothing of what one does for all; and all have one
+// history when its clock is right again.
 func TestClusterClock(t *testing.T) {
 	nodes := []*authority{serveAs(t, omca.Config{NodeName: "node1", Cluster: true, Peer: "127.0.0.1:" + lab.FreePort(t)})}
 	for _, name := range []string{"node2", "node3"} {
@@ -256,7 +257,10 @@ func TestClusterClock(t *testing.T) {
 		for n := range nodes {
 			signs(n)
 		}
+		nodes[2].compared(t, 2, false)
 		nodes[2].clock.set(offset)
+		nodes[2].compared(t, 0, true)
+		lab.Until(t, "another node is chosen", func() bool { chosen := nodes[0].chosen(t); return chosen != "" && chosen != "node3" })
 		for i := range 20 {
 			if err := sign(i % 2); err != nil {
 				t.Errorf("beside a node whose clock is %s off: %v", offset, err)
@@ -272,12 +276,33 @@ func TestClusterClock(t *testing.T) {
 		}
 		t.Logf("the node whose clock is %s off signs: %v", offset, sign(2))
 		nodes[2].clock.set(0)
+		nodes[2].compared(t, 0, false)
 		for n, a := range nodes {
 			signs(n)
 			lab.Until(t, a.address+" has one history with the others", func() bool { return a.knows(t, serials, revoked.Serial) })
 			numbers = a.listNumber(t, numbers)
 		}
 	}
+}
+
+// compared waits until a node compares its clock with so many others, or more, and
+// finds it off, or not.
+func (a *authority) compared(t *testing.T, others int, off bool) {
+	t.Helper()
+	lab.Until(t, fmt.Sprintf("%s compares its clock with %d: off %v", a.address, others, off), func() bool {
+		s, err := a.Status(t.Context())
+		return err == nil && s.Clock != nil && len(s.Clock.Others) >= others && s.Clock.Off == off
+	})
+}
+
+// chosen is the node that does what one does for all, as a node knows it.
+func (a *authority) chosen(t *testing.T) string {
+	t.Helper()
+	s, err := a.Status(t.Context())
+	if err != nil || s.Store == nil {
+		return ""
+	}
+	return s.Store.Chosen
 }
 
 // knows reports whether an authority has all these certificates, and the

@@ -2,14 +2,12 @@ package feed
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
 	"fmt"
-	"reflect"
 	"slices"
 	"time"
 
@@ -21,8 +19,9 @@ import (
 	"omca/pki"
 )
 
-// split returns the lists in what came, DER each.
-func split(body []byte, limit int) ([][]byte, error) {
+// split returns the lists in what came, DER each. With an error, it returns those that it found, and how many more there may be that it
+// cannot read. What is no list at all has none.
+func split(body []byte, limit int) (lists [][]byte, unread int, err error) {
 	// A list is a SEQUENCE of more than 127 octets, so the second octet is no ASCII.
 	if len(body) > 1 && body[0] == 0x30 && body[1] >= 0x80 {
 		return splitDER(body, limit)
@@ -30,43 +29,43 @@ func split(body []byte, limit int) ([][]byte, error) {
 	begin := []byte("-----BEGIN ")
 	count := bytes.Count(body, begin)
 	if count == 0 {
-		return nil, fmt.Errorf("%w: neither DER nor PEM (%d bytes)", pki.ErrInvalid, len(body))
+		return nil, 0, fmt.Errorf("%w: neither DER nor PEM (%d bytes)", pki.ErrInvalid, len(body))
 	}
 	if count > limit {
-		return nil, tooMany(limit)
+		return nil, count, tooMany(limit)
 	}
-	var lists [][]byte
-	for range count {
+	var foreign error
+	for n := range count {
 		var block *pem.Block
 		// Decode passes over what is broken, such as the last block of a text that was cut off.
 		if block, body = pem.Decode(body); block == nil {
-			return nil, fmt.Errorf("%w: PEM block %d of %d is broken", pki.ErrInvalid, len(lists)+1, count)
+			return lists, count - n, fmt.Errorf("%w: PEM block %d of %d is broken", pki.ErrInvalid, n+1, count)
 		}
 		if block.Type != "X509 CRL" {
-			return nil, fmt.Errorf("%w: a PEM block of another type than X509 CRL", pki.ErrInvalid)
+			foreign = fmt.Errorf("%w: a PEM block of another type than X509 CRL", pki.ErrInvalid)
+			continue
 		}
 		lists = append(lists, block.Bytes)
 	}
 	if len(bytes.TrimSpace(body)) > 0 {
-		return nil, fmt.Errorf("%w: text behind the last PEM block, as if another was cut off", pki.ErrInvalid)
+		return lists, 1, fmt.Errorf("%w: text behind the last PEM block, as if another was cut off", pki.ErrInvalid)
 	}
-	return lists, nil
+	return lists, 0, foreign
 }
 
-// splitDER returns the lists that are one right behind the other.
-func splitDER(body []byte, limit int) ([][]byte, error) {
-	var lists [][]byte
+// splitDER returns the lists that are one right behind the other, as split does.
+func splitDER(body []byte, limit int) (lists [][]byte, unread int, err error) {
 	for in := cryptobyte.String(body); !in.Empty(); {
 		var one cryptobyte.String
 		switch {
 		case len(lists) == limit:
-			return nil, tooMany(limit)
+			return lists, 1, tooMany(limit)
 		case !in.ReadASN1Element(&one, tags.SEQUENCE):
-			return nil, fmt.Errorf("%w: broken DER behind %d lists", pki.ErrInvalid, len(lists))
+			return lists, 1, fmt.Errorf("%w: broken DER behind %d lists", pki.ErrInvalid, len(lists))
 		}
 		lists = append(lists, one)
 	}
-	return lists, nil
+	return lists, 0, nil
 }
 
 func tooMany(limit int) error {
@@ -85,8 +84,8 @@ func sumOf(lists [][]byte) (sum digest) {
 // believed is what is good of what came.
 type believed struct {
 	lists []*crl.Verified
-	der   []byte // of lists
-	aside error  // names a list that is of no signer; nil if there is none
+	der   []byte   // of lists
+	aside []Unused // lists of no signer
 }
 
 // believe holds lists against signers. Errors: pki.ErrInvalid; all are refused if one cannot be read, is badly signed, or none is left.
@@ -95,34 +94,44 @@ func (f *Feeds) believe(ders [][]byte, signers []*x509.Certificate) (believed, e
 	limits.Bytes = f.limits.Bytes
 	var b believed
 	var kept [][]byte
+	var none error
 	for _, der := range ders {
 		list, err := crl.Parse(der, limits)
 		if err != nil {
 			return believed{}, err
 		}
-		own := slices.DeleteFunc(slices.Clone(signers), func(ca *x509.Certificate) bool { return !named(list, ca) })
-		if len(own) == 0 {
-			b.aside = hint.With(fmt.Errorf("%w: the %s is of %s, key %x, which is none of the trusted CAs", pki.ErrInvalid, list, nameText(list.RawIssuer), list.AuthorityKeyID),
-				"if it should be trusted, load its certificate into a sec and add that to cluster.ca")
-			continue
-		}
-		v, err := list.Verify(own...)
-		if err != nil {
+		v, err := verify(list, signers)
+		switch {
+		case err != nil:
 			return believed{}, err
+		case v == nil:
+			none = hint.With(fmt.Errorf("%w: the %s is of %s, key %x, which is none of the trusted CAs", pki.ErrInvalid, list, nameText(list.RawIssuer), list.AuthorityKeyID),
+				"if it should be trusted, load its certificate into a sec and add that to cluster.ca")
+			b.aside = append(b.aside, unusedOf(der, list.AuthorityKeyID, none))
+			continue
 		}
 		b.lists, kept = append(b.lists, v), append(kept, der)
 	}
 	if len(b.lists) == 0 {
-		return believed{}, b.aside
+		return believed{}, none
 	}
 	b.der = bytes.Join(kept, nil)
 	return b, nil
 }
 
-// named reports whether a list says that it is signed by ca: by its name, and its key identifier where both have one.
-func named(list *crl.List, ca *x509.Certificate) bool {
-	return bytes.Equal(list.RawIssuer, ca.RawSubject) &&
-		(len(list.AuthorityKeyID) == 0 || len(ca.SubjectKeyId) == 0 || bytes.Equal(list.AuthorityKeyID, ca.SubjectKeyId))
+// verify holds a list against the signers of its name. It returns nil for a list of a CA that is not among them: there is no such name, or
+// the list names a key that none of that name has, and no signature of theirs is on it. Errors: pki.ErrInvalid for any other list that
+// none of them signed.
+func verify(list *crl.List, signers []*x509.Certificate) (*crl.Verified, error) {
+	own := slices.DeleteFunc(slices.Clone(signers), func(ca *x509.Certificate) bool { return !pki.EqualNames(list.RawIssuer, ca.RawSubject) })
+	if len(own) == 0 {
+		return nil, nil
+	}
+	v, err := list.Verify(own...)
+	if err != nil && !slices.ContainsFunc(own, list.MayBeOfKey) {
+		return nil, nil
+	}
+	return v, err
 }
 
 func nameText(der []byte) string {
@@ -143,7 +152,7 @@ func follow(held, next []*crl.Verified, signers []*x509.Certificate, now time.Ti
 	}
 	for _, h := range held {
 		// What is of a CA that left is not missed.
-		if slices.ContainsFunc(signers, h.Signer().Equal) {
+		if trusts(signers, h.Signer()) {
 			if err := followed(h, next, now); err != nil {
 				return err
 			}
@@ -152,12 +161,18 @@ func follow(held, next []*crl.Verified, signers []*x509.Certificate, now time.Ti
 	return nil
 }
 
+// trusts reports whether a CA is among signers, in this certificate or in another.
+func trusts(signers []*x509.Certificate, ca *x509.Certificate) bool {
+	id := pki.AuthorityOf(ca)
+	return slices.ContainsFunc(signers, func(s *x509.Certificate) bool { return pki.AuthorityOf(s) == id })
+}
+
 // followed says why no list of next stands for h.
 func followed(h *crl.Verified, next []*crl.Verified, now time.Time) error {
 	var older *crl.Verified
 	for _, n := range next {
 		switch {
-		case !bytes.Equal(n.Header().RawIssuer, h.Header().RawIssuer) || !reflect.DeepEqual(n.Header().Scope, h.Header().Scope):
+		case !ofOneKind(n.Header(), h.Header()):
 		case n.Header().Delta() && !h.Header().Delta():
 		case !before(n, h):
 			return nil // a complete list has all that a delta before it had
@@ -176,6 +191,11 @@ func followed(h *crl.Verified, next []*crl.Verified, now time.Time) error {
 		"if it is to go, take the source out of cluster.crl and add it again")
 }
 
+// ofOneKind reports whether two lists have one issuer and one scope.
+func ofOneKind(a, b *crl.Header) bool {
+	return pki.EqualNames(a.RawIssuer, b.RawIssuer) && a.Scope.Equal(&b.Scope)
+}
+
 // before reports whether n is older than h: by date, or by number, which never falls as long as the key is the same (RFC 5280, 5.2.3).
 func before(n, h *crl.Verified) bool {
 	a, b := n.Header(), h.Header()
@@ -186,98 +206,3 @@ func before(n, h *crl.Verified) bool {
 
 // lapsed reports whether a list acquits nobody any more.
 func lapsed(v *crl.Verified, now time.Time) bool { return now.After(v.Header().NextUpdate) }
-
-// accept makes what came the lists of s, if it is good, hands all lists on, and then saves a copy. It wants settle. Errors:
-// pki.ErrInvalid; those of Signers.
-func (f *Feeds) accept(ctx context.Context, s *source, p parcel) error {
-	ders, err := split(p.body, f.limits.Lists)
-	if err != nil {
-		return err
-	}
-	sum := sumOf(ders)
-	if s.sum == sum {
-		f.mu.Lock()
-		s.etag, s.modified = p.etag, p.modified
-		f.mu.Unlock()
-		return nil
-	}
-	signers, err := f.cfg.Signers(ctx)
-	if err != nil {
-		return fmt.Errorf("the CAs whose lists are believed: %w", err)
-	}
-	b, err := f.believe(ders, signers)
-	if err != nil {
-		return err
-	}
-	if s.freshest {
-		if err := f.based(s, b.lists); err != nil {
-			return err
-		}
-	}
-	now := f.now()
-	if err := follow(s.lists, b.lists, signers, now); err != nil {
-		return err
-	}
-	f.mu.Lock()
-	s.lists, s.aside, s.sum, s.etag, s.modified = b.lists, b.aside, sum, p.etag, p.modified
-	f.mu.Unlock()
-	f.announce(ctx)
-	if p.kept {
-		return nil
-	}
-	f.save(ctx, s, Kept{DER: b.der, ETag: p.etag, LastModified: p.modified, FetchedAt: now})
-	return nil
-}
-
-// save gives Memory a copy. One that it does not take is in use nonetheless, and is offered again after the next attempt. It wants settle.
-func (f *Feeds) save(ctx context.Context, s *source, k Kept) {
-	err := f.cfg.Memory.SaveList(ctx, s.name, k)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s.unsaved, s.unkept = nil, nil
-	if err != nil {
-		s.unsaved, s.unkept = &k, fmt.Errorf("in use, but no copy was kept: %w", err)
-	}
-}
-
-// restore makes the copy kept last the lists of s, as far as it is of signers. It wants settle. Errors: Memory's; a copy that is damaged
-// is as good as none.
-func (f *Feeds) restore(ctx context.Context, s *source, signers []*x509.Certificate) error {
-	kept, err := f.recall(ctx, s)
-	if err != nil {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		s.lists = slices.DeleteFunc(slices.Clone(s.lists), func(v *crl.Verified) bool { return !slices.ContainsFunc(signers, v.Signer().Equal) })
-		return fmt.Errorf("the copy kept of %s: %w", s.shown, err)
-	}
-	ders, refused := splitDER(kept.DER, f.limits.Lists)
-	var lists []*crl.Verified
-	for _, der := range ders {
-		// One by one: that a CA changed its key is no reason to lose the lists of others.
-		if one, err := f.believe([][]byte{der}, signers); err != nil {
-			refused = err
-		} else {
-			lists = append(lists, one.lists...)
-		}
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s.lists, s.aside = lists, refused
-	s.sum, s.etag, s.modified, s.fetched = digest{}, "", "", time.Time{}
-	if len(lists) > 0 {
-		s.fetched = kept.FetchedAt
-	}
-	if refused == nil && len(lists) > 0 {
-		// Else what was left out can only be had by asking for the whole.
-		s.etag, s.modified = kept.ETag, kept.LastModified
-	}
-	return nil
-}
-
-// recall returns the last good copy.
-func (f *Feeds) recall(ctx context.Context, s *source) (Kept, error) {
-	if s.unsaved != nil {
-		return *s.unsaved, nil
-	}
-	return f.cfg.Memory.LoadList(ctx, s.name)
-}

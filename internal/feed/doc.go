@@ -9,8 +9,13 @@
 // A download replaces what is held only if all of it can be read, one list at least is of a trusted CA, none that says so is badly
 // signed, none is from the future, none is older than the one of its kind that is held (by number or by date), and none that is held
 // and still current is missing. Otherwise the last good lists stay, and the reason is in [Status] and in the log. A list that is past
-// its nextUpdate is kept: it still convicts, and package crl lets it acquit nobody. Lists of CAs that are not trusted, beside
-// some that are, are set aside and named.
+// its nextUpdate is kept: it still convicts, and in package crl it acquits no certificate. Lists that no trusted CA signed, beside
+// some that one did, are set aside and named.
+//
+// A list that was refused or set aside may be of a trusted CA: it has the name of the CA (RFC 5280, 7.1), its key identifier, or a name
+// that cannot be read. [Feeds.Awaited] returns such CAs. One that no list speaks for is undetermined: the source is [Partial] then, and is
+// asked again soon. What cannot be read counts as the next of the lists that are held and did not come, as far as there are any: a file
+// that is read while it is written leaves no other CA undetermined. All this is in the copies of Memory too.
 //
 // # When
 //

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"omca/crl"
+	"omca/internal/background"
 	"omca/internal/hint"
 )
 
@@ -28,6 +29,9 @@ type Kept struct {
 	// ETag and LastModified are the validators of the answer that DER came with, "" if it had none.
 	ETag, LastModified string
 	FetchedAt          time.Time
+	// Unused are the lists that came and are not in DER, or that came later and were refused. Nil if it is not known: earlier versions did
+	// not keep it.
+	Unused []Unused
 }
 
 // Memory keeps the last good copy of each source across restarts. Sources are told apart by what the operator wrote, which holds no
@@ -40,21 +44,23 @@ type Memory interface {
 	SaveList(ctx context.Context, source string, k Kept) error
 }
 
-// Config is what stays the same as long as the feeds live. All but Limits, Transport and Rand is required.
+// Config is what stays the same as long as the feeds live. All but Limits, Transport, Rand and Panics is required.
 type Config struct {
 	Memory Memory
 	// Object returns the value, PEM or DER, of the key that holds the lists of a sec. Path is always written in full, ns/sec/name.
 	Object func(ctx context.Context, path string) ([]byte, error)
 	// Signers returns the CAs whose lists are believed: the chains of those that are trusted.
 	Signers func(ctx context.Context) ([]*x509.Certificate, error)
-	// Changed gets all good lists, those past their nextUpdate among them, each time that they change and once at the end of Load. Calls
-	// come one after the other, the newest last, and hold up what follows. It may call Status, and nothing else of the Feeds.
+	// Changed gets all good lists, those past their nextUpdate among them, each time that they change, or that Awaited does, and once at the
+	// end of Load. Calls come one after the other, the newest last, and hold up what follows. It may call Status and Awaited, and nothing
+	// else of the Feeds.
 	Changed   func(ctx context.Context, lists []*crl.Verified)
 	Now       func() time.Time
 	Log       *slog.Logger
 	Limits    Limits
-	Transport http.RoundTripper // nil: one of its own, that trusts the roots of the system and no proxy
-	Rand      func() float64    // jitter, in [0,1); nil: math/rand/v2
+	Transport http.RoundTripper  // nil: one of its own, that trusts the roots of the system and no proxy
+	Rand      func() float64     // jitter, in [0,1); nil: math/rand/v2
+	Panics    *background.Panics // of attempts, which fail with them; nil: they end the process
 
 	// Elsewhere reports whether another process with the same Memory fetches from URLs for all: then copies are taken from there,
 	// and a URL is asked only when these are not fresh. Nil: none does.
@@ -74,7 +80,9 @@ type Feeds struct {
 
 	mu      sync.Mutex // guards what follows, for moments only
 	sources []*source
-	deltas  []*source // of delta lists, at the addresses that lists of sources name
+	deltas  []*source           // of delta lists, at the addresses that lists of sources name
+	trusted []*x509.Certificate // the CAs whose lists are believed, as Signers answered last
+	set     *crl.Set            // of the lists that were announced last
 }
 
 // New returns feeds without sources. Errors: a Config that cannot work.
@@ -89,17 +97,14 @@ func New(cfg Config) (*Feeds, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Float64
 	}
-	return &Feeds{cfg: cfg, limits: limits, client: newClient(cfg.Transport, limits), wake: make(chan struct{}, 1)}, nil
+	return &Feeds{cfg: cfg, limits: limits, client: newClient(cfg.Transport, limits), wake: make(chan struct{}, 1), set: crl.NewSet(crl.Sources{})}, nil
 }
 
 // Load makes sources the ones that are followed, before the first connection is accepted: it takes the last good copies from Memory,
 // tries each source once, all at a time and for no longer than Limits.Start, and calls Changed. That a source is away is no error: it
 // is in Status, and Run tries again at once. Errors: Memory's, and those of Signers.
 func (f *Feeds) Load(ctx context.Context, sources []string) error {
-	f.settle.Lock()
-	err := f.replace(ctx, sources)
-	f.settle.Unlock()
-	if err != nil {
+	if err := f.begin(ctx, sources); err != nil {
 		return err
 	}
 	f.start(ctx, f.configured())
@@ -110,12 +115,20 @@ func (f *Feeds) Load(ctx context.Context, sources []string) error {
 	return ctx.Err()
 }
 
+// begin takes the last good copies from Memory.
+func (f *Feeds) begin(ctx context.Context, sources []string) error {
+	f.settle.Lock()
+	defer f.settle.Unlock()
+	return f.replace(ctx, sources)
+}
+
 // start fetches sources in the time that a start has for it.
 func (f *Feeds) start(ctx context.Context, sources []*source) {
 	var attempts sync.WaitGroup
 	for _, s := range sources {
 		attempts.Go(func() {
-			if err := f.attempt(ctx, s, ifChanged, f.limits.Start); err != nil {
+			err := f.guard(func() error { return f.attempt(ctx, s, ifChanged, f.limits.Start) })
+			if err != nil && !background.Panicked(err) {
 				f.mu.Lock()
 				s.failures, s.again = 0, true // for want of time, maybe
 				f.mu.Unlock()
@@ -167,9 +180,9 @@ func (f *Feeds) replace(ctx context.Context, names []string) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	signers, err := f.cfg.Signers(ctx)
+	signers, err := f.signers(ctx)
 	if err != nil {
-		return fmt.Errorf("the CAs whose lists are believed: %w", err)
+		return err
 	}
 	for _, s := range fresh {
 		err = errors.Join(err, f.restore(ctx, s, signers))
@@ -190,9 +203,9 @@ func (f *Feeds) forget(ctx context.Context, s *source) {
 func (f *Feeds) Reverify(ctx context.Context) error {
 	f.settle.Lock()
 	defer f.settle.Unlock()
-	signers, err := f.cfg.Signers(ctx)
+	signers, err := f.signers(ctx)
 	if err != nil {
-		return fmt.Errorf("the CAs whose lists are believed: %w", err)
+		return err
 	}
 	var failed error
 	for _, s := range f.all() {
@@ -241,14 +254,14 @@ func (f *Feeds) Brought() {
 }
 
 // Refresh fetches a source now, whole, whatever the schedule says. It waits for an attempt that is under way. Errors: ErrUnknown;
-// pki.ErrInvalid when what came is refused; otherwise why nothing came.
+// pki.ErrInvalid when what came is refused, or leaves a trusted CA undetermined; otherwise why nothing came.
 func (f *Feeds) Refresh(ctx context.Context, source string) error {
 	for _, s := range f.all() {
 		if s.name == source || s.shown == source {
 			if err := f.attempt(ctx, s, anew, f.limits.Whole); err != nil {
 				return fmt.Errorf("%s: %w", s.shown, err)
 			}
-			return nil
+			return f.incomplete(s)
 		}
 	}
 	return hint.With(fmt.Errorf("%q: %w", source, ErrUnknown), `"omca cluster config get --kw cluster.crl" lists them`)
@@ -276,6 +289,11 @@ func (f *Feeds) announce(ctx context.Context) {
 	for _, s := range slices.Concat(f.sources, f.deltas) {
 		lists = append(lists, s.lists...)
 	}
+	trusted := f.trusted
+	f.mu.Unlock()
+	set := crl.NewSet(crl.Sources{Lists: lists, Authorities: trusted})
+	f.mu.Lock()
+	f.set = set
 	f.mu.Unlock()
 	f.cfg.Changed(ctx, lists)
 }

@@ -1,10 +1,8 @@
 package feed
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"reflect"
 	"slices"
 
 	"omca/crl"
@@ -32,19 +30,7 @@ func newFreshest(address string) *source {
 // seekFreshest makes the delta lists that are followed those that the complete lists name now. One that an operator wrote down is followed
 // as such. New ones begin with the last good copy, and are fetched by Run at once. It wants settle.
 func (f *Feeds) seekFreshest(ctx context.Context) {
-	f.mu.Lock()
-	former, next := f.deltas, []*source(nil)
-	for _, address := range f.named() {
-		at := slices.IndexFunc(former, func(s *source) bool { return s.place == address })
-		if at >= 0 {
-			next = append(next, former[at])
-		} else if s := newFreshest(address); s != nil {
-			next = append(next, s)
-		}
-	}
-	next = next[:min(len(next), maxFreshest)]
-	f.deltas = next
-	f.mu.Unlock()
+	former, next := f.replaceDeltas()
 	for _, s := range former {
 		if !slices.Contains(next, s) {
 			f.forget(ctx, s)
@@ -55,7 +41,7 @@ func (f *Feeds) seekFreshest(ctx context.Context) {
 		return
 	}
 	f.rouse()
-	signers, err := f.cfg.Signers(ctx)
+	signers, err := f.signers(ctx)
 	for _, s := range fresh {
 		if err == nil {
 			err = f.restore(ctx, s, signers)
@@ -64,6 +50,24 @@ func (f *Feeds) seekFreshest(ctx context.Context) {
 	if err != nil {
 		f.cfg.Log.WarnContext(ctx, "crl copies not read", "error", err)
 	}
+}
+
+// replaceDeltas makes the delta lists that are followed those that are named now, and returns those before and those from now on.
+func (f *Feeds) replaceDeltas() (former, next []*source) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	former = f.deltas
+	for _, address := range f.named() {
+		at := slices.IndexFunc(former, func(s *source) bool { return s.place == address })
+		if at >= 0 {
+			next = append(next, former[at])
+		} else if s := newFreshest(address); s != nil {
+			next = append(next, s)
+		}
+	}
+	next = next[:min(len(next), maxFreshest)]
+	f.deltas = next
+	return former, next
 }
 
 // named returns the addresses of delta lists that complete lists name and no operator wrote, each once. It wants mu.
@@ -105,16 +109,20 @@ func (f *Feeds) based(s *source, lists []*crl.Verified) error {
 // extends reports whether a delta list that came from an address may be held against a complete one.
 func extends(delta, base *crl.Header, address string) bool {
 	return !base.Delta() && slices.Contains(base.Freshest, address) &&
-		bytes.Equal(delta.RawIssuer, base.RawIssuer) && reflect.DeepEqual(delta.Scope, base.Scope)
+		ofOneKind(delta, base)
 }
 
 // loadFreshest fetches the delta lists that the lists of Load named: they too are to be here before the first connection.
 func (f *Feeds) loadFreshest(ctx context.Context) {
+	f.start(ctx, f.soughtFreshest(ctx))
+}
+
+// soughtFreshest returns the delta lists to be followed, which it looks for first.
+func (f *Feeds) soughtFreshest(ctx context.Context) []*source {
 	f.settle.Lock()
+	defer f.settle.Unlock()
 	f.seekFreshest(ctx)
-	f.settle.Unlock()
 	f.mu.Lock()
-	deltas := slices.Clone(f.deltas)
-	f.mu.Unlock()
-	f.start(ctx, deltas)
+	defer f.mu.Unlock()
+	return slices.Clone(f.deltas)
 }

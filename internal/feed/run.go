@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"omca/internal/background"
 	"omca/pki"
 )
 
@@ -25,8 +26,10 @@ func (f *Feeds) Run(ctx context.Context) error {
 			attempts.Go(func() {
 				defer f.rouse()
 				defer f.rest(t.source)
-				// finish has taken note of the error.
-				_ = f.attempt(ctx, t.source, t.mode, f.limits.Whole)
+				// finish has taken note of the error, unless it panicked itself.
+				if err := f.guard(func() error { return f.attempt(ctx, t.source, t.mode, f.limits.Whole) }); background.Panicked(err) {
+					f.putOff(t.source)
+				}
 			})
 		}
 		timer := time.NewTimer(wait)
@@ -39,6 +42,23 @@ func (f *Feeds) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 	}
+}
+
+// guard runs work on a source. It reads data of others: a panic over that is an error of this source.
+func (f *Feeds) guard(work func() error) error { return f.cfg.Panics.Guard("lists of others", work) }
+
+// doubt makes s treat the next answer as new: its lists may not have been handed on. It wants settle.
+func (f *Feeds) doubt(s *source) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.sum, s.etag, s.modified = digest{}, "", ""
+}
+
+// putOff delays the next attempt of a source whose last one was not finished.
+func (f *Feeds) putOff(s *source) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.again, s.due = false, f.now().Add(f.limits.Slow)
 }
 
 // rouse makes Run look again at what is due.
@@ -114,7 +134,11 @@ func (f *Feeds) attempt(ctx context.Context, s *source, m mode, within time.Dura
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("it did not come whole within %s", within))
 	defer cancel()
-	p, err := f.fetch(bounded, s, m)
+	var p parcel
+	err := f.guard(func() (err error) {
+		p, err = f.fetch(bounded, s, m)
+		return err
+	})
 	if err != nil && bounded.Err() != nil {
 		err = context.Cause(bounded)
 	}
@@ -127,7 +151,12 @@ func (f *Feeds) attempt(ctx context.Context, s *source, m mode, within time.Dura
 		return fmt.Errorf("%q: %w", s.shown, ErrUnknown)
 	}
 	if err == nil && p.outcome == whole {
-		err = f.accept(ctx, s, p)
+		if err = f.guard(func() error { return f.accept(ctx, s, p) }); background.Panicked(err) {
+			f.doubt(s)
+		}
+	}
+	if err == nil && p.outcome == confirmed {
+		f.leaveOut(ctx, s, p, s.aside, nil) // the source has again what it had before
 	}
 	f.finish(ctx, s, p, err)
 	return err
@@ -147,7 +176,7 @@ func (f *Feeds) finish(ctx context.Context, s *source, p parcel, err error) {
 		if err == nil {
 			s.fetched = now
 		}
-		if s.failures++; err == nil && s.state(now) == Fresh {
+		if s.failures++; err == nil && f.state(s, now) == Fresh {
 			s.failures = 0
 		}
 		s.due = now.Add(f.wait(s, now))
@@ -158,7 +187,7 @@ func (f *Feeds) finish(ctx context.Context, s *source, p parcel, err error) {
 // wait returns how long to wait for the next attempt. It wants mu.
 func (f *Feeds) wait(s *source, now time.Time) time.Duration {
 	var left time.Duration // until the first of the lists lapses, 0 if it has
-	if s.state(now) == Fresh {
+	if s.current(now) {
 		left = s.nextUpdate().Sub(now)
 	}
 	if s.failures > 0 {
@@ -182,8 +211,9 @@ type condition struct {
 
 // note logs the state of s, if it is another than the log said last. It wants mu.
 func (f *Feeds) note(ctx context.Context, s *source, now time.Time) {
-	c := condition{s.state(now), ""}
-	switch err := s.trouble(); {
+	c := condition{f.state(s, now), ""}
+	trouble := f.trouble(s)
+	switch err := trouble; {
 	case errors.Is(err, pki.ErrInvalid):
 		c.trouble = "refused"
 	case err != nil:
@@ -205,7 +235,7 @@ func (f *Feeds) note(ctx context.Context, s *source, now time.Time) {
 		attrs = append(attrs, slog.Int("lists", len(s.lists)), slog.Int("entries", entries), slog.Time("next_update", s.nextUpdate()))
 	}
 	if c.trouble != "" {
-		attrs = append(attrs, slog.String("trouble", c.trouble), slog.Any("error", s.trouble()))
+		attrs = append(attrs, slog.String("trouble", c.trouble), slog.Any("error", trouble))
 	}
 	f.cfg.Log.LogAttrs(ctx, level, "crl source", attrs...)
 }

@@ -12,6 +12,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"omca/crl"
+	"omca/internal/background"
 )
 
 // sleep lets d pass, and what is due then happen.
@@ -561,6 +564,65 @@ func TestElsewhere(t *testing.T) {
 		sleep(time.Second)
 		if len(b.requests()) == 0 {
 			t.Error("the process that is to fetch for all does not")
+		}
+	})
+}
+
+// TestPanics: a panic over what a source gave is a failed attempt of that source. What
+// was read and not handed on is handed on with the next attempt, though its bytes are
+// the same; and a panic over the attempt itself has the source rest.
+func TestPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		corp := newCA(t, "Corp")
+		b := newBench(t, Limits{}, corp)
+		panics := background.New(time.Now, slog.New(slog.DiscardHandler))
+		b.cfg.Panics = panics
+		var unlucky atomic.Bool
+		b.cfg.Rand = func() float64 {
+			if unlucky.Load() {
+				panic("in what takes note of the attempt")
+			}
+			return 0.5
+		}
+		b.load(url1) // nothing comes
+		changed, left := b.cfg.Changed, 2
+		b.cfg.Changed = func(ctx context.Context, lists []*crl.Verified) {
+			if left--; left >= 0 {
+				panic("a list nobody thought of")
+			}
+			changed(ctx, lists)
+		}
+		b.serve(corp.sign(t, list(time.Now(), 1, 7)))
+		before := len(b.changed)
+		b.run()
+		synctest.Wait()
+		if st := b.Status()[0]; !strings.Contains(st.LastError, "panicked") {
+			t.Errorf("after the first attempt: %+v", st)
+		}
+		sleep(hour)
+		b.mu.Lock()
+		told := b.changed[before:]
+		b.mu.Unlock()
+		if len(told) != 1 || len(told[0]) != 1 || told[0][0].Len() != 1 {
+			t.Errorf("told of %v, want the list that came first", told)
+		}
+		if st := b.Status()[0]; st.State != Fresh || st.LastError != "" {
+			t.Errorf("after more attempts: %+v", st)
+		}
+
+		b.requests()
+		b.on(func(*http.Request) (*http.Response, error) { panic("an answer nobody thought of") })
+		if err := b.Refresh(t.Context(), url1); !background.Panicked(err) {
+			t.Errorf("an answer that panics: %v", err)
+		}
+		b.serve(corp.sign(t, list(time.Now(), 2, 7)))
+		unlucky.Store(true)
+		sleep(3 * hour)
+		if n := len(b.requests()); n < 4 || n > 50 {
+			t.Errorf("%d requests in 3 h, want about one each quarter", n)
+		}
+		if c := panics.Counts(); len(c) != 1 || c[0].Count < 5 {
+			t.Errorf("counts %v", c)
 		}
 	})
 }

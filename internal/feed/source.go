@@ -29,7 +29,7 @@ const (
 
 type digest [sha256.Size]byte
 
-// source is one word of cluster.crl. All below turn is guarded by Feeds.mu, and lists, sum, etag, modified and unsaved are written by the
+// source is one word of cluster.crl. All below turn is guarded by Feeds.mu, and lists, aside, refused, sum, etag, modified and unsaved are written by the
 // holder of Feeds.settle only.
 type source struct {
 	name  string // as it was written
@@ -43,6 +43,8 @@ type source struct {
 	turn chan struct{} // holds a token while it is fetched
 
 	lists          []*crl.Verified // the last good ones
+	aside          []Unused        // lists that came with these and are of no trusted CA
+	refused        []Unused        // lists that came later and were refused
 	sum            digest          // of the DER they were read from, those set aside included; zero if unknown
 	etag, modified string          // validators of the same
 	unsaved        *Kept           // a copy that Memory would not take
@@ -55,7 +57,6 @@ type source struct {
 	running  bool      // Run has an attempt under way
 	failures int       // in a row
 	err      error     // of the last attempt
-	aside    error     // why some of the lists were set aside, nil if none was
 	unkept   error     // why Memory did not take them
 	logged   condition // what the log said last
 }
@@ -117,6 +118,7 @@ type parcel struct {
 	etag, modified string
 	info           fs.FileInfo // of a file
 	kept           bool        // Memory has it
+	unused         []Unused    // if so, what Memory has beside it
 }
 
 // fetch brings what a source has, at most Limits.Bytes.
@@ -155,14 +157,19 @@ func (f *Feeds) brought(ctx context.Context, s *source) (p parcel, there bool, e
 	if err != nil || len(kept.DER) == 0 {
 		return parcel{}, false, err
 	}
-	f.mu.Lock()
-	fresh, newer := s.state(f.now()) == Fresh, kept.FetchedAt.After(s.fetched)
-	f.mu.Unlock()
+	fresh, newer := f.compare(s, kept)
 	if !fresh && !newer {
 		return parcel{}, false, nil
 	}
 	// That it is what is held already shows in its bytes: clocks differ.
-	return parcel{body: kept.DER, etag: kept.ETag, modified: kept.LastModified, kept: true}, true, nil
+	return parcel{body: kept.DER, etag: kept.ETag, modified: kept.LastModified, kept: true, unused: kept.Unused}, true, nil
+}
+
+// compare reports whether the lists of s are fresh, and whether a copy is newer.
+func (f *Feeds) compare(s *source, kept Kept) (fresh, newer bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return s.current(f.now()), kept.FetchedAt.After(s.fetched)
 }
 
 // look reads a file, unless it is the one seen before. A file system may hang: then the goroutine that reads is left behind.
@@ -173,8 +180,12 @@ func (f *Feeds) look(ctx context.Context, name string, seen fs.FileInfo) (parcel
 	}
 	done := make(chan result, 1)
 	go func() {
-		p, err := readFile(name, seen, f.limits.Bytes)
-		done <- result{p, err}
+		var r result
+		r.err = f.guard(func() (err error) {
+			r.parcel, err = readFile(name, seen, f.limits.Bytes)
+			return err
+		})
+		done <- r
 	}()
 	select {
 	case r := <-done:

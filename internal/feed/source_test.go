@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -127,7 +128,7 @@ func TestFileUntouched(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 	b.poll()
-	if after := b.Status()[0]; after != before {
+	if after := b.Status()[0]; !reflect.DeepEqual(after, before) {
 		t.Errorf("%+v, before %+v", after, before)
 	}
 }

@@ -20,6 +20,8 @@ func rules() []rule {
 		{"calls", calls},
 		{"init", inits},
 		{"variables", variables},
+		{"goroutines", goroutines},
+		{"locks", locks},
 		{"errors", errorTexts},
 		{"formatted", formatted},
 		{"finished", finished},

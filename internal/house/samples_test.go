@@ -132,6 +132,89 @@ func f() {
 		{"init", one("ca/ca.go", "package ca\n\nfunc init() {}\n"), []string{"ca/ca.go:3: func init"}},
 		{"init", one("cmd/omca/main.go", "package main\n\nfunc init() {}\n"), []string{"cmd/omca/main.go:3: func init"}},
 
+		{"goroutines", one("omca.go", `package omca
+
+func f() {
+	go func() { defer func() { recover() }() }()
+	go w.serve()
+	s.work.Go(func() { err := s.panics.Keep(ctx, "x", work) })
+	time.AfterFunc(d, func() { _ = l.guard("x", c.Close) })
+	forget := strings.Fields("go Go")
+}
+
+func (w *w) serve() { recover() }
+`), nil},
+		{"goroutines", one("omca_test.go", "package omca\n\nfunc f() { go f() }\n"), nil},
+		{"goroutines", one("cmd/omca/main.go", "package main\n\nfunc f() { go f() }\n"), nil},
+		{"goroutines", one("internal/bench/x.go", "package bench\n\nfunc f() { go f() }\n"), nil},
+		{"goroutines", one("omca.go", `package omca
+
+func f() {
+	go f()
+	s.work.Go(func() { s.renewals() })
+	go func() { w.serve() }()
+	s.work.Go(s.run)
+	time.AfterFunc(d, func() { c.Close() })
+}
+
+func (s *s) run() {}
+`), []string{"omca.go:4: that nothing guards", "omca.go:5: that nothing guards", "omca.go:6: that nothing guards", "omca.go:7: that nothing guards", "omca.go:8: that nothing guards"}},
+
+		{"locks", one("ca/ca.go", `package ca
+
+import "slices"
+
+func f() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g()
+}
+
+func g() {
+	s.mu.Lock()
+	s.all = slices.Clone(append(s.all, 1))
+	close(s.moved)
+	after := s.at.Add(d)
+	func() { later := func() { f() } }()
+	s.mu.Unlock()
+	f()
+	s.mu.RLock()
+	if x {
+		defer s.mu.RUnlock()
+		f()
+	}
+	s.mu.RUnlock()
+	s.other.Lock()
+	s.mu.Lock()
+	s.mu.Unlock()
+}
+`), []string{"ca/ca.go:16: calls"}},
+		{"locks", one("ca/ca.go", `package ca
+
+func f() {
+	s.mu.Lock()
+	s.n++
+	s.mu.Unlock()
+}
+`), nil},
+		{"locks", one("ca/ca.go", `package ca
+
+import "omca/pki"
+
+func f() {
+	s.mu.Lock()
+	s.x = s.rebuild()
+	if pki.Same(a, b) {
+		f()
+	}
+	s.mu.Unlock()
+	for {
+		s.mu.RLock()
+		n := len(s.all())
+		s.mu.RUnlock()
+	}
+}
+`), []string{"ca/ca.go:7: calls rebuild while s.mu is locked", "ca/ca.go:8: calls Same", "ca/ca.go:9: calls f", "ca/ca.go:14: calls all"}},
 		{"variables", one("ca/ca.go", `package ca
 
 import (

@@ -50,6 +50,9 @@ type Server struct {
 	// Limit is asked before anything is looked at, with the caller's address;
 	// an error refuses it (too many tries).
 	Limit func(caller string) error
+	// Check is asked about a request that has proven that it knows its token, before
+	// the token is spent; the caller hears its error. Nil: nothing is asked.
+	Check func(Request) error
 }
 
 // A Redeemed is a request whose token was spent for it: it is carried out now,
@@ -116,6 +119,11 @@ func (s *Server) Redeem(ctx context.Context, caller string, text []byte) (*Redee
 	case !s.Now().Before(record.Expires):
 		return nil, refuse(fmt.Errorf("token %s: %w at %s", r.Token, ErrExpired, record.Expires.Format(time.RFC3339)))
 	}
+	if s.Check != nil {
+		if err := s.Check(r); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.Store.Spend(ctx, r.Token, rev); err != nil {
 		if errors.Is(err, ErrRefused) {
 			return nil, refuse(fmt.Errorf("token %s: another request was first", r.Token))
@@ -168,7 +176,7 @@ func Begin(t Token, me Member, csr []byte, now time.Time) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := Request{Version: version, Token: t.ID(), Cluster: t.Cluster, Node: me.Name, URL: me.URL, CSR: string(csr), Key: key.PublicKey().Bytes()}
+	r := Request{Version: Current, Token: t.ID(), Cluster: t.Cluster, Node: me.Name, URL: me.URL, CSR: string(csr), Key: key.PublicKey().Bytes()}
 	transcript := r.transcript()
 	r.Proof = proof(t.derive("proof"), transcript)
 	if err := r.check(); err != nil {

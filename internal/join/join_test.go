@@ -175,6 +175,27 @@ func TestExchange(t *testing.T) {
 	}
 }
 
+// A machine that the cluster cannot take hears why, and keeps its token.
+func TestCheck(t *testing.T) {
+	w := newWorld(t)
+	old := errors.New("too old a build")
+	w.server.Check = func(r join.Request) error {
+		if r.Version != join.Current || r.Node != "n2" {
+			t.Errorf("asked about version %d of node %q", r.Version, r.Node)
+		}
+		return old
+	}
+	s := w.begin(t, "n2")
+	if _, err := w.server.Redeem(t.Context(), "", s.Body()); !errors.Is(err, old) {
+		t.Errorf("it hears %v", err)
+	}
+	w.refused(t, edited(t, s.Body(), "node", "n3"), "altered") // without the token nothing is said
+	w.server.Check = nil
+	if _, err := w.server.Redeem(t.Context(), "", s.Body()); err != nil {
+		t.Errorf("the token was spent: %v", join.Reason(err))
+	}
+}
+
 // Each field of a request and of an answer is bound: changed, it is refused.
 func TestTampered(t *testing.T) {
 	w := newWorld(t)
@@ -186,7 +207,7 @@ func TestTampered(t *testing.T) {
 		w.refused(t, edited(t, s.Body(), field, value), "altered")
 	}
 	w.refused(t, edited(t, s.Body(), "token", strings.Repeat("0", 32)), "there is none")
-	w.refused(t, edited(t, s.Body(), "version", 2), "version 2")
+	w.refused(t, edited(t, s.Body(), "version", 3), "version 3")
 	w.refused(t, edited(t, s.Body(), "more", 1), "unknown field")
 	w.refused(t, append(s.Body(), '1'), "follows")
 	w.refused(t, make([]byte, join.MaxRequest+1), "more than")

@@ -21,12 +21,16 @@ const (
 	maxCSR     = 32 << 10
 	maxPEM     = 64 << 10
 	maxKey     = 4 << 10 // of what is sealed
-	version    = 1
+	version    = 1       // of an answer, and of the oldest request that is read
+
+	// Current is the version of the requests of this build. Since 2 the machine reads a
+	// store whose format is 2.
+	Current = 2
 )
 
 // Request is what the new machine asks, as JSON.
 type Request struct {
-	Version int    `json:"version"` // 1
+	Version int    `json:"version"` // 1 or 2
 	Token   string `json:"token"`   // Token.ID
 	Cluster string `json:"cluster"` // id of the cluster
 	Node    string `json:"node"`    // name that the machine wants
@@ -72,8 +76,8 @@ func ParseRequest(text []byte) (Request, error) {
 
 func (r Request) check() error {
 	switch {
-	case r.Version != version:
-		return fmt.Errorf("%w: request of version %d, this program reads version %d", ErrInvalid, r.Version, version)
+	case r.Version < version || r.Version > Current:
+		return fmt.Errorf("%w: request of version %d, this program reads versions %d to %d", ErrInvalid, r.Version, version, Current)
 	case len(r.Token) != 32 || strings.Trim(r.Token, "0123456789abcdef") != "":
 		return fmt.Errorf("%w: the id of the token has 32 hexadecimal digits", ErrInvalid)
 	case !word(r.Cluster, maxCluster):

@@ -21,6 +21,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/etcdhttp"
 
+	"omca/internal/background"
 	"omca/internal/hint"
 )
 
@@ -68,6 +69,7 @@ type Config struct {
 	Refused  func(Chain) error        // nil: nothing is; an error refuses a verified chain (revoked)
 	Log      *slog.Logger             // nil discards
 	Now      func() time.Time         // required
+	Panics   *background.Panics       // of the work beside etcd; nil: they end the process
 
 	// Proxy is what etcd asks for a way to the other members; nil is
 	// http.ProxyFromEnvironment, which it does ask. A member that would be reached
@@ -161,7 +163,8 @@ type Member struct {
 	peers  *peers
 	server *http.Server
 
-	ready   chan struct{}
+	ready   chan struct{} // closed once, by found
+	found   sync.Once
 	ended   context.Context // done when the member stops
 	end     context.CancelFunc
 	work    sync.WaitGroup
@@ -203,14 +206,27 @@ func start(c Config) (*Member, error) {
 	m.ended, m.end = context.WithCancel(context.Background())
 	m.load() // what was known when it stopped: those members may connect
 	m.server = m.peers.server(m.peers.onlyMembers(etcdhttp.NewPeerHandler(started.GetLogger(), started.Server), started.Server.IsIDRemoved))
-	m.work.Go(func() {
+	m.keep("peers", func() {
 		if err := m.server.Serve(m.peers.listen(c.Listener)); !errors.Is(err, http.ErrServerClosed) {
 			c.Log.Error("peers cannot connect any more", "error", err)
 		}
 	})
-	m.work.Go(m.follow)
-	m.work.Go(m.keepHouse)
+	m.keep("members", m.follow)
+	m.keep("housekeeping", m.keepHouse)
 	return m, nil
+}
+
+// keep keeps work going beside etcd until the member stops, or it ends by itself.
+func (m *Member) keep(task string, work func()) {
+	m.work.Go(func() {
+		err := m.config.Panics.Keep(m.ended, task, func(context.Context) error {
+			work()
+			return nil
+		})
+		if err != nil && m.ended.Err() == nil { // work itself has no error
+			m.config.Log.Error("background work ended", "task", task, "error", err)
+		}
+	})
 }
 
 // others are the URLs of the other members that c knows.

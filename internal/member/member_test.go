@@ -25,6 +25,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"omca/internal/background"
 	"omca/internal/member"
 	"omca/internal/store"
 	"omca/internal/store/etcd"
@@ -799,5 +800,41 @@ func TestUnknownIsNotRemoved(t *testing.T) {
 		if err := put(t, n, "k", "v"); err != nil {
 			t.Errorf("%s: %v", n.config.Name, err)
 		}
+	}
+}
+
+// TestPanicInARound: housekeeping that panics begins again, and the member goes on.
+func TestPanicInARound(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	nodes := []*node{a.prepare(t, "n1", &sync.Map{}), a.prepare(t, "n2", &sync.Map{})}
+	panics := background.New(time.Now, slog.New(slog.DiscardHandler))
+	var left, rounds atomic.Int64
+	refused := nodes[0].config.Refused
+	nodes[0].config.Panics, nodes[0].config.Watch = panics, 20*time.Millisecond
+	nodes[0].config.Refused = func(c member.Chain) error {
+		rounds.Add(1)
+		if left.Add(-1) >= 0 {
+			panic("a chain nobody thought of")
+		}
+		return refused(c)
+	}
+	for _, n := range nodes {
+		n.config.Peers = []member.Peer{nodes[0].peer(), nodes[1].peer()}
+		n.run(t)
+	}
+	for _, n := range nodes {
+		n.ready(t)
+	}
+	within(t, 10*time.Second, "a connection with n2", func() bool { return nodes[0].Connections("n2") > 0 })
+	left.Store(1)
+	within(t, 10*time.Second, "a panic", func() bool { return len(panics.Counts()) > 0 })
+	after := rounds.Load()
+	within(t, 10*time.Second, "rounds after it", func() bool { return rounds.Load() > after+2 })
+	if err := put(t, nodes[0], "k", "v"); err != nil || get(t, nodes[1], "k") != "v" {
+		t.Errorf("after it: %v", err)
+	}
+	if c := panics.Counts(); c[0].Task != "housekeeping" || c[0].Count != 1 {
+		t.Errorf("counts %v", c)
 	}
 }

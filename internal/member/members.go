@@ -188,15 +188,13 @@ func (m *Member) follow() {
 	case <-m.Done():
 		return
 	}
-	m.found()
+	m.writeFounders()
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
-	announced := false
 	watch := m.client.Watch(m.ended, Keys, clientv3.WithPrefix())
 	for {
-		if m.load() && !announced {
-			announced = true
-			close(m.ready)
+		if m.load() {
+			m.found.Do(func() { close(m.ready) })
 		}
 		select {
 		case _, ok := <-watch:
@@ -219,8 +217,8 @@ func (m *Member) follow() {
 	}
 }
 
-// found writes down the members that the cluster begins with, once.
-func (m *Member) found() {
+// writeFounders writes down the members that the cluster begins with, once.
+func (m *Member) writeFounders() {
 	if m.config.Join {
 		return
 	}

@@ -88,7 +88,8 @@ func (s *Store) backup(ctx context.Context, out *frameWriter) error {
 	changes := &spool{ended: make(chan struct{})}
 	go func() {
 		defer close(changes.ended)
-		if err := changes.follow(s.db.Watch(ctx, "", first), mark); err != nil {
+		err := s.panics.Guard("backup", func() error { return changes.follow(s.db.Watch(ctx, "", first), mark) })
+		if err != nil {
 			cancel(fmt.Errorf("following the changes: %w", err)) // the pages are worth nothing without
 		}
 	}()
@@ -159,7 +160,7 @@ func (s *Store) backupHead(ctx context.Context, out *frameWriter) error {
 
 // left reports whether a key stays out of a backup.
 func left(key string) bool {
-	return key == keyKeyring || strings.HasPrefix(key, prefixSession) || strings.HasPrefix(key, prefixSessionOf) || passing(key)
+	return key == keyKeyring || strings.HasPrefix(key, prefixSession) || strings.HasPrefix(key, prefixSessionOf) || passing(key) || StaysBehind(key)
 }
 
 func (s *Store) backupPages(ctx context.Context, out *frameWriter, changes *spool) error {

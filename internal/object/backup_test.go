@@ -18,6 +18,7 @@ import (
 	"omca/internal/object"
 	"omca/internal/store"
 	"omca/internal/store/mem"
+	"omca/pki"
 )
 
 // everything is what a store holds.
@@ -68,7 +69,7 @@ func filled(t *testing.T) (*object.Store, store.Store) {
 	if err := s.Edit(t.Context(), p, []object.Edit{{Action: object.Add, Name: "secret", Value: []byte("hunter2")}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.ReserveList(t.Context(), "abc", time.Unix(1, 0)); err != nil {
+	if _, err := s.ReserveList(t.Context(), pki.AuthorityID{7}, time.Unix(1, 0)); err != nil {
 		t.Fatal(err)
 	}
 	return s, db
@@ -96,7 +97,7 @@ func TestBackup(t *testing.T) {
 		t.Errorf("restored: %+v", info)
 	}
 	before, after := everything(t, db), everything(t, into)
-	for _, key := range []string{"sys/keyring", "sys/backup", "session/x", "list/abc"} { // another master, the mark, left out, another number
+	for _, key := range []string{"sys/keyring", "sys/backup", "session/x", "revocation-list/" + pki.AuthorityID{7}.String(), "sys/origin"} { // another master, the mark, left out, another number, another store
 		delete(before, key)
 		delete(after, key)
 	}
@@ -110,7 +111,7 @@ func TestBackup(t *testing.T) {
 	if _, err := again.Value(t.Context(), path(t, "ns1/sec/one"), "x"); !errors.Is(err, ca.ErrNotFound) {
 		t.Errorf("a key that never was: %v", err)
 	}
-	list, err := again.ReserveList(t.Context(), "abc", time.Unix(2, 0))
+	list, err := again.ReserveList(t.Context(), pki.AuthorityID{7}, time.Unix(2, 0))
 	if least := new(big.Int).Lsh(big.NewInt(1), 40); err != nil || list.Number.Cmp(least) <= 0 {
 		t.Errorf("the next list after the restore has number %s, %v, expected more than %s", list.Number, err, least)
 	}

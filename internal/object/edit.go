@@ -15,6 +15,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/store"
+	"omca/pki"
 	"omca/usr"
 )
 
@@ -78,10 +79,22 @@ func (s *Store) List(ctx context.Context, sel Selector) ([]Path, error) {
 	}
 }
 
-// HasNamespace reports whether the namespace has any object.
+// HasNamespace reports whether the namespace has any object. A decision that was
+// made on its absence writes a mark with the object that it makes there, and expects
+// the mark as it was: of two such decisions, on whatever nodes, one is overtaken.
 func (s *Store) HasNamespace(ctx context.Context, namespace string) (bool, error) {
+	mark, err := s.db.Get(ctx, prefixNamespace+namespace)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return false, err
+	}
 	page, err := s.db.Scan(ctx, store.Range{Prefix: prefixObject + namespace + "/", Limit: 1})
-	return len(page.Entries) > 0, err
+	if err != nil || len(page.Entries) > 0 {
+		return err == nil, err
+	}
+	if d := decisionOf(ctx); d != nil {
+		d.begins(ctx, namespace, mark.Rev)
+	}
+	return false, nil
 }
 
 // Create makes an object that does not exist: ErrExists otherwise.
@@ -91,12 +104,34 @@ func (s *Store) Create(ctx context.Context, p Path, c Config) error { return s.M
 // given revision: ErrConflict otherwise.
 func (s *Store) Configure(ctx context.Context, p Path, revision int64, c Config) error {
 	return s.change(ctx, p, revision, func(h *head, _ *store.Tx) error {
-		if disabled(c) && !disabled(h.Config) {
-			h.Era++ // what the user had begun stays over when it is enabled again
-		}
-		h.Config = c
+		h.configure(c)
 		return nil
 	})
+}
+
+func (h *head) configure(c Config) {
+	if disabled(c) && !disabled(h.Config) {
+		h.Era++ // what the user had begun stays over when it is enabled again
+	}
+	h.Config = c
+}
+
+// putBeside adds to tx another config of an object that is there.
+func (s *Store) putBeside(ctx context.Context, tx *store.Tx, r Reconfigured) error {
+	e, err := s.entry(ctx, r.Path)
+	if err != nil {
+		return err
+	}
+	h := *e.head
+	h.Updated = s.now().UTC()
+	h.configure(r.Config)
+	put, err := putHead(r.Path, &h)
+	if err != nil {
+		return err
+	}
+	tx.Expect = append(tx.Expect, store.Expect{Key: prefixObject + r.Path.Key(), Rev: r.Revision})
+	tx.Puts = append(tx.Puts, put)
+	return nil
 }
 
 // disabled reports whether c is that of a user who cannot call.
@@ -108,17 +143,18 @@ func disabled(c Config) bool {
 	return off || err != nil
 }
 
-// Delete removes the object at p and all its keys.
-func (s *Store) Delete(ctx context.Context, p Path) error {
+// Delete removes the object at p and all its keys, and destroys the keys of those CAs
+// on record, which it held, in one commit. The keys of other CAs stay on record.
+func (s *Store) Delete(ctx context.Context, p Path, destroy ...pki.AuthorityID) error {
 	for range 4 { // what is changed at the same moment is deleted as it is then
-		if err := s.deleteOnce(ctx, p); !errors.Is(err, ca.ErrConflict) {
+		if err := s.deleteOnce(ctx, p, destroy); !errors.Is(err, ca.ErrConflict) || errors.Is(err, ca.ErrOvertaken) {
 			return err
 		}
 	}
-	return s.deleteOnce(ctx, p)
+	return s.deleteOnce(ctx, p, destroy)
 }
 
-func (s *Store) deleteOnce(ctx context.Context, p Path) error {
+func (s *Store) deleteOnce(ctx context.Context, p Path, destroy []pki.AuthorityID) error {
 	e, err := s.entry(ctx, p)
 	if err != nil {
 		return err
@@ -127,15 +163,19 @@ func (s *Store) deleteOnce(ctx context.Context, p Path) error {
 		return err
 	}
 	key := prefixObject + p.Key()
-	err = s.commit(ctx, store.Tx{
+	tx := store.Tx{
 		Expect:         []store.Expect{{Key: key, Rev: e.rev}},
 		Deletes:        []string{key},
 		DeletePrefixes: []string{prefixKey + p.Key() + "/"},
-	})
-	if err != nil {
-		s.forget(p)
 	}
-	return err
+	if err := s.destroyKeys(ctx, &tx, destroy); err != nil {
+		return err
+	}
+	if err := s.commit(ctx, tx); err != nil {
+		s.forget(p)
+		return err
+	}
+	return nil
 }
 
 // Value returns the value of one key of the object at p, or ErrNotFound.
@@ -215,14 +255,16 @@ func (s *Store) Edit(ctx context.Context, p Path, edits []Edit) error {
 	if err != nil {
 		return err
 	}
-	return s.change(ctx, p, e.rev, func(h *head, tx *store.Tx) error {
-		for _, edit := range edits {
-			if err := s.edit(ctx, p, h, tx, edit); err != nil {
-				return err
-			}
+	return s.change(ctx, p, e.rev, func(h *head, tx *store.Tx) error { return s.editAll(ctx, p, h, tx, edits) })
+}
+
+func (s *Store) editAll(ctx context.Context, p Path, h *head, tx *store.Tx, edits []Edit) error {
+	for _, edit := range edits {
+		if err := s.edit(ctx, p, h, tx, edit); err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 func (s *Store) edit(ctx context.Context, p Path, h *head, tx *store.Tx, e Edit) error {

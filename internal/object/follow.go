@@ -20,29 +20,52 @@ type follower struct {
 	mu      sync.Mutex
 	applied int64         // revision up to which the store has been followed
 	moved   chan struct{} // closed and replaced whenever applied grows
-	gone    error         // why run ended; nil while it goes on
+	panics  int           // of run, since applied grew last
+	gone    error         // why nothing is followed any more; nil while it is
 }
+
+// mostPanics is how often in a row applying the next change may panic.
+const mostPanics = 4
 
 // newFollower follows what comes after the revision.
 func newFollower(db store.Store, prefix string, after int64, apply func(store.Change) error, lost func(context.Context) error) *follower {
 	return &follower{db: db, prefix: prefix, apply: apply, lost: lost, applied: after, moved: make(chan struct{})}
 }
 
-// run follows until ctx is done, or the store or apply fails.
+// run follows until ctx is done, or the store or apply fails. Run again, it goes on
+// where it was.
 func (f *follower) run(ctx context.Context) error {
-	for {
-		err := f.follow(ctx)
-		if errors.Is(err, store.ErrCompacted) {
+	whole := false
+	defer func() {
+		if !whole {
+			f.mu.Lock()
+			f.panics++
+			f.mu.Unlock()
+		}
+	}()
+	var err error
+	for err == nil {
+		if err = f.follow(ctx); errors.Is(err, store.ErrCompacted) {
 			err = f.skip(ctx)
 		}
-		if err != nil {
-			f.mu.Lock()
-			f.gone = err
-			close(f.moved)
-			f.mu.Unlock()
-			return err
-		}
 	}
+	whole = true
+	return err
+}
+
+// stuck reports whether running again is of no use.
+func (f *follower) stuck() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.panics >= mostPanics
+}
+
+// end ends every wait with an error: nothing is followed any more.
+func (f *follower) end(why error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gone = why
+	close(f.moved)
 }
 
 func (f *follower) follow(ctx context.Context) error {
@@ -77,13 +100,21 @@ func (f *follower) skip(ctx context.Context) error {
 func (f *follower) advance(rev int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.applied = rev
+	f.applied, f.panics = rev, 0
 	close(f.moved)
 	f.moved = make(chan struct{})
 }
 
-// wait returns once the change with that revision has been applied.
+// wait returns once the change of a commit, which has that revision, has been applied.
 func (f *follower) wait(ctx context.Context, rev int64) error {
+	if err := f.reach(ctx, rev); err != nil {
+		return fmt.Errorf("committed, but %w", err)
+	}
+	return nil
+}
+
+// reach returns once the change with that revision has been applied.
+func (f *follower) reach(ctx context.Context, rev int64) error {
 	for {
 		f.mu.Lock()
 		applied, moved, gone := f.applied, f.moved, f.gone
@@ -92,12 +123,12 @@ func (f *follower) wait(ctx context.Context, rev int64) error {
 		case applied >= rev:
 			return nil
 		case gone != nil:
-			return fmt.Errorf("committed, but this process no longer follows the store: %w", gone)
+			return fmt.Errorf("this process no longer follows the store: %w", gone)
 		}
 		select {
 		case <-moved:
 		case <-ctx.Done():
-			return fmt.Errorf("committed, but not seen yet: %w", ctx.Err())
+			return fmt.Errorf("not seen yet: %w", ctx.Err())
 		}
 	}
 }

@@ -140,14 +140,11 @@ func (s *Store) Holders(ctx context.Context) ([]string, error) {
 	}
 	var holders []string
 	for _, p := range paths {
-		e, err := s.entry(ctx, p)
-		if errors.Is(err, ca.ErrNotFound) {
-			continue // deleted meanwhile
-		}
+		e, err := s.look(ctx, p)
 		if err != nil {
 			return nil, err
 		}
-		if e.has(ca.KeyChain) {
+		if e.head != nil && e.has(ca.KeyChain) { // else it was deleted meanwhile, or has none
 			holders = append(holders, p.String())
 		}
 	}
@@ -161,6 +158,21 @@ func (s *Store) Commit(ctx context.Context, c ca.Change) error {
 		if err := putRecord(&records, r); err != nil {
 			return err
 		}
+	}
+	for _, key := range c.Keys {
+		records.Expect = append(records.Expect, store.Expect{Key: blockedKey(key)})
+	}
+	if c.Authority != nil {
+		if err := s.putAuthority(ctx, &records, *c.Authority, c.AuthorityKey); err != nil {
+			return err
+		}
+	}
+	for _, e := range c.Expect {
+		p, err := ParsePath(e.Path)
+		if err != nil {
+			return err
+		}
+		records.Expect = append(records.Expect, store.Expect{Key: prefixObject + p.Key(), Rev: e.Revision})
 	}
 	if err := s.commitChange(ctx, c, records); err != nil {
 		return err

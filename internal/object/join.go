@@ -80,7 +80,7 @@ func (t JoinTokens) Token(ctx context.Context, id string) (joining.Record, int64
 // Spend implements [joining.Store].
 func (t JoinTokens) Spend(ctx context.Context, id string, rev int64) error {
 	key := prefixJoin + id
-	_, err := t.s.db.Commit(ctx, store.Tx{Expect: []store.Expect{{Key: key, Rev: rev}}, Deletes: []string{key}})
+	_, err := t.s.write(ctx, store.Tx{Expect: []store.Expect{{Key: key, Rev: rev}}, Deletes: []string{key}})
 	if errors.Is(err, store.ErrConflict) {
 		return joining.ErrRefused
 	}

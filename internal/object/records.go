@@ -29,12 +29,18 @@ type recordHead struct {
 	At      time.Time `json:"t"`
 	Signer  string    `json:"k,omitempty"`
 	Since   time.Time `json:"s,omitzero"` // when the object of the owner was made
+
+	Authority []byte `json:"a,omitempty"` // identity of the CA, 32 octets
 }
 
 // A stored record: the length of the head as a varint, the head as JSON, the
 // certificate as DER.
 func encodeRecord(r ca.Record) ([]byte, error) {
-	h, err := json.Marshal(recordHead{Issuer: r.Issuer, Owner: r.Owner, Profile: r.Profile, By: r.By, At: r.IssuedAt, Signer: r.Signer, Since: r.OwnerSince})
+	head := recordHead{Issuer: r.Issuer, Owner: r.Owner, Profile: r.Profile, By: r.By, At: r.IssuedAt, Signer: r.Signer, Since: r.OwnerSince}
+	if !r.Authority.IsZero() {
+		head.Authority = r.Authority[:]
+	}
+	h, err := json.Marshal(head)
 	if err != nil {
 		return nil, err
 	}
@@ -43,23 +49,41 @@ func encodeRecord(r ca.Record) ([]byte, error) {
 }
 
 func decodeRecord(b []byte) (ca.Record, error) {
+	h, der, err := decodeRecordHead(b)
+	if err != nil {
+		return ca.Record{}, err
+	}
+	return h.with(der)
+}
+
+// decodeRecordHead reads what is in front of the certificate, DER.
+func decodeRecordHead(b []byte) (h recordHead, der []byte, err error) {
 	n, size := binary.Uvarint(b)
 	if size <= 0 || n > uint64(len(b)-size) {
-		return ca.Record{}, errors.New("record: the head is cut off")
+		return h, nil, errors.New("record: the head is cut off")
 	}
 	b = b[size:]
-	var h recordHead
 	if err := json.Unmarshal(b[:n], &h); err != nil {
-		return ca.Record{}, fmt.Errorf("record: %w", err)
+		return h, nil, fmt.Errorf("record: %w", err)
 	}
-	cert, err := x509.ParseCertificate(b[n:])
+	if l := len(h.Authority); l != 0 && l != len(pki.AuthorityID{}) {
+		return h, nil, fmt.Errorf("record: the identity of the CA has %d octets", l)
+	}
+	return h, b[n:], nil
+}
+
+// with returns the record of a certificate.
+func (h recordHead) with(der []byte) (ca.Record, error) {
+	cert, err := x509.ParseCertificate(der)
 	if err == nil {
 		cert, err = pki.WithExtensions(cert)
 	}
 	if err != nil {
 		return ca.Record{}, fmt.Errorf("record: %w", err)
 	}
-	return ca.Record{Certificate: cert, Issuer: h.Issuer, Owner: h.Owner, Profile: h.Profile, By: h.By, IssuedAt: h.At, Signer: h.Signer, OwnerSince: h.Since}, nil
+	r := ca.Record{Certificate: cert, Issuer: h.Issuer, Owner: h.Owner, Profile: h.Profile, By: h.By, IssuedAt: h.At, Signer: h.Signer, OwnerSince: h.Since}
+	copy(r.Authority[:], h.Authority)
+	return r, nil
 }
 
 // expiryKey orders times as text: seconds since 1970, ten hexadecimal digits.
@@ -100,9 +124,13 @@ func (s *Store) Record(ctx context.Context, serial pki.Serial) (ca.Record, error
 func (s *Store) recordAt(ctx context.Context, key string) (ca.Record, error) {
 	e, err := s.db.Get(ctx, key)
 	if err != nil {
-		return ca.Record{}, fmt.Errorf("the index names a record that cannot be read: %w", err)
+		return ca.Record{}, errIndex(err)
 	}
 	return decodeRecord(e.Value)
+}
+
+func errIndex(err error) error {
+	return fmt.Errorf("the index names a record that cannot be read: %w", err)
 }
 
 // Records implements [ca.Store]. The cursor of a record is "<expiry>/<serial>".
@@ -150,17 +178,24 @@ func (s *Store) listed(ctx context.Context, q ca.Query, prefix string, e store.E
 	if !q.ExpiresBefore.IsZero() && cursor >= expiryKey(q.ExpiresBefore) {
 		return ca.Listed{}, false, nil
 	}
-	var record ca.Record
+	value := e.Value
 	if q.Owner != "" {
-		record, err = s.recordAt(ctx, prefixCert+cursor)
-	} else {
-		record, err = decodeRecord(e.Value)
+		kept, err := s.db.Get(ctx, prefixCert+cursor)
+		if err != nil {
+			return ca.Listed{}, false, errIndex(err)
+		}
+		value = kept.Value
 	}
+	h, der, err := decodeRecordHead(value)
 	if err != nil {
 		return ca.Listed{}, false, err
 	}
-	if q.Issuer != "" && record.Issuer != q.Issuer || q.Profile != "" && record.Profile != q.Profile {
-		return ca.Listed{}, true, nil
+	if q.Issuer != "" && h.Issuer != q.Issuer || q.Profile != "" && h.Profile != q.Profile {
+		return ca.Listed{}, true, nil // before the certificate is parsed, which takes most of the time
+	}
+	record, err := h.with(der)
+	if err != nil {
+		return ca.Listed{}, false, err
 	}
 	return ca.Listed{Record: record, Cursor: cursor}, true, nil
 }

@@ -229,7 +229,7 @@ func (r *restorer) renew(key string, value []byte) ([]byte, error) {
 			return nil, err
 		}
 		return keys.Marshal()
-	case strings.HasPrefix(key, prefixList):
+	case strings.HasPrefix(key, prefixList), strings.HasPrefix(key, prefixCRL):
 		var kept storedList
 		if err := json.Unmarshal(value, &kept); err != nil {
 			return nil, fmt.Errorf("reading %s: %w", key, err)
@@ -239,6 +239,7 @@ func (r *restorer) renew(key string, value []byte) ([]byte, error) {
 			return nil, invalidf("the backup is damaged: %s has the number %q", key, kept.Number)
 		}
 		kept.Number = number.Add(number, big.NewInt(listLeap)).String()
+		kept.Origin = "" // this store is another
 		return json.Marshal(kept)
 	}
 	return value, nil
@@ -265,20 +266,29 @@ func (r *restorer) end(ctx context.Context) error {
 // compare finds what the backup does not know of the store that was there, and
 // takes back again what had been taken back.
 func (r *restorer) compare(ctx context.Context) error {
-	for _, prefix := range []string{prefixRevoked, prefixTokenRevoked} {
+	known, err := r.revoked(ctx)
+	if err != nil {
+		return err
+	}
+	for _, prefix := range []string{prefixRevocation, prefixRevoked, prefixBlocked, prefixTokenRevoked} {
 		err := r.unknown(ctx, prefix, func(e store.Entry) error {
 			id := e.Key[strings.LastIndexByte(e.Key, '/')+1:]
-			u := Unknown{Serial: id}
-			if prefix == prefixTokenRevoked {
-				u = Unknown{Token: id}
+			switch {
+			case prefix == prefixTokenRevoked:
+				r.done.Revoked = append(r.done.Revoked, Unknown{Token: id})
+			case prefix != prefixBlocked && !known[id]:
+				known[id] = true
+				r.done.Revoked = append(r.done.Revoked, Unknown{Serial: id})
 			}
-			r.done.Revoked = append(r.done.Revoked, u)
 			_, err := r.Into.Commit(ctx, store.Tx{Puts: []store.Put{{Key: e.Key, Value: e.Value}}})
 			return err
 		})
 		if err != nil {
 			return err
 		}
+	}
+	if err := r.lostAuthorities(ctx); err != nil {
+		return err
 	}
 	return r.unknown(ctx, prefixSerial, func(e store.Entry) error {
 		u := Unknown{Serial: strings.TrimPrefix(e.Key, prefixSerial)}
@@ -293,6 +303,38 @@ func (r *restorer) compare(ctx context.Context) error {
 		u.Owner = record.Owner
 		r.done.Issued = append(r.done.Issued, u)
 		return nil
+	})
+}
+
+// revoked are the serial numbers that the backup knows to be revoked, in either format.
+func (r *restorer) revoked(ctx context.Context) (map[string]bool, error) {
+	known := make(map[string]bool)
+	for _, prefix := range []string{prefixRevocation, prefixRevoked} {
+		for e, err := range entries(ctx, r.Into, prefix) {
+			if err != nil {
+				return nil, err
+			}
+			known[e.Key[strings.LastIndexByte(e.Key, '/')+1:]] = true
+		}
+	}
+	return known, nil
+}
+
+// lostAuthorities puts the CAs on record that were made after the backup, without
+// their keys, which are sealed for the store that was there.
+func (r *restorer) lostAuthorities(ctx context.Context) error {
+	return r.unknown(ctx, prefixAuthority, func(e store.Entry) error {
+		_, kept, err := decodeAuthority(e)
+		if err != nil {
+			return err
+		}
+		kept.Key = ca.KeyElsewhere
+		value, err := json.Marshal(kept)
+		if err != nil {
+			return err
+		}
+		_, err = r.Into.Commit(ctx, store.Tx{Puts: []store.Put{{Key: e.Key, Value: value}}})
+		return err
 	})
 }
 

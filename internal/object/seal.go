@@ -46,6 +46,7 @@ func (id keyID) String() string { return hex.EncodeToString(id[:]) }
 // the values. So rotating the data key needs no master, and changing the master
 // touches no value. A Keyring does not change; many may use it at once.
 type Keyring struct {
+	format  int    // of the store that it is of
 	master  string // ID of the master that wrapped the ring key
 	wrapped []byte // the ring key, wrapped
 	ring    *xaes
@@ -60,7 +61,7 @@ type dataKey struct {
 
 // NewKeyring makes a keyring with one fresh data key.
 func NewKeyring(m Master) (*Keyring, error) {
-	k := &Keyring{keys: make(map[keyID]dataKey)}
+	k := &Keyring{format: Reads, keys: make(map[keyID]dataKey)}
 	if err := k.addKey(); err != nil {
 		return nil, err
 	}
@@ -91,6 +92,16 @@ func (k *Keyring) Rotate() (*Keyring, error) {
 	return &next, nil
 }
 
+// StoreFormat returns the format of the store that the keyring is of.
+func (k *Keyring) StoreFormat() int { return k.format }
+
+// InFormat returns the keyring of a store of another format.
+func (k *Keyring) InFormat(format int) *Keyring {
+	next := *k
+	next.format = format
+	return &next
+}
+
 // Rewrap returns the keyring with the same data keys under another master. The
 // ring key is a fresh one, so the old master opens nothing that is written from
 // now on; it still opens copies of the old keyring.
@@ -111,7 +122,7 @@ func (k *Keyring) Rewrap(m Master) (*Keyring, error) {
 
 // keyringJSON is a keyring as the store keeps it. Keys are sealed keysJSON.
 type keyringJSON struct {
-	Version int    `json:"version"`
+	Version int    `json:"version"` // format of the store
 	Master  string `json:"master"`
 	Wrapped []byte `json:"wrapped"`
 	Keys    []byte `json:"keys"`
@@ -143,7 +154,7 @@ func (k *Keyring) Marshal() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := keyringJSON{Version: sealVersion, Master: k.master, Wrapped: k.wrapped}
+	j := keyringJSON{Version: k.format, Master: k.master, Wrapped: k.wrapped}
 	if j.Keys, err = k.ring.seal(nil, text, keyringAAD(j)); err != nil {
 		return nil, err
 	}
@@ -160,8 +171,8 @@ func LoadKeyring(data []byte, m Master) (*Keyring, error) {
 	if err := json.Unmarshal(data, &j); err != nil {
 		return nil, errors.New("keyring: not JSON") // the error could quote it
 	}
-	if j.Version != sealVersion {
-		return nil, fmt.Errorf("keyring: version %d, this program reads version %d", j.Version, sealVersion)
+	if j.Version > Reads || j.Version < formatKeyID {
+		return nil, tooNew(j.Version)
 	}
 	if j.Master != m.ID() {
 		return nil, fmt.Errorf("%w: the keyring was wrapped by %q, this is %q", ErrMaster, j.Master, m.ID())
@@ -173,7 +184,7 @@ func LoadKeyring(data []byte, m Master) (*Keyring, error) {
 	if len(ringKey) != xaesKey {
 		return nil, fmt.Errorf("keyring: the master gave a key of %d bytes, not %d", len(ringKey), xaesKey)
 	}
-	k := &Keyring{master: j.Master, wrapped: j.Wrapped, keys: make(map[keyID]dataKey)}
+	k := &Keyring{format: j.Version, master: j.Master, wrapped: j.Wrapped, keys: make(map[keyID]dataKey)}
 	if k.ring, err = newXAES([xaesKey]byte(ringKey)); err != nil {
 		return nil, err
 	}

@@ -35,9 +35,12 @@ func (s *Store) AddSession(ctx context.Context, one session.Session) error {
 }
 
 // Session implements [session.Store]. It asks the store each time: what another
-// node has ended is over here too.
+// node has ended is over here too. The decision of ctx notes the session.
 func (s *Store) Session(ctx context.Context, id string) (session.Session, error) {
-	one, _, err := s.session(ctx, id)
+	one, rev, err := s.session(ctx, id)
+	if err == nil || errors.Is(err, session.ErrNone) {
+		note(ctx, prefixSession+id, rev)
+	}
 	return one, err
 }
 
@@ -71,7 +74,7 @@ func (s *Store) TouchSession(ctx context.Context, id string, used time.Time) err
 		return err
 	}
 	key := prefixSession + id
-	_, err = s.db.Commit(ctx, store.Tx{Expect: []store.Expect{{Key: key, Rev: rev}}, Puts: []store.Put{{Key: key, Value: value}}})
+	_, err = s.write(with(ctx, effectKey{}, beside), store.Tx{Expect: []store.Expect{{Key: key, Rev: rev}}, Puts: []store.Put{{Key: key, Value: value}}})
 	if errors.Is(err, store.ErrConflict) {
 		return nil // ended meanwhile, or touched: either way there is nothing to add
 	}
@@ -85,7 +88,7 @@ func (s *Store) EndSessions(ctx context.Context, sessions ...session.Session) er
 		for _, one := range some {
 			tx.Deletes = append(tx.Deletes, prefixSession+one.ID, sessionOfKey(one.User, one.ID))
 		}
-		if err := s.commit(ctx, tx); err != nil {
+		if err := s.commit(Repeatable(ctx), tx); err != nil {
 			return err
 		}
 	}
@@ -107,7 +110,7 @@ func (s *Store) Sessions(ctx context.Context, user string) iter.Seq2[session.Ses
 			}
 			for _, e := range page.Entries {
 				r.After = e.Key
-				one, err := s.Session(ctx, strings.TrimPrefix(e.Key, r.Prefix))
+				one, _, err := s.session(ctx, strings.TrimPrefix(e.Key, r.Prefix))
 				if errors.Is(err, session.ErrNone) {
 					continue // ended meanwhile
 				}

@@ -19,15 +19,24 @@ type staged struct {
 	revision int64 // that the object must have: 0, it must not be there
 	config   Config
 	created  time.Time
+	beside   []Reconfigured
+}
+
+// Reconfigured is the config that an object gets in the commit that makes another.
+type Reconfigured struct {
+	Path     Path
+	Revision int64 // that the object must still have
+	Config   Config
 }
 
 type stageKey struct{}
 
 // Stage returns a context in which the object at p holds nothing but config:
 // [Store.Holder] reads it so, and [Store.Commit] makes it so. The object must
-// have the given revision then, 0 for one that must not be there.
-func (s *Store) Stage(ctx context.Context, p Path, revision int64, config Config) context.Context {
-	return context.WithValue(ctx, stageKey{}, &staged{p, revision, config, s.now().UTC()})
+// have the given revision then, 0 for one that must not be there. Others get the
+// configs in beside with it.
+func (s *Store) Stage(ctx context.Context, p Path, revision int64, config Config, beside ...Reconfigured) context.Context {
+	return context.WithValue(ctx, stageKey{}, &staged{path: p, revision: revision, config: config, created: s.now().UTC(), beside: beside})
 }
 
 func stagedAt(ctx context.Context, p Path) *staged {
@@ -37,10 +46,18 @@ func stagedAt(ctx context.Context, p Path) *staged {
 	return nil
 }
 
-// Make makes the object at p hold nothing but config, in one commit: ErrExists
-// when revision is 0 and there is one, ErrConflict when it has moved on.
-func (s *Store) Make(ctx context.Context, p Path, revision int64, config Config) error {
-	return s.remake(ctx, staged{p, revision, config, s.now().UTC()}, func(*head, *store.Tx) error { return nil })
+// Make makes the object at p hold nothing but config, and gives others the configs
+// in beside, in one commit: ErrExists when revision is 0 and there is one,
+// ErrConflict when one of them has moved on.
+func (s *Store) Make(ctx context.Context, p Path, revision int64, config Config, beside ...Reconfigured) error {
+	st := staged{path: p, revision: revision, config: config, created: s.now().UTC(), beside: beside}
+	return s.remake(ctx, st, func(*head, *store.Tx) error { return nil })
+}
+
+// MakeWith makes an object that does not exist, with keys: ErrExists otherwise.
+func (s *Store) MakeWith(ctx context.Context, p Path, config Config, edits []Edit) error {
+	st := staged{path: p, config: config, created: s.now().UTC()}
+	return s.remake(ctx, st, func(h *head, tx *store.Tx) error { return s.editAll(ctx, p, h, tx, edits) })
 }
 
 // remake commits the staged object with what fill adds to it. The keys that the
@@ -50,6 +67,11 @@ func (s *Store) remake(ctx context.Context, st staged, fill func(*head, *store.T
 	tx := store.Tx{Expect: []store.Expect{{Key: prefixObject + st.path.Key(), Rev: st.revision}}}
 	if err := fill(h, &tx); err != nil {
 		return err
+	}
+	for _, r := range st.beside {
+		if err := s.putBeside(ctx, &tx, r); err != nil {
+			return err
+		}
 	}
 	old, err := s.entry(ctx, st.path)
 	if err != nil && !errors.Is(err, ca.ErrNotFound) {
@@ -76,7 +98,10 @@ func (s *Store) remake(ctx context.Context, st staged, fill func(*head, *store.T
 		return nil
 	}
 	s.forget(st.path)
-	if st.revision == 0 && errors.Is(err, ca.ErrConflict) {
+	for _, r := range st.beside {
+		s.forget(r.Path)
+	}
+	if st.revision == 0 && errors.Is(err, ca.ErrConflict) && !errors.Is(err, ca.ErrOvertaken) {
 		return fmt.Errorf("%w: %s", ErrExists, st.path)
 	}
 	return fmt.Errorf("%s: %w", st.path, err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"omca/ca"
+	"omca/internal/background"
 	"omca/internal/hint"
 	"omca/internal/store"
 	"omca/usr/token"
@@ -26,19 +27,22 @@ const (
 	prefixCert   = "cert/"   // cert/<expiry>/<serial> → record
 	prefixSerial = "serial/" // serial/<serial> → expiry
 	prefixOwner  = "owner/"  // owner/<path>//<expiry>/<serial> → nothing
-	keyKeyring   = "sys/keyring"
+	// namespace/<name> → nothing: written with what is made where no object was, see [Store.HasNamespace].
+	prefixNamespace = "namespace/"
+	keyKeyring      = "sys/keyring"
 )
 
 // ErrExists means that an object or a key is already there.
 var ErrExists = fmt.Errorf("%w: exists already", ca.ErrConflict)
 
-// StoreConfig says what a Store works with. Every field is required but Shared.
+// StoreConfig says what a Store works with. Every field is required but Shared and Panics.
 type StoreConfig struct {
 	Store  store.Store
 	Shared bool   // other processes change the store too
 	Master Master // unwraps the data keys
 	Now    func() time.Time
 	Log    *slog.Logger
+	Panics *background.Panics // of the watch; nil: they end the process
 }
 
 // Store remembers objects, their keys and the inventory of certificates. It is
@@ -48,10 +52,14 @@ type StoreConfig struct {
 // changed. A commit returns once this process has seen its own change, so a
 // caller always reads what it wrote.
 type Store struct {
-	db   store.Store
-	keys *Keyring
-	now  func() time.Time
-	log  *slog.Logger
+	db     store.Store
+	keys   *Keyring
+	master Master
+	format format
+	now    func() time.Time
+	log    *slog.Logger
+
+	panics *background.Panics
 
 	watch *follower    // of the objects
 	tell  []func(Path) // who wants to know of their changes
@@ -63,12 +71,17 @@ type Store struct {
 	tellList    []func()
 	tellBlob    []func()
 
+	tellAuthority []func()
+
 	tokenWatch    *follower     // of the revocations of tokens
 	tokensRevoked revokedTokens // ids
 
 	mu    sync.Mutex
 	epoch uint64          // counts changes, so that a read that raced with one is not kept
 	heads map[Path]*entry // what was read since it last changed
+
+	turn chan struct{}        // holds one token while there is a calm
+	calm atomic.Pointer[calm] // nil: none
 
 	counting sync.Mutex
 	counted  bool         // records is the size of the inventory
@@ -113,7 +126,7 @@ func OpenStore(ctx context.Context, c StoreConfig) (*Store, error) {
 	if c.Store == nil || c.Master == nil || c.Now == nil || c.Log == nil {
 		return nil, errors.New("object: StoreConfig needs Store, Master, Now and Log")
 	}
-	keys, err := openKeyring(ctx, c.Store, c.Master)
+	keys, made, err := openKeyring(ctx, c.Store, c.Master)
 	if err != nil {
 		return nil, err
 	}
@@ -121,9 +134,10 @@ func OpenStore(ctx context.Context, c StoreConfig) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: c.Store, keys: keys, now: c.Now, log: c.Log, shared: c.Shared, heads: make(map[Path]*entry)}
+	s := &Store{db: c.Store, keys: keys, master: c.Master, now: c.Now, log: c.Log, panics: c.Panics, shared: c.Shared, heads: make(map[Path]*entry), turn: make(chan struct{}, 1)}
+	s.format.number, s.format.rev = keys.StoreFormat(), made
 	s.watch = newFollower(c.Store, prefixObject, rev, s.changed, s.lost)
-	revocations := prefixRevoked
+	revocations := prefixTaken
 	if c.Shared {
 		// Every change, so that whoever waits for a revision has been told of all
 		// revocations up to it, whatever has that revision.
@@ -146,26 +160,27 @@ func Sealed(ctx context.Context, db store.Store) (bool, error) {
 
 // openKeyring reads the wrapped data keys. Two processes that open an empty
 // store at once agree on the keyring of the one that was first.
-func openKeyring(ctx context.Context, db store.Store, master Master) (*Keyring, error) {
+func openKeyring(ctx context.Context, db store.Store, master Master) (keys *Keyring, rev int64, err error) {
 	for {
 		e, err := db.Get(ctx, keyKeyring)
 		if err == nil {
-			return LoadKeyring(e.Value, master)
+			keys, err := LoadKeyring(e.Value, master)
+			return keys, e.Rev, err
 		}
 		if !errors.Is(err, store.ErrNotFound) {
-			return nil, err
+			return nil, 0, err
 		}
 		keys, err := NewKeyring(master)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		text, err := keys.Marshal()
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		tx := store.Tx{Expect: []store.Expect{{Key: keyKeyring}}, Puts: []store.Put{{Key: keyKeyring, Value: text}}}
 		if _, err := db.Commit(ctx, tx); err != nil && !errors.Is(err, store.ErrConflict) {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 }
@@ -176,18 +191,33 @@ func openKeyring(ctx context.Context, db store.Store, master Master) (*Keyring, 
 func (s *Store) OnChange(tell func(Path)) { s.tell = append(s.tell, tell) }
 
 // Run follows the store until ctx is done. Commits return only while it runs.
+//
+// After the error of a panic call Run again: it goes on with the change that was not
+// applied, and commits go on waiting for it. When one change panics again and again,
+// Run returns another error, and is over.
 func (s *Store) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	followers := []*follower{s.watch, s.revoked, s.tokenWatch}
 	ended := make(chan error, len(followers))
 	for _, f := range followers {
-		go func() { ended <- f.run(ctx) }()
+		go func() { ended <- s.panics.Guard("watch", func() error { return f.run(ctx) }) }()
 	}
 	err := <-ended
 	cancel() // one without the others is half blind
 	for range followers[1:] {
 		<-ended
+	}
+	for _, f := range followers {
+		if background.Panicked(err) && f.stuck() {
+			err = fmt.Errorf("applying the change after revision %d under %q: %d tries in a row: %v", f.applied, f.prefix, mostPanics, err)
+		}
+	}
+	if background.Panicked(err) {
+		return err
+	}
+	for _, f := range followers {
+		f.end(err)
 	}
 	return err
 }
@@ -234,7 +264,7 @@ func (s *Store) tellAll(paths []Path) {
 // commit makes tx durable and, when it touches an object, waits until this
 // process has seen it.
 func (s *Store) commit(ctx context.Context, tx store.Tx) error {
-	rev, err := s.db.Commit(ctx, tx)
+	rev, err := s.write(ctx, tx)
 	if err != nil {
 		return fromStore(err)
 	}
@@ -256,6 +286,8 @@ func fromStore(err error) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return fmt.Errorf("%w: %w", ca.ErrNotFound, err)
+	case errors.Is(err, ca.ErrOvertaken):
+		return err
 	case errors.Is(err, store.ErrConflict):
 		return &conflictError{err}
 	case errors.Is(err, store.ErrTooLarge), errors.Is(err, store.ErrInvalid):
@@ -274,8 +306,22 @@ func (e *conflictError) Error() string {
 
 func (e *conflictError) Unwrap() []error { return []error{ca.ErrConflict, e.cause} }
 
-// entry returns what is known of the object at p; ErrNotFound when there is none.
+// entry returns what is known of the object at p, and notes it for the decision
+// of ctx; ErrNotFound when there is none.
 func (s *Store) entry(ctx context.Context, p Path) (*entry, error) {
+	known, err := s.look(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	Note(ctx, p, known.rev)
+	if known.head == nil {
+		return nil, hint.With(fmt.Errorf("%w: %s does not exist", ca.ErrNotFound, p), "\"omca ls\" lists the objects")
+	}
+	return known, nil
+}
+
+// look returns what is known of the object at p, without a head when there is none.
+func (s *Store) look(ctx context.Context, p Path) (*entry, error) {
 	s.mu.Lock()
 	known, epoch := s.heads[p], s.epoch
 	s.mu.Unlock()
@@ -292,9 +338,6 @@ func (s *Store) entry(ctx context.Context, p Path) (*entry, error) {
 			s.heads[p] = known
 		}
 		s.mu.Unlock()
-	}
-	if known.head == nil {
-		return nil, hint.With(fmt.Errorf("%w: %s does not exist", ca.ErrNotFound, p), "\"omca ls\" lists the objects")
 	}
 	return known, nil
 }

@@ -95,7 +95,7 @@ func (s *Store) Move(ctx context.Context, a Task) (Task, error) {
 		return a, err
 	}
 	key := prefixTask + a.Node
-	rev, err := s.db.Commit(ctx, store.Tx{Expect: []store.Expect{{Key: key, Rev: a.rev}}, Puts: []store.Put{{Key: key, Value: value}}})
+	rev, err := s.write(ctx, store.Tx{Expect: []store.Expect{{Key: key, Rev: a.rev}}, Puts: []store.Put{{Key: key, Value: value}}})
 	a.rev = rev
 	return a, fromStore(err)
 }
@@ -103,7 +103,7 @@ func (s *Store) Move(ctx context.Context, a Task) (Task, error) {
 // ForgetNode removes what is kept of a node that is none any more: that it is there,
 // and what it was to do.
 func (s *Store) ForgetNode(ctx context.Context, node string) error {
-	_, err := s.db.Commit(ctx, store.Tx{Deletes: []string{prefixNode + node, prefixTask + node}})
+	_, err := s.db.Commit(ctx, store.Tx{Deletes: []string{prefixNode + node, prefixClock + node, prefixTask + node}})
 	return fromStore(err)
 }
 

@@ -112,7 +112,7 @@ func (s *Store) SaveKeys(ctx context.Context, revision int64, text []byte) error
 	p := JWTPath()
 	fill := func(h *head, tx *store.Tx) error { return s.putKey(p, h, tx, KeyInfo{Name: keysKey, Made: true}, text) }
 	if revision == 0 {
-		return s.remake(ctx, staged{p, 0, NewConfig(p), s.now().UTC()}, fill)
+		return s.remake(ctx, staged{path: p, config: NewConfig(p), created: s.now().UTC()}, fill)
 	}
 	return s.change(ctx, p, revision, fill)
 }
@@ -163,7 +163,7 @@ func (s *Store) RecordToken(ctx context.Context, r token.Record) error {
 	case !errors.Is(err, ca.ErrNotFound):
 		return err
 	}
-	if _, err := s.db.Commit(ctx, tx); err != nil {
+	if _, err := s.write(ctx, tx); err != nil {
 		s.forget(subject)
 		return fromStore(err)
 	}
@@ -302,7 +302,7 @@ func (s *Store) RevokeTokens(ctx context.Context, records []token.Record, by str
 		if len(tx.Puts) == 0 {
 			continue
 		}
-		rev, err := s.db.Commit(ctx, tx)
+		rev, err := s.write(Repeatable(ctx), tx)
 		if err != nil {
 			return fromStore(err)
 		}
@@ -337,6 +337,16 @@ func (s *Store) endTokens(ctx context.Context, p Path, why string) error {
 		return fmt.Errorf("%s: its tokens: %w", p, err)
 	}
 	return nil
+}
+
+// TokenRevoked reports whether a token was taken back, as the store has it now. The
+// decision of ctx notes it.
+func (s *Store) TokenRevoked(ctx context.Context, id string) (bool, error) {
+	_, err := s.noted(ctx, prefixTokenRevoked+id)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Revoked implements [token.Store].

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"omca/internal/background"
 	"omca/internal/openid"
 	"omca/internal/openid/openidtest"
 )
@@ -373,6 +375,54 @@ func TestNothingOfATokenIsLogged(t *testing.T) {
 			if err == nil || strings.Contains(err.Error(), part) {
 				t.Errorf("an error has a part of a token: %v", err)
 			}
+		}
+	})
+}
+
+// TestPanics: a panic over what an issuer says is a failed attempt.
+func TestPanics(t *testing.T) {
+	panics := background.New(time.Now, slog.New(slog.DiscardHandler))
+	left := 2
+	inWorld(t, openidtest.Config{}, func(c *openid.Config) {
+		c.Panics = panics
+		c.Foreign = func(any) bool {
+			if left--; left >= 0 {
+				panic("a key nobody thought of")
+			}
+			return true
+		}
+	}, func(w *world) {
+		w.run()
+		w.unavailable("the first attempt panicked", w.token(nil), 3*time.Second)
+		if st := w.Status(); !strings.Contains(st.LastError, "panicked") || st.Reachable {
+			t.Errorf("after the first attempt: %+v", st)
+		}
+		time.Sleep(time.Minute)
+		w.accepts("the third did not", w.token(nil))
+		if c := panics.Counts(); len(c) != 1 || c[0].Count != 2 {
+			t.Errorf("counts %v", c)
+		}
+	})
+}
+
+// TestPanicWhileSettling: an attempt that cannot be settled does not keep tokens
+// waiting for its end, and the next one is not made at once.
+func TestPanicWhileSettling(t *testing.T) {
+	panics := background.New(time.Now, slog.New(slog.DiscardHandler))
+	inWorld(t, openidtest.Config{}, func(c *openid.Config) {
+		c.Panics = panics
+		c.Rand = func() float64 { panic("no such luck") }
+	}, func(w *world) {
+		w.run()
+		time.Sleep(10*time.Minute + 30*time.Second) // none is under way
+		if n := w.Counts().Attempts; n < 5 || n > 15 {
+			t.Errorf("%d attempts in 10 minutes, want about one in a minute", n)
+		}
+		began := time.Now()
+		w.rotate()
+		w.accepts("the token had the keys asked for, and waited for the end of that", w.token(nil))
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("a token waited %s", took)
 		}
 	})
 }

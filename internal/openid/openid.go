@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"omca/internal/background"
 	"omca/internal/hint"
 	"omca/usr"
 )
@@ -22,10 +23,11 @@ var ErrUnavailable = errors.New("the OpenID issuer cannot be reached")
 
 // Config is what stays the same as long as the verifier lives.
 type Config struct {
-	Now       func() time.Time  // required
-	Log       *slog.Logger      // required
-	Transport http.RoundTripper // nil: one of its own, that trusts the roots of the system and no proxy
-	Rand      func() float64    // jitter, in [0,1); nil: math/rand/v2
+	Now       func() time.Time   // required
+	Log       *slog.Logger       // required
+	Transport http.RoundTripper  // nil: one of its own, that trusts the roots of the system and no proxy
+	Rand      func() float64     // jitter, in [0,1); nil: math/rand/v2
+	Panics    *background.Panics // of attempts, which fail with them; nil: they end the process
 
 	// Foreign says of a public key whether it may be the issuer's: ours are not, or a token that was taken back here could come in again as
 	// one of the issuer. Nil: every key may.

@@ -67,10 +67,17 @@ func (p *provider) start() {
 	p.v.work.Go(func() {
 		ctx, cancel := context.WithTimeout(p.ctx, whole)
 		defer cancel()
-		fetched, err := p.v.fetch(ctx, p.Settings, known)
-		p.settle(fetched, err)
+		var f fetched
+		failed := p.v.guard(func() (err error) {
+			f, err = p.v.fetch(ctx, p.Settings, known)
+			return err
+		})
+		_ = p.v.guard(func() error { p.settle(f, failed); return nil }) // the attempt has ended all the same
 	})
 }
+
+// guard runs work on the answers of an issuer. A panic over them is an error of the attempt.
+func (v *Verifier) guard(work func() error) error { return v.cfg.Panics.Guard("openid", work) }
 
 // discovery returns what is known of the issuer beside its keys, if that need not be asked for again. It wants mu.
 func (p *provider) discovery() discovery {
@@ -85,6 +92,7 @@ func (p *provider) settle(f fetched, err error) {
 	p.v.mu.Lock()
 	defer p.v.mu.Unlock()
 	now := p.v.cfg.Now()
+	p.next = now.Add(slow) // if the rest panics
 	close(p.running)
 	p.running = nil
 	p.v.rouse()
@@ -132,12 +140,7 @@ func (p *provider) note(now time.Time) {
 // learn waits for the attempt under way, or for one that it begins, if the issuer may be asked again: not for as long as one can think,
 // and not at all when the issuer was asked often enough. A flood of tokens with made-up keys costs the issuer one request in ten seconds.
 func (p *provider) learn(ctx context.Context) {
-	p.v.mu.Lock()
-	if now := p.v.cfg.Now(); p.running == nil && p.mayAsk(now) {
-		p.start()
-	}
-	running := p.running
-	p.v.mu.Unlock()
+	running := p.underWay()
 	if running == nil {
 		return
 	}
@@ -148,6 +151,16 @@ func (p *provider) learn(ctx context.Context) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+}
+
+// underWay returns the end of the attempt under way, begun now if it may be; nil: there is none.
+func (p *provider) underWay() <-chan struct{} {
+	p.v.mu.Lock()
+	defer p.v.mu.Unlock()
+	if now := p.v.cfg.Now(); p.running == nil && p.mayAsk(now) {
+		p.start()
+	}
+	return p.running
 }
 
 // mayAsk tells whether a token may make the issuer be asked, and counts it: a few times at once, and one time in ten seconds in the long

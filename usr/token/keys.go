@@ -36,7 +36,12 @@ type KeySet struct {
 	keys   []Key // the first one signs
 	seed   []byte
 	signer jose.Signer
+
+	revision int64 // of the store, that it was read at; 0 for one that was not
 }
+
+// Revision is the one that [Store].LoadKeys gave with the set; 0 for a set that was not read from a store.
+func (k *KeySet) Revision() int64 { return k.revision }
 
 // NewKeySet makes a set with one fresh key. The issuer is how the cluster calls itself in tokens unless it is told otherwise.
 func NewKeySet(issuer string, now time.Time) (*KeySet, error) {

@@ -114,7 +114,7 @@ func (s *Service) Changed(ctx context.Context) error {
 
 // load reads the keys and keeps them.
 func (s *Service) load(ctx context.Context) (*KeySet, error) {
-	text, _, err := s.Store.LoadKeys(ctx)
+	text, revision, err := s.Store.LoadKeys(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("token keys: %w", err)
 	}
@@ -125,6 +125,7 @@ func (s *Service) load(ctx context.Context) (*KeySet, error) {
 	if err != nil {
 		return nil, err
 	}
+	keys.revision = revision
 	s.keys.Store(keys)
 	return keys, nil
 }

@@ -101,7 +101,7 @@ func (s *Store) turn() error {
 	s.pending = c
 	go func() {
 		defer close(c.done)
-		c.err = s.carry()
+		c.err = s.whole(s.carry)
 	}()
 	return nil
 }

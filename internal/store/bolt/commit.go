@@ -99,7 +99,11 @@ func (s *Store) collect() []*request {
 
 // commit writes a group and answers everybody in it.
 func (s *Store) commit(requests []*request) {
-	verdicts, err := s.write(requests)
+	var verdicts []verdict
+	err := s.whole(func() (err error) {
+		verdicts, err = s.write(requests)
+		return err
+	})
 	for i, r := range requests {
 		if err != nil {
 			r.answer <- verdict{err: err}

@@ -61,7 +61,7 @@ func (c *Copy) apply(changes []store.Change, publish func()) error {
 		}
 		rev = change.Rev
 	}
-	if err := s.record(changes, publish); err != nil {
+	if err := s.whole(func() error { return s.record(changes, publish) }); err != nil {
 		return err
 	}
 	s.stats.commits.Add(int64(len(changes)))

@@ -31,6 +31,21 @@ func guard(look func() error) (err error) {
 	return look()
 }
 
+// whole calls a function that changes the store in memory and on the disk. A panic in
+// it leaves the change half done: the store is broken then, and takes no more commits.
+func (s *Store) whole(change func() error) error {
+	ended := false
+	err := guard(func() error {
+		err := change()
+		ended = true
+		return err
+	})
+	if !ended {
+		return s.fail(err)
+	}
+	return err
+}
+
 // locked is a guard for what takes locks of bbolt, or gives them back. Where
 // that panics they stay as they are, and whoever wants one would wait for
 // ever: from then on bbolt is not called any more.

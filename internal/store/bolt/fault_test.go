@@ -3,6 +3,7 @@ package bolt
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"omca/internal/store"
 )
@@ -281,4 +283,33 @@ func TestKillChild(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// TestPanicBreaks: a commit that panics is answered, and so are those behind it, as
+// by a store that is broken: what it left half done is not built upon, and the turn
+// to commit is not kept for ever. What was durable before is there.
+func TestPanicBreaks(t *testing.T) {
+	for name, panics := range map[string]func(*Store){
+		"in the journal": func(s *Store) { s.journal.disk.sync = func(*os.File) error { panic("a disk nobody thought of") } },
+		"in the tables":  func(s *Store) { s.tables.Store(nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openIn(t, t.TempDir())
+			mustCommit(t, s, put("before", "1"))
+			tables, sync := s.tables.Load(), s.journal.disk.sync
+			panics(s)
+			for range 3 {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				if _, err := s.Commit(ctx, put("k", "v")); !errors.Is(err, store.ErrBroken) {
+					t.Errorf("a commit that panics, or comes after: %v, want ErrBroken", err)
+				}
+				cancel()
+			}
+			s.tables.Store(tables)
+			s.journal.disk.sync = sync
+			if e, err := s.Get(t.Context(), "before"); err != nil || string(e.Value) != "1" {
+				t.Errorf("what was committed before: %q, %v", e.Value, err)
+			}
+		})
+	}
 }

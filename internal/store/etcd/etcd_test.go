@@ -252,3 +252,38 @@ func TestNoServer(t *testing.T) {
 		t.Errorf("opening without a server: %v, expected the deadline", err)
 	}
 }
+
+// TestRelease: a session gives back what it claimed, and nothing of another's.
+func TestRelease(t *testing.T) {
+	s := open(t, dial(t, start(t, 0)), "p/")
+	session := func() *etcd.Session {
+		x, err := s.Session(t.Context(), time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := x.Close(context.WithoutCancel(t.Context())); err != nil {
+				t.Error(err)
+			}
+		})
+		return x
+	}
+	claim := func(x *etcd.Session, want bool) {
+		t.Helper()
+		if got, err := x.Claim(t.Context(), "elected", []byte("me")); err != nil || got != want {
+			t.Errorf("claimed %v, %v, want %v", got, err, want)
+		}
+	}
+	one, two := session(), session()
+	claim(one, true)
+	if err := two.Release(t.Context(), "elected"); err != nil {
+		t.Error(err)
+	}
+	claim(two, false)
+	for range 2 { // the second time it is not there
+		if err := one.Release(t.Context(), "elected"); err != nil {
+			t.Error(err)
+		}
+	}
+	claim(two, true)
+}

@@ -79,6 +79,18 @@ func (x *Session) put(ctx context.Context, key string, value []byte, unless ...c
 	return r.Succeeded, nil
 }
 
+// Release removes a key of the session, and leaves one that is not, or is another's.
+func (x *Session) Release(ctx context.Context, key string) error {
+	ctx, end, err := x.source.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	at := x.source.prefix + key
+	_, err = x.source.client.Txn(ctx).If(clientv3.Compare(clientv3.LeaseValue(at), "=", x.lease)).Then(clientv3.OpDelete(at)).Commit()
+	return fromEtcd(ctx, err)
+}
+
 // Close ends the session, and its keys with it, at once if etcd answers.
 func (x *Session) Close(ctx context.Context) error {
 	x.end()

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"omca/internal/background"
 	"omca/internal/store"
 	"omca/internal/store/bolt"
 )
@@ -49,13 +50,14 @@ type Source interface {
 }
 
 // Config says what is followed, and where the copy is. Every field is required
-// but the last.
+// but the last two.
 type Config struct {
 	Source Source
 	Path   string // of the copy; its directory must exist
 	Now    func() time.Time
 	Log    *slog.Logger
-	Pace   Pace // zero fields have defaults
+	Pace   Pace               // zero fields have defaults
+	Panics *background.Panics // of the work that follows the source; nil: they end the process
 }
 
 // Pace bounds the waiting.
@@ -121,16 +123,30 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	background, end := context.WithCancel(context.WithoutCancel(ctx))
+	running, end := context.WithCancel(context.WithoutCancel(ctx))
 	s.end = end
-	s.work.Go(func() { s.follow(background) })
+	s.keep(running, c.Panics, s.follow)
 	if s.Away() == nil {
 		if err := s.catchUp(ctx); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
-	s.work.Go(func() { s.listen(background) })
+	s.keep(running, c.Panics, s.listen)
 	return s, nil
+}
+
+// keep keeps work going in the background until ctx is done, or it ends by itself. A
+// change is not applied twice: a copy that panics while it applies one is broken.
+func (s *Store) keep(ctx context.Context, panics *background.Panics, work func(context.Context)) {
+	s.work.Go(func() {
+		err := panics.Keep(ctx, "copy of the store", func(ctx context.Context) error {
+			work(ctx)
+			return nil
+		})
+		if err != nil && ctx.Err() == nil { // work itself has no error
+			s.fail(ctx, err)
+		}
+	})
 }
 
 // open opens the copy, and looks whose it is.

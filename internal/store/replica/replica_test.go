@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"omca/internal/background"
 	"omca/internal/store"
 	"omca/internal/store/etcd"
 	"omca/internal/store/etcd/etcdtest"
@@ -311,4 +313,46 @@ func TestThreeServers(t *testing.T) {
 	}
 	cluster.Run(1)
 	until(t, "a commit with the majority back", commits("4"))
+}
+
+// panicky is a source over whose changes the copy panics, so many times.
+type panicky struct {
+	replica.Source
+	left atomic.Int64
+}
+
+func (p *panicky) Changes(ctx context.Context, after int64) iter.Seq2[store.Change, error] {
+	return func(yield func(store.Change, error) bool) {
+		for c, err := range p.Source.Changes(ctx, after) {
+			if len(c.Events) > 0 && p.left.Add(-1) >= 0 {
+				panic("a change nobody thought of")
+			}
+			if !yield(c, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestPanicOverAChange: the copy goes on with the change over which it panicked.
+func TestPanicOverAChange(t *testing.T) {
+	client := etcdtest.Start(t, 1, nil).Client()
+	panics := background.New(time.Now, slog.New(slog.DiscardHandler))
+	from := &panicky{Source: source(t, client, "p/")}
+	s, err := replica.Open(t.Context(), replica.Config{
+		Source: from, Path: filepath.Join(t.TempDir(), "copy.db"), Now: time.Now, Log: slog.New(slog.DiscardHandler), Pace: calm, Panics: panics,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	put(t, s, "before", "1")
+	from.left.Store(1)
+	put(t, s, "k", "v") // it returns when the copy shows it
+	if !shows(s, "k", "v")() || !shows(s, "before", "1")() {
+		t.Error("the copy lacks something")
+	}
+	if c := panics.Counts(); len(c) != 1 || c[0].Count != 1 {
+		t.Errorf("counts %v", c)
+	}
 }

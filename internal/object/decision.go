@@ -1,0 +1,268 @@
+package object
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"omca/ca"
+	"omca/internal/hint"
+	"omca/internal/store"
+)
+
+// A decision is made on what was read for it. It notes the key and the revision of each object, revocation and
+// session that is read under its context, and every commit under that context expects these revisions
+// (docs/adr/0070-a-decision-names-its-revisions.md).
+type decision struct {
+	mu    sync.Mutex
+	noted []store.Expect // the first note of a key stays: a decision stands on the oldest that it has seen
+	first []string       // namespaces that were found absent
+
+	// What was committed under the decision.
+	made  int  // commits that can be made again
+	final bool // one that cannot
+}
+
+// effect says what a commit means for the action that it is part of.
+type effect int
+
+const (
+	finally    effect = iota // the action cannot be run again: it would do the same thing twice
+	repeatable               // the action can be run again: what was taken away once is not taken away twice
+	beside                   // the commit is no part of what the action does, such as a note of its use
+)
+
+type (
+	decisionKey struct{} // *decision; nil: none
+	unnotedKey  struct{} // bool
+	effectKey   struct{} // effect
+)
+
+func decisionOf(ctx context.Context) *decision {
+	d, _ := ctx.Value(decisionKey{}).(*decision)
+	return d
+}
+
+// Deciding reports whether ctx has a decision.
+func Deciding(ctx context.Context) bool { return decisionOf(ctx) != nil }
+
+// Undecided returns a context whose reads and commits are no part of the decision of ctx. It is for the rest of
+// an action whose first commit was decided on, when that rest must be done whatever has changed since.
+func Undecided(ctx context.Context) context.Context {
+	return with(ctx, decisionKey{}, (*decision)(nil))
+}
+
+// Unnoted returns a context whose commits stand on what the decision of ctx has noted so far, and whose reads it
+// does not note. It is for loops: a transaction has no room for the expectations of all that they read.
+func Unnoted(ctx context.Context) context.Context { return with(ctx, unnotedKey{}, true) }
+
+// Repeatable returns a context whose commits do not keep the action of ctx from being run again.
+func Repeatable(ctx context.Context) context.Context { return with(ctx, effectKey{}, repeatable) }
+
+// with returns ctx with a value that only a decision looks at.
+func with(ctx context.Context, key, value any) context.Context {
+	if !Deciding(ctx) {
+		return ctx
+	}
+	return context.WithValue(ctx, key, value)
+}
+
+// Note notes that the decision of ctx, if there is one, was made on the object at p as it was at a revision. It
+// is for what was read of the object earlier and is kept elsewhere.
+func Note(ctx context.Context, p Path, revision int64) {
+	if Deciding(ctx) {
+		note(ctx, prefixObject+p.Key(), revision)
+	}
+}
+
+// note notes that the decision of ctx, if there is one, was made on a key at a revision; 0 is its absence.
+func note(ctx context.Context, key string, rev int64) {
+	d := decisionOf(ctx)
+	if d == nil || ctx.Value(unnotedKey{}) != nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	// One more than a transaction takes has it refused.
+	if d.index(key) < 0 && len(d.noted) <= store.MaxOps {
+		d.noted = append(d.noted, store.Expect{Key: key, Rev: rev})
+	}
+}
+
+// noted reads a key, and notes for the decision of ctx what is there, or that nothing is.
+func (s *Store) noted(ctx context.Context, key string) (store.Entry, error) {
+	e, err := s.db.Get(ctx, key)
+	if err == nil || errors.Is(err, store.ErrNotFound) {
+		note(ctx, key, e.Rev)
+	}
+	return e, err
+}
+
+// begins notes that a namespace has no object, as its mark says at a revision.
+func (d *decision) begins(ctx context.Context, namespace string, rev int64) {
+	note(ctx, prefixNamespace+namespace, rev)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.first = append(d.first, namespace)
+}
+
+func (d *decision) index(key string) int {
+	return slices.IndexFunc(d.noted, func(e store.Expect) bool { return e.Key == key })
+}
+
+// bind returns tx with the expectations of the decision, and with the marks of the namespaces that it begins.
+func (d *decision) bind(tx store.Tx) store.Tx {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	tx.Expect = slices.Clip(tx.Expect)
+	for _, e := range d.noted {
+		if !slices.Contains(tx.Expect, e) {
+			tx.Expect = append(tx.Expect, e)
+		}
+	}
+	tx.Puts = slices.Clip(tx.Puts)
+	for _, namespace := range slices.Compact(slices.Sorted(slices.Values(d.first))) {
+		within := func(p store.Put) bool { return strings.HasPrefix(p.Key, prefixObject+namespace+"/") }
+		if slices.ContainsFunc(tx.Puts, within) {
+			tx.Puts = append(tx.Puts, store.Put{Key: prefixNamespace + namespace})
+		}
+	}
+	return tx
+}
+
+// committed notes the revisions of what tx wrote: the next commit of the same action stands on them.
+func (d *decision) committed(ctx context.Context, tx store.Tx, rev int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, p := range tx.Puts {
+		d.wrote(p.Key, rev)
+	}
+	for _, key := range tx.Deletes {
+		d.wrote(key, 0)
+	}
+	switch e, _ := ctx.Value(effectKey{}).(effect); e {
+	case finally:
+		d.final = true
+	case repeatable:
+		d.made++
+	}
+}
+
+func (d *decision) wrote(key string, rev int64) {
+	if i := d.index(key); i >= 0 {
+		d.noted[i].Rev = rev
+	}
+}
+
+const (
+	mostTries = 8                    // of an action that is overtaken each time
+	firstWait = 2 * time.Millisecond // before the second try, at most; the wait before a later one is longer
+	calmAfter = 2                    // tries; then others wait for this one
+)
+
+// Decide runs act, which decides and then commits, under a context that has a decision. When what it decided on
+// changed before its first commit, act is run again with a new decision, a few times at most: then the error is
+// [ca.ErrOvertaken]. An act that has committed something is not run again, unless that can be done twice.
+func (s *Store) Decide(ctx context.Context, act func(context.Context) error) error {
+	var held *calm
+	defer func() { held.end() }()
+	for try := 1; ; try++ {
+		d := new(decision)
+		err := act(context.WithValue(ctx, decisionKey{}, d))
+		if !errors.Is(err, ca.ErrOvertaken) || d.final {
+			return err
+		}
+		if d.made > 0 {
+			try = 1 // it has come further, and comes to its end
+		}
+		if try == mostTries {
+			return hint.With(err, "repeat the command")
+		}
+		if err := pause(ctx, rand.N(time.Duration(try)*firstWait)); err != nil {
+			return err
+		}
+		if try >= calmAfter {
+			ctx, held = s.calmDown(ctx, held, d.noted)
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Confirm returns [ca.ErrOvertaken] when what the decision of ctx was made on has changed. It is for an action
+// that is no commit.
+func (s *Store) Confirm(ctx context.Context) error {
+	if !Deciding(ctx) {
+		return nil
+	}
+	_, err := s.write(with(ctx, effectKey{}, beside), store.Tx{})
+	return fromStore(err)
+}
+
+// write commits tx on condition that what it was decided on is as it was.
+func (s *Store) write(ctx context.Context, tx store.Tx) (int64, error) {
+	d, own := decisionOf(ctx), tx.Expect
+	if d != nil {
+		tx = d.bind(tx)
+	}
+	if err := s.awaitCalm(ctx, tx); err != nil {
+		return 0, err
+	}
+	rev, err := s.db.Commit(ctx, tx)
+	switch {
+	case err == nil && d != nil:
+		d.committed(ctx, tx, rev)
+	case d != nil && errors.Is(err, store.ErrConflict):
+		return 0, s.overtaken(ctx, own, tx, err)
+	}
+	return rev, err
+}
+
+// overtaken says what a conflict of tx means: [ca.ErrOvertaken], unless one of its own expectations failed that is
+// not about an object, such as the one of an unused serial number. It returns when this process has seen the
+// objects that tx met, so that the next try does not meet them again.
+func (s *Store) overtaken(ctx context.Context, own []store.Expect, tx store.Tx, conflict error) error {
+	var last int64
+	for _, e := range tx.Expect {
+		found, err := s.db.Get(ctx, e.Key)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return errors.Join(conflict, err)
+		}
+		key, isObject := strings.CutPrefix(e.Key, prefixObject)
+		switch {
+		case isObject:
+			p, err := ParsePath(key)
+			if err != nil {
+				return errors.Join(conflict, err)
+			}
+			s.forget(p)
+			last = max(last, found.Rev)
+		case found.Rev != e.Rev && slices.Contains(own, e):
+			return conflict
+		}
+	}
+	if err := s.watch.reach(ctx, last); err != nil {
+		return errors.Join(conflict, err)
+	}
+	return &overtakenError{conflict}
+}
+
+// overtakenError is [ca.ErrOvertaken] without the key and the revisions that the store names.
+type overtakenError struct{ cause error }
+
+func (e *overtakenError) Error() string { return ca.ErrOvertaken.Error() }
+
+func (e *overtakenError) Unwrap() []error { return []error{ca.ErrOvertaken, e.cause} }
