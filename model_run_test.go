@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -16,7 +17,7 @@ import (
 // TestModel: see model_test.go. OMCA_TEST_MODEL is how many sequences to try, and
 // OMCA_TEST_MODEL_SEED the first seed.
 func TestModel(t *testing.T) {
-	const length = 30
+	const length, connected = 30, 40 // steps of a sequence; one in so many ends with connections
 	sequences, first := 2000, uint64(1)
 	if testing.Short() {
 		sequences = 100
@@ -45,13 +46,18 @@ func TestModel(t *testing.T) {
 	seeds := make(chan uint64)
 	var failed sync.Once
 	var workers sync.WaitGroup
+	var connections atomic.Int64
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
 			for seed := range seeds {
 				steps := draw(seed, length)
-				if _, err := base.try(steps); err != nil {
+				counter := &connections
+				if seed%connected > 0 {
+					counter = nil
+				}
+				if _, err := base.try(steps, counter); err != nil {
 					failed.Do(func() {
-						steps, log, err := base.shrunk(steps, err)
+						steps, log, err := base.shrunk(steps, counter, err)
 						t.Errorf("seed %d: %v\nafter these %d steps of %d:\n%s", seed, err, len(steps), length, strings.Join(log, "\n"))
 					})
 				}
@@ -63,10 +69,14 @@ func TestModel(t *testing.T) {
 	}
 	close(seeds)
 	workers.Wait()
+	if sequences >= connected && connections.Load() == 0 {
+		t.Error("no connections were made")
+	}
 }
 
-// try takes steps in a fork of the world, and returns its log.
-func (w *modelWorld) try(steps []step) (log []string, err error) {
+// try takes steps in a fork of the world, and returns its log. At the end it makes
+// real connections, if there is a counter for them.
+func (w *modelWorld) try(steps []step, connections *atomic.Int64) (log []string, err error) {
 	f, err := w.fork()
 	if err != nil {
 		return nil, err
@@ -79,7 +89,10 @@ func (w *modelWorld) try(steps []step) (log []string, err error) {
 			return f.log, err
 		}
 	}
-	return f.log, f.hold(last)
+	if err := f.hold(last); err != nil || connections == nil {
+		return f.log, err
+	}
+	return f.log, f.connect(connections)
 }
 
 // Bounds of the search for a shorter sequence.
@@ -90,7 +103,7 @@ const (
 
 // shrunk leaves steps out of a sequence that failed, for as long as it still fails in
 // the same way, and returns what is left (delta debugging).
-func (w *modelWorld) shrunk(steps []step, failure error) ([]step, []string, error) {
+func (w *modelWorld) shrunk(steps []step, connections *atomic.Int64, failure error) ([]step, []string, error) {
 	log, began, tries := []string(nil), time.Now(), 0
 	kind, _, _ := strings.Cut(failure.Error(), ":")
 	for size := len(steps) / 2; size > 0; {
@@ -98,7 +111,7 @@ func (w *modelWorld) shrunk(steps []step, failure error) ([]step, []string, erro
 		for at := 0; at < len(steps) && tries < mostTries && time.Since(began) < mostTime; {
 			less := slices.Delete(slices.Clone(steps), at, min(at+size, len(steps)))
 			tries++
-			if l, err := w.try(less); err != nil && strings.HasPrefix(err.Error(), kind) {
+			if l, err := w.try(less, connections); err != nil && strings.HasPrefix(err.Error(), kind) {
 				steps, failure, log, shorter = less, err, l, true
 				continue
 			}
@@ -109,7 +122,7 @@ func (w *modelWorld) shrunk(steps []step, failure error) ([]step, []string, erro
 		}
 	}
 	if log == nil {
-		log, _ = w.try(steps)
+		log, _ = w.try(steps, connections)
 	}
 	return steps, log, failure
 }
