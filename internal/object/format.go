@@ -252,8 +252,14 @@ func (s *Store) dropOld(ctx context.Context) (any bool, err error) {
 			if len(page.Entries) == 0 {
 				break
 			}
+			// Of a home that a backup replaced: what is in the older format is not all in its place.
 			if !any && prefix == prefixRevoked {
-				if err := s.placeRevocations(ctx); err != nil { // of a home whose backup is older than its neighbour
+				if err := s.placeRevocations(ctx); err != nil {
+					return any, err
+				}
+			}
+			if prefix == prefixList {
+				if err := s.copyLists(ctx); err != nil {
 					return any, err
 				}
 			}

@@ -230,17 +230,11 @@ func (r *restorer) renew(key string, value []byte) ([]byte, error) {
 		}
 		return keys.Marshal()
 	case strings.HasPrefix(key, prefixList), strings.HasPrefix(key, prefixCRL):
-		var kept storedList
-		if err := json.Unmarshal(value, &kept); err != nil {
-			return nil, fmt.Errorf("reading %s: %w", key, err)
+		kept, err := decodeList(store.Entry{Key: key, Value: value})
+		if err != nil {
+			return nil, invalidf("the backup is damaged: %v", err)
 		}
-		number, ok := new(big.Int).SetString(kept.Number, 10)
-		if !ok {
-			return nil, invalidf("the backup is damaged: %s has the number %q", key, kept.Number)
-		}
-		kept.Number = number.Add(number, big.NewInt(listLeap)).String()
-		kept.Origin = "" // this store is another
-		return json.Marshal(kept)
+		return leaped(kept)
 	}
 	return value, nil
 }
@@ -290,6 +284,9 @@ func (r *restorer) compare(ctx context.Context) error {
 	if err := r.lostAuthorities(ctx); err != nil {
 		return err
 	}
+	if err := r.lift(ctx); err != nil {
+		return err
+	}
 	return r.unknown(ctx, prefixSerial, func(e store.Entry) error {
 		u := Unknown{Serial: strings.TrimPrefix(e.Key, prefixSerial)}
 		kept, err := r.Known.Get(ctx, prefixCert+string(e.Value)+"/"+u.Serial)
@@ -336,6 +333,52 @@ func (r *restorer) lostAuthorities(ctx context.Context) error {
 		_, err = r.Into.Commit(ctx, store.Tx{Puts: []store.Put{{Key: e.Key, Value: value}}})
 		return err
 	})
+}
+
+// lift has the numbers of lists go on above those of the store that was there: it may
+// have been restored from the same backup before, or have published lists of a CA that
+// is not in the backup.
+func (r *restorer) lift(ctx context.Context) error {
+	for _, prefix := range []string{prefixList, prefixCRL} {
+		for e, err := range entries(ctx, r.Known, prefix) {
+			if err != nil {
+				return err
+			}
+			known, err := decodeList(e)
+			if err != nil {
+				return err
+			}
+			have, err := r.Into.Get(ctx, e.Key)
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			if err == nil {
+				is, err := decodeList(have)
+				if err != nil {
+					return err
+				}
+				if is.above(known) {
+					continue
+				}
+			}
+			value, err := leaped(known)
+			if err != nil {
+				return err
+			}
+			if _, err := r.Into.Commit(ctx, store.Tx{Puts: []store.Put{{Key: e.Key, Value: value}}}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// leaped returns the state of the last list of a CA with a number that no list has yet.
+func leaped(l storedList) ([]byte, error) {
+	number, _ := new(big.Int).SetString(l.Number, 10)
+	l.Number = number.Add(number, big.NewInt(listLeap)).String()
+	l.Origin = "" // this store is another
+	return json.Marshal(l)
 }
 
 // unknown visits what the store that was there has under a prefix and the
