@@ -105,7 +105,7 @@ func table() []control {
 			[]cut{{"crl/list.go", "case h.UnknownCritical != \"\":", "case false:"}}},
 
 		// Panics beside the requests, and clocks of nodes.
-		{"panic", ".", "TestStaplerPanics", "nil pointer dereference", "the guard around what runs beside the requests",
+		{"panic", "internal/background", "TestGuard", "nil pointer dereference", "the guard around work beside the requests",
 			[]cut{{"internal/background/background.go", "if value := recover(); value != nil {", "if value := any(nil); value != nil {"}}},
 		{"panic-again", ".", "TestStaplerPanics", "panics are left", "the second try after a panic",
 			[]cut{{"internal/background/background.go", "if ctx.Err() != nil || !Panicked(err) {", "if ctx.Err() != nil || true {"}}},
