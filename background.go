@@ -8,6 +8,7 @@ import (
 
 	"omca/internal/api"
 	"omca/internal/background"
+	"omca/internal/hint"
 )
 
 // run keeps work going beside the requests until it returns or the server ends. A
@@ -46,7 +47,8 @@ func (s *Server) followStore() {
 		}
 		s.config.Log.ErrorContext(s.background, "watch ended", "error", err)
 		if !down(err) {
-			s.fail(fmt.Errorf("the changes of the store are not followed any more: %w", err))
+			s.fail(hint.With(fmt.Errorf("the changes of the store are not followed any more: %w", err),
+				"start the daemon again: it reads everything anew. If it panicked, report the stack that is in its log"))
 		}
 	})
 }

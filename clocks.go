@@ -19,6 +19,7 @@ const (
 	clockEvery     = 10 * time.Second // a node shows its clock at least so often
 	clockStep      = time.Second      // and at once when it was set by more than this
 	clockLook      = time.Second      // between two looks at that
+	clockWait      = 2 * time.Second  // the longest wait for the store to take a clock: the end of the session must be noticed
 	clockLife      = time.Minute      // how long the time of a clock counts after it was seen
 	clockTolerance = 30 * time.Second // a clock further from the median is off
 	clockRight     = 25 * time.Second // and right again when it is no further than this
@@ -193,7 +194,7 @@ func (a *attendance) showClock(ctx context.Context, x *etcd.Session) {
 	if !a.clocks.due() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, sessionWait)
+	ctx, cancel := context.WithTimeout(ctx, clockWait)
 	defer cancel()
 	shows := a.clocks.wall()
 	put, err := object.NodeClock{Node: a.config.NodeName, Shows: shows}.Put()

@@ -125,7 +125,7 @@ func table() []control {
 		{"lists-missing-spelled", "internal/feed", "TestSpelledFollows", "want one with \"rollback\"", "the look for the next list of a CA in all its spellings",
 			[]cut{{"internal/feed/believe.go", "return pki.EqualNames(a.RawIssuer, b.RawIssuer) && a.Scope.Equal(&b.Scope)", "return bytes.Equal(a.RawIssuer, b.RawIssuer) && a.Scope.Equal(&b.Scope)"}}},
 		// Panics beside the requests, and clocks of nodes.
-		{"panic", ".", "TestStaplerPanics", "nil pointer dereference", "the guard around what runs beside the requests",
+		{"panic", "internal/background", "TestGuard", "nil pointer dereference", "the guard around work beside the requests",
 			[]cut{{"internal/background/background.go", "if value := recover(); value != nil {", "if value := any(nil); value != nil {"}}},
 		{"panic-again", ".", "TestStaplerPanics", "panics are left", "the second try after a panic",
 			[]cut{{"internal/background/background.go", "if ctx.Err() != nil || !Panicked(err) {", "if ctx.Err() != nil || true {"}}},

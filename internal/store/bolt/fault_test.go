@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -294,21 +295,36 @@ func TestPanicBreaks(t *testing.T) {
 		"in the tables":  func(s *Store) { s.tables.Store(nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := openIn(t, t.TempDir())
+			s, err := Open(t.Context(), Config{Path: filepath.Join(t.TempDir(), "store")})
+			if err != nil {
+				t.Fatal(err)
+			}
 			mustCommit(t, s, put("before", "1"))
 			tables, sync := s.tables.Load(), s.journal.disk.sync
 			panics(s)
-			for range 3 {
+			commit := func() (err error) {
+				defer func() {
+					if said := recover(); said != nil {
+						t.Fatalf("a commit panicked: %v", said) // the store is not closed: that would wait for the commit
+					}
+				}()
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-				if _, err := s.Commit(ctx, put("k", "v")); !errors.Is(err, store.ErrBroken) {
-					t.Errorf("a commit that panics, or comes after: %v, want ErrBroken", err)
+				defer cancel()
+				_, err = s.Commit(ctx, put("k", "v"))
+				return err
+			}
+			for range 3 {
+				if err := commit(); !errors.Is(err, store.ErrBroken) {
+					t.Fatalf("a commit that panics, or comes after: %v, want ErrBroken", err)
 				}
-				cancel()
 			}
 			s.tables.Store(tables)
 			s.journal.disk.sync = sync
 			if e, err := s.Get(t.Context(), "before"); err != nil || string(e.Value) != "1" {
 				t.Errorf("what was committed before: %q, %v", e.Value, err)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
 			}
 		})
 	}
