@@ -2,6 +2,7 @@ package faults
 
 import (
 	"crypto/x509"
+	"errors"
 	"maps"
 	"net/http"
 	"os"
@@ -250,6 +251,32 @@ func (f *fixture) refusesEarlier(t *testing.T, home lab.Home) {
 		t.Errorf("not one sentence and at most a hint:\n%s", r.Stderr)
 	}
 	refused(t, home, []string{lab.EarlierRefusesStore})
+}
+
+// TestRestartIntoThisBuild has a daemon of the earlier build, whose program was replaced, restart: the
+// successor brings the home over, on the sockets that it was given.
+func TestRestartIntoThisBuild(t *testing.T) {
+	f := unpacked(t)
+	home := lab.Home{Dir: f.Dir, Program: filepath.Join(filepath.Dir(f.Dir), "omca")}
+	copyProgram(t, lab.Earlier(t), home.Program)
+	s, _ := f.runs(t, home)
+	copyProgram(t, lab.Binary(t), home.Program)
+	home.Run(t, "daemon", "restart")
+	s.admits(t)
+	s.lists(t, f.published(t))
+	s.answers(t)
+}
+
+// copyProgram puts a program in a place, where another one may run.
+func copyProgram(t *testing.T, from, to string) {
+	t.Helper()
+	text, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(to+".new", text, 0o700), os.Rename(to+".new", to)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestBringOverKilled kills the process that opens an earlier build's home for the first time, at
