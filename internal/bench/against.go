@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// againstRounds is how often each of two programs is measured.
-const againstRounds = 15
+// Each of two programs is measured so often, in so many parts: a part of the one is beside a part of
+// the other, so that what else the machine does falls on both.
+const againstRounds, againstParts = 15, 10
 
 // A rival is a daemon of one of two programs, with its load.
 type rival struct {
@@ -19,7 +20,7 @@ type rival struct {
 }
 
 // against compares two programs in turns: what a certificate costs the server, and what /whoami
-// costs it. It returns the ratio of the medians for each; the program of this tree stands above.
+// costs it. It returns the ratio for each; the program of this tree stands above.
 func (b *bench) against(ctx context.Context, program string) (ratios []float64, err error) {
 	const each, asked, askers = 1000, 4000, 8
 	program, err = filepath.Abs(program)
@@ -51,19 +52,23 @@ func (b *bench) against(ctx context.Context, program string) (ratios []float64, 
 		}
 		rivals[i] = r
 	}
-	issuing := func(r *rival) (time.Duration, error) {
-		u, _, err := r.issuing.perCertificate(ctx, requests)
-		return u.cpu, err
+	const part = each / againstParts
+	issuing := func(r *rival, n int) (time.Duration, error) {
+		return r.spent(func() error { return r.issuing.issue(ctx, requests[n*part:(n+1)*part]) })
 	}
-	how := fmt.Sprintf("two daemons in turns, %d rounds each of %d distinct P-256 requests over %d connections after three to warm up", againstRounds, each, connections)
-	ratio, err := b.turns(rivals, "issuing: server CPU per certificate", how, issuing)
+	how := fmt.Sprintf("%d distinct P-256 requests over %d connections after three to warm up", each, connections)
+	ratio, err := b.turns(rivals, comparison{"issuing: server CPU per certificate", how, each}, issuing)
 	if err != nil {
 		return nil, err
 	}
 	ratios = append(ratios, ratio)
-	asking := func(r *rival) (time.Duration, error) { return r.perAnswer(ctx, asked) }
-	how = fmt.Sprintf("two daemons in turns, %d rounds each of %d requests over %d keep-alive mTLS connections", againstRounds, asked, askers)
-	ratio, err = b.turns(rivals, "whoami: server CPU per request", how, asking)
+	asking := func(r *rival, _ int) (time.Duration, error) {
+		return r.spent(func() error {
+			return r.asking.each(ctx, asked/againstParts, func(c *http.Client, _ int) error { return get(c, "https://"+r.address+"/whoami") })
+		})
+	}
+	how = fmt.Sprintf("%d requests over %d keep-alive mTLS connections", asked, askers)
+	ratio, err = b.turns(rivals, comparison{"whoami: server CPU per request", how, asked}, asking)
 	return append(ratios, ratio), err
 }
 
@@ -87,36 +92,49 @@ func (r *rival) close() {
 	_ = r.stop() // the figures are what counts
 }
 
-// perAnswer asks /whoami n times, and returns the processor time of the server for each.
-func (r *rival) perAnswer(ctx context.Context, n int) (time.Duration, error) {
+// spent returns the processor time of the server while something is done.
+func (r *rival) spent(do func() error) (time.Duration, error) {
 	before, err := processClock(r.cmd.Process.Pid)
 	if err != nil {
 		return 0, err
 	}
-	err = r.asking.each(ctx, n, func(c *http.Client, _ int) error { return get(c, "https://"+r.address+"/whoami") })
-	if err != nil {
+	if err := do(); err != nil {
 		return 0, err
 	}
 	after, err := processClock(r.cmd.Process.Pid)
-	return (after - before) / time.Duration(n), err
+	return after - before, err
 }
 
-// turns measures both in turns, the one that begins changing each round, and reports the medians.
-func (b *bench) turns(rivals [2]*rival, what, how string, measure func(*rival) (time.Duration, error)) (float64, error) {
+// comparison is what two programs are compared by.
+type comparison struct {
+	what, how string
+	each      int // requests of a round
+}
+
+// turns measures both in turns, part by part, and reports the median for each and that of the ratios of
+// the rounds.
+func (b *bench) turns(rivals [2]*rival, by comparison, measure func(r *rival, part int) (time.Duration, error)) (float64, error) {
 	var all [2][]time.Duration
-	for round := range againstRounds {
-		for i := range rivals {
-			i = (i + round) % 2
-			one, err := measure(rivals[i])
+	var ratios []float64
+	for range againstRounds {
+		var round [2]time.Duration
+		for turn := range 2 * againstParts {
+			part := turn / 2
+			which := (turn + part) % 2 // A B, B A, A B, …
+			spent, err := measure(rivals[which], part)
 			if err != nil {
 				return 0, err
 			}
-			all[i] = append(all[i], one)
+			round[which] += spent
 		}
+		for i, spent := range round {
+			all[i] = append(all[i], spent/time.Duration(by.each))
+		}
+		ratios = append(ratios, float64(round[0])/float64(round[1]))
 	}
-	here, there := median(all[0]), median(all[1])
-	ratio := float64(here) / float64(there)
-	b.report.add(what+" / that of the other program", "at most 1.05", how+", ratio of the medians", "%.3f (%.1f us / %.1f us)", ratio, micros(here), micros(there))
+	ratio := median(ratios)
+	how := fmt.Sprintf("two daemons in turns, %d rounds each of %s, median of the ratios (of the rounds)", againstRounds, by.how)
+	b.report.add(by.what+" / that of the other program", "at most 1.05", how, "%.3f (%.1f us / %.1f us)", ratio, micros(median(all[0])), micros(median(all[1])))
 	return ratio, nil
 }
 
