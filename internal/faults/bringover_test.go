@@ -25,14 +25,14 @@ import (
 func (f *fixture) serves(t *testing.T, home lab.Home, at *clock) (*site, func()) {
 	t.Helper()
 	a := serveAt(t, omca.Config{Home: home.Dir, NodeName: "old1"}, at)
-	return &site{fixture: f, api: a.Client, address: a.address, now: at.now, holders: holders()}, a.stop
+	return &site{fixture: f, api: a.Client, address: a.address, now: at.now, bearers: bearers()}, a.stop
 }
 
 // runs serves a home in a process of its own, by the clock of the machine.
 func (f *fixture) runs(t *testing.T, home lab.Home, args ...string) (*site, *lab.Daemon) {
 	t.Helper()
 	d := home.Start(t, append([]string{"--log-level", "warn", "--node-name", "old1"}, args...)...)
-	return &site{fixture: f, api: home.Client(t), address: d.Address, now: time.Now, holders: holders()}, d
+	return &site{fixture: f, api: home.Client(t), address: d.Address, now: time.Now, bearers: bearers()}, d
 }
 
 // TestBringOver opens a home that an earlier build left: all of it works, and goes on to after a
@@ -61,7 +61,7 @@ func TestBringOver(t *testing.T) {
 func (s *site) keeps(t *testing.T) {
 	var before []client.Record
 	s.json(t, "inventory.json", &before)
-	if len(before) < len(holders()) {
+	if len(before) < len(bearers()) {
 		t.Fatalf("%d certificates in the fixture", len(before))
 	}
 	for _, want := range before {
@@ -170,7 +170,7 @@ func (s *site) chainText(t *testing.T, name string) []byte {
 // the list of that CA has it.
 func (s *site) revokes(t *testing.T) {
 	before := s.lists(t, s.published(t))
-	for i, h := range s.holders {
+	for i, h := range s.bearers {
 		if !h.in || h.others {
 			continue
 		}
@@ -178,7 +178,7 @@ func (s *site) revokes(t *testing.T) {
 			t.Errorf("revoking %s: %v", h.file, err)
 			continue
 		}
-		s.holders[i].in, s.holders[i].reason = false, "superseded"
+		s.bearers[i].in, s.bearers[i].reason = false, "superseded"
 	}
 	s.admits(t)
 	after := s.lists(t, before)
@@ -260,8 +260,15 @@ func TestRestartIntoThisBuild(t *testing.T) {
 	home := lab.Home{Dir: f.Dir, Program: filepath.Join(filepath.Dir(f.Dir), "omca")}
 	copyProgram(t, lab.Earlier(t), home.Program)
 	s, _ := f.runs(t, home)
+	before, err := s.api.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	copyProgram(t, lab.Binary(t), home.Program)
 	home.Run(t, "daemon", "restart")
+	if after, err := s.api.Status(t.Context()); err != nil || after.PID == before.PID {
+		t.Fatalf("process %d serves, as before the restart (%v)", after.PID, err)
+	}
 	s.admits(t)
 	s.lists(t, f.published(t))
 	s.answers(t)
@@ -322,7 +329,7 @@ func TestRestoreEarlier(t *testing.T) {
 	}
 	check := func(t *testing.T, s *site) {
 		t.Helper()
-		s.holders = known()
+		s.bearers = known()
 		s.admits(t)
 		published := lasting(s.published(t), paths...)
 		maps.DeleteFunc(published, func(name string, _ *x509.RevocationList) bool { return strings.HasPrefix(name, "ca-twin") })
@@ -376,7 +383,7 @@ func TestRestoreEarlier(t *testing.T) {
 // the backup had as valid, and no others.
 func (f *fixture) names(t *testing.T, said string) {
 	t.Helper()
-	for _, h := range holders() {
+	for _, h := range bearers() {
 		if h.reason == "" {
 			continue
 		}
@@ -408,7 +415,7 @@ func TestEarlierHomeBecomesCluster(t *testing.T) {
 // TestFixture holds the fixture against itself: what it was made of is there.
 func TestFixture(t *testing.T) {
 	f := unpacked(t)
-	for _, h := range holders() {
+	for _, h := range bearers() {
 		if leaf := f.pair(t, h).Leaf; leaf.Subject.CommonName != h.name() && h.user == "" && !strings.HasPrefix(h.file, leaf.Subject.CommonName) && leaf.Subject.CommonName != "alice" {
 			t.Errorf("%s is for %q", h.file, leaf.Subject.CommonName)
 		} else if life := leaf.NotAfter.Sub(f.made); life < 60*365*24*time.Hour {

@@ -86,8 +86,8 @@ func (f *fixture) then() *clock {
 	return c
 }
 
-// A holder of a certificate of the fixture, by the name of its file in clients/.
-type holderOf struct {
+// A bearer has a certificate of the fixture, in the file of that name in clients/.
+type bearer struct {
 	file   string
 	user   string // that the certificate speaks for, when it is not called like the file
 	in     bool   // it gets in
@@ -97,9 +97,9 @@ type holderOf struct {
 	later  bool   // it was issued after the backup was made
 }
 
-// holders are all certificates of the fixture.
-func holders() []holderOf {
-	return []holderOf{
+// bearers are all certificates of the fixture.
+func bearers() []bearer {
+	return []bearer{
 		{file: "alice", in: true},
 		{file: "bob", reason: "keyCompromise"},
 		{file: "early"}, // its CA was replaced
@@ -138,15 +138,15 @@ func holders() []holderOf {
 }
 
 // name returns the user that a certificate speaks for.
-func (h holderOf) name() string {
+func (h bearer) name() string {
 	if h.user != "" {
 		return h.user
 	}
 	return h.file
 }
 
-// pair returns the certificate and the key of a holder.
-func (f *fixture) pair(t *testing.T, h holderOf) *tls.Certificate {
+// pair returns the certificate and the key of a bearer.
+func (f *fixture) pair(t *testing.T, h bearer) *tls.Certificate {
 	t.Helper()
 	text := f.read(t, "clients/"+h.file+".pem")
 	pair, err := tls.X509KeyPair(text, text)
@@ -156,9 +156,9 @@ func (f *fixture) pair(t *testing.T, h holderOf) *tls.Certificate {
 	return &pair
 }
 
-// issuer returns the CA of a holder's certificate. Chains end with the CA; a chain of one
+// issuer returns the CA of a bearer's certificate. Chains end with the CA; a chain of one
 // certificate is that of the company, which has none here.
-func (f *fixture) issuer(t *testing.T, h holderOf) *x509.Certificate {
+func (f *fixture) issuer(t *testing.T, h bearer) *x509.Certificate {
 	t.Helper()
 	chain := f.pair(t, h).Certificate
 	if len(chain) < 2 {
@@ -177,7 +177,7 @@ type site struct {
 	api     *client.Client // as root
 	address string
 	now     func() time.Time
-	holders []holderOf
+	bearers []bearer
 }
 
 // http returns a client with connections of its own; it presents pair unless that is nil.
@@ -191,7 +191,7 @@ func (s *site) http(t *testing.T, pair *tls.Certificate) *http.Client {
 	return &http.Client{Transport: transport, Timeout: lab.Patience}
 }
 
-// whoami asks who the caller is: the name, or "refused".
+// whoami returns the name of the caller as the authority knows it, or "refused".
 func (s *site) whoami(t *testing.T, c *http.Client, edit func(*http.Request)) string {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+s.address+"/whoami", nil)
@@ -238,10 +238,10 @@ func (s *site) get(t *testing.T, path string) ([]byte, int) {
 	return body, answer.StatusCode
 }
 
-// admits checks who gets in with a certificate.
+// admits checks that each certificate gets in, for its user, or is refused.
 func (s *site) admits(t *testing.T) {
 	t.Helper()
-	for _, h := range s.holders {
+	for _, h := range s.bearers {
 		want := "refused"
 		if h.in {
 			want = h.name()
@@ -316,7 +316,7 @@ func (s *site) follows(t *testing.T, name string, before, list *x509.RevocationL
 		wrong("number %d has two contents", list.Number)
 	}
 	others := map[string]bool{} // serial numbers that are of another CA's
-	for _, h := range s.holders {
+	for _, h := range s.bearers {
 		if h.silent {
 			continue
 		}
@@ -372,7 +372,7 @@ func (s *site) answers(t *testing.T) {
 	t.Helper()
 	c := s.http(t, nil)
 	settles(t, func() (found []string) {
-		for _, h := range s.holders {
+		for _, h := range s.bearers {
 			if h.silent {
 				continue
 			}
@@ -407,7 +407,7 @@ func (s *site) answers(t *testing.T) {
 // blocked checks that a key that was revoked as compromised gets no certificate.
 func (s *site) blocked(t *testing.T) {
 	t.Helper()
-	for _, h := range s.holders {
+	for _, h := range s.bearers {
 		if h.reason != "keyCompromise" {
 			continue
 		}
@@ -452,10 +452,10 @@ func (s *site) state(t *testing.T, text string) client.CertificateState {
 	return state
 }
 
-// known returns the holders that a home has which was restored from the backup, and what has
+// known returns the bearers that a home has which was restored from the backup, and what has
 // become of the others: not in the inventory, so refused.
-func known() []holderOf {
-	all := holders()
+func known() []bearer {
+	all := bearers()
 	for i := range all {
 		if all[i].later {
 			all[i].in, all[i].reason, all[i].silent = false, "", true

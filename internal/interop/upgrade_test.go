@@ -104,7 +104,7 @@ type person struct {
 	holder  string // path of the object whose certificate is revoked: the user, or the CA above
 	pair    *tls.Certificate
 	made    time.Time
-	asked   atomic.Bool  // somebody asked for the revocation
+	asked   atomic.Bool  // a node was asked for the revocation
 	revoked atomic.Int64 // when that was acknowledged; 0: it was not
 	on      atomic.Int64 // the node that did
 }
@@ -304,8 +304,8 @@ func (u *upgrade) works(t *testing.T, when string) {
 	}
 }
 
-// load begins the load: on every node certificates are signed, users ask who they are and lists are
-// fetched, and users are made on one node and revoked on another.
+// load begins the load: every node signs, answers /whoami and serves lists, and users are made on one
+// node and revoked on another.
 func (u *upgrade) load(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -406,8 +406,8 @@ func (w *watcher) close() {
 	}
 }
 
-// ask asks a node who the users are, all the time: those of the last seconds each time, and the
-// others in turn.
+// ask asks a node for /whoami as the users, all the time: as those of the last seconds each time, and
+// as the others in turn.
 func (u *upgrade) ask(ctx context.Context, t *testing.T, node int) {
 	const recent, others = 4 * time.Second, 10
 	a := &watcher{u: u, node: node}
