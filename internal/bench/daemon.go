@@ -212,13 +212,10 @@ func (d *daemon) usage() (usage, error) {
 func processUsage(pid int) (usage, error) {
 	var u usage
 	dir := "/proc/" + strconv.Itoa(pid)
-	// Its clock: clock_getcpuclockid(3) makes the number so. /proc counts hundredths of a second.
-	var at unix.Timespec
-	if err := unix.ClockGettime(int32(^pid<<3|unix.CLOCK_PROCESS_CPUTIME_ID), &at); err != nil {
+	var err error
+	if u.cpu, err = processClock(pid); err != nil {
 		return u, err
 	}
-	u.cpu = time.Duration(at.Nano())
-	var err error
 	if u.written, err = procNumber(dir+"/io", "write_bytes:"); err != nil {
 		return u, err
 	}
@@ -230,6 +227,14 @@ func processUsage(pid int) (usage, error) {
 	kilobytes, err = procNumber(dir+"/status", "RssFile:")
 	u.file = kilobytes << 10
 	return u, err
+}
+
+// processClock returns the processor time that a process has used, by its own clock. /proc counts
+// hundredths of a second.
+func processClock(pid int) (time.Duration, error) {
+	var at unix.Timespec
+	err := unix.ClockGettime(int32(^pid<<3|unix.CLOCK_PROCESS_CPUTIME_ID), &at) // clock_getcpuclockid(3) makes the number so
+	return time.Duration(at.Nano()), err
 }
 
 func procNumber(file, name string) (int64, error) {

@@ -20,11 +20,16 @@ func main() {
 		exit(serveEtcd(os.Args[2], os.Args[3], os.Args[4]))
 	}
 	write := flag.String("write", "", "keep the figures in this `FILE` (docs/performance.md)")
-	only := flag.String("only", "", "measure only these, comma separated: start, issue, alone, whoami, memory, million, crl, tokens, passwords, console, shared, cluster")
+	only := flag.String("only", "", "measure only these, comma separated: start, issue, alone, whoami, memory, million, crl, chain, tokens, passwords, console, shared, cluster")
 	profile := flag.String("profile", "", "keep a profile of the daemon's processor time while it issues in this `FILE`")
+	against := flag.String("against", "", "measure only this `BINARY` and the one of this tree, in turns; nothing is kept")
+	limit := flag.Float64("limit", 0, "with -against: fail when this tree's costs more than `RATIO` times as much")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if *against != "" {
+		exit(compare(ctx, *against, *limit))
+	}
 	exit(run(ctx, *write, *only, *profile))
 }
 
@@ -34,6 +39,21 @@ func exit(err error) {
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+// compare measures the program of this tree beside another one.
+func compare(ctx context.Context, program string, limit float64) error {
+	b, err := newBench(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	return b.runAgainst(ctx, program, limit)
+}
+
+// machine says what the figures were taken on.
+func machine() string {
+	return fmt.Sprintf("%s, %d CPUs, %s/%s, %s", cpuModel(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 }
 
 // run measures everything, or only what is named, and prints a table of figures.
@@ -48,7 +68,7 @@ func run(ctx context.Context, write, only, profile string) error {
 		name    string
 		measure func(context.Context) error
 	}{
-		{"start", b.starts}, {"issue", b.issueParallel}, {"alone", b.issueAlone}, {"whoami", b.whoami}, {"memory", b.resident}, {"million", b.million}, {"crl", b.revocations}, {"tokens", b.tokens}, {"passwords", b.passwords}, {"console", b.console}, {"shared", b.shared}, {"cluster", b.cluster},
+		{"start", b.starts}, {"issue", b.issueParallel}, {"alone", b.issueAlone}, {"whoami", b.whoami}, {"memory", b.resident}, {"million", b.million}, {"crl", b.revocations}, {"chain", b.chains}, {"tokens", b.tokens}, {"passwords", b.passwords}, {"console", b.console}, {"shared", b.shared}, {"cluster", b.cluster},
 	} {
 		if only != "" && !slices.Contains(strings.Split(only, ","), step.name) {
 			continue
@@ -57,7 +77,7 @@ func run(ctx context.Context, write, only, profile string) error {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
-	text := b.report.markdown(fmt.Sprintf("%s, %d CPUs, %s/%s, %s", cpuModel(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version()), time.Now())
+	text := b.report.markdown(machine(), time.Now())
 	fmt.Print(text)
 	if write == "" {
 		return nil

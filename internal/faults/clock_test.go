@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,6 +33,7 @@ type authority struct {
 	*client.Client
 	clock   *clock
 	address string
+	stop    func() // ends it before the test does
 }
 
 // serve opens an authority and runs it until the test ends.
@@ -40,8 +42,15 @@ func serve(t *testing.T) *authority { return serveAs(t, omca.Config{NodeName: "n
 // serveAs is serve with what a configuration says besides.
 func serveAs(t *testing.T, c omca.Config) *authority {
 	t.Helper()
-	a := &authority{clock: new(clock)}
-	c.Home, c.Listen, c.Now, c.Log = lab.NewHome(t).Dir, "127.0.0.1:0", a.clock.now, slog.New(slog.NewTextHandler(t.Output(), nil))
+	c.Home = lab.NewHome(t).Dir
+	return serveAt(t, c, new(clock))
+}
+
+// serveAt is serveAs on the home of the configuration, by a clock.
+func serveAt(t *testing.T, c omca.Config, at *clock) *authority {
+	t.Helper()
+	a := &authority{clock: at}
+	c.Listen, c.Now, c.Log = "127.0.0.1:0", at.now, slog.New(slog.NewTextHandler(t.Output(), nil))
 	s, err := omca.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -49,12 +58,13 @@ func serveAs(t *testing.T, c omca.Config) *authority {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	up, ended := make(chan omca.Ready, 1), make(chan error, 1)
 	go func() { ended <- s.Run(ctx, func(r omca.Ready) { up <- r }) }()
-	t.Cleanup(func() {
+	a.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := errors.Join(<-ended, s.Close()); err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(a.stop)
 	select {
 	case r := <-up:
 		a.address = r.Addresses[0]

@@ -66,7 +66,7 @@ func peopled(t *testing.T) (*object.Store, store.Store) {
 const aKeyID, aSerial = "00ff", pki.Serial("0123")
 
 func revocationOf(serial pki.Serial) ca.Revocation {
-	return ca.Revocation{KeyID: aKeyID, Revocation: crl.Revocation{Entry: crl.Entry{Serial: serial, At: epoch()}, NotAfter: epoch()}}
+	return ca.Revocation{Authority: aKeyID, Revocation: crl.Revocation{Entry: crl.Entry{Serial: serial, At: epoch()}, NotAfter: epoch()}}
 }
 
 // TestEveryReadIsNoted: whatever is read for a decision, a commit fails when it has changed since, and the action

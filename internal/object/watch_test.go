@@ -76,7 +76,7 @@ func TestWatchGoesOn(t *testing.T) {
 		stop := g.follow(t)
 		began := time.Now()
 		for _, serial := range []string{"01", "02"} {
-			r := ca.Revocation{KeyID: "ab"}
+			r := ca.Revocation{Authority: "ab"}
 			r.Serial, r.At, r.NotAfter = pki.Serial(serial), began, began.Add(time.Hour)
 			if err := g.Revoke(t.Context(), r); err != nil {
 				t.Errorf("revoking %s: %v", serial, err)

@@ -17,16 +17,22 @@ import (
 // much else, and short enough for a test that hangs to say where.
 const Patience = 90 * time.Second
 
-// binary builds the program, once for each test binary.
-var binary = sync.OnceValues(func() (string, error) {
+// binDir makes the directory of the binaries, once for each test binary.
+var binDir = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "omca-bin")
 	if err != nil {
 		return "", err
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { // other users run it too
+	built = true
+	return dir, os.Chmod(dir, 0o755) // other users run them too
+})
+
+// binary builds the program, once for each test binary.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := binDir()
+	if err != nil {
 		return "", err
 	}
-	built = true
 	program := filepath.Join(dir, "omca")
 	out, err := exec.Command("go", "build", "-o", program, "omca/cmd/omca").CombinedOutput()
 	if err != nil {
@@ -35,7 +41,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	return program, nil
 })
 
-// built says whether binary has something to clear away.
+// built says whether binDir has something to clear away.
 var built bool
 
 // Binary returns the path of the program under test.
@@ -48,13 +54,13 @@ func Binary(t testing.TB) string {
 	return program
 }
 
-// Main runs the tests of a package, clears away the binary that they built, and
+// Main runs the tests of a package, clears away the binaries that they built, and
 // returns the exit status.
 func Main(m *testing.M) int {
 	status := m.Run()
 	if built {
-		if program, err := binary(); err == nil {
-			if err := os.RemoveAll(filepath.Dir(program)); err != nil {
+		if dir, err := binDir(); err == nil {
+			if err := os.RemoveAll(dir); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				return 1
 			}

@@ -17,6 +17,7 @@ import (
 type Home struct {
 	Dir       string
 	Namespace string // network namespace that commands run in; "" for that of the test
+	Program   string // path of the binary; "" is [Binary]
 }
 
 // NewHome returns a home that does not exist yet.
@@ -90,7 +91,11 @@ func (h Home) Client(t testing.TB) *client.Client {
 // operator who has set nothing else.
 func (h Home) Command(ctx context.Context, t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
-	args = append([]string{Binary(t)}, args...)
+	program := h.Program
+	if program == "" {
+		program = Binary(t)
+	}
+	args = append([]string{program}, args...)
 	if h.Namespace != "" {
 		args = append([]string{"ip", "netns", "exec", h.Namespace}, args...)
 	}

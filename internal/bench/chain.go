@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"math/big"
+	"os"
+	"time"
+
+	"omca/crl"
+)
+
+// chainLimit is how much more a chain of three may cost than a leaf alone.
+const chainLimit = time.Microsecond
+
+// A chainCheck tells what is known of a chain, leaf first, up to its trust anchor.
+type chainCheck func(chain []*x509.Certificate) crl.Status
+
+// newChainCheck returns the check that a listener makes of a chain, where each of the CAs has
+// revoked so many certificates.
+func newChainCheck(entries int, authorities ...*bare) (chainCheck, error) {
+	now := time.Now()
+	var from crl.Sources
+	for _, authority := range authorities {
+		builder, err := authority.listBuilder(entries, now)
+		if err != nil {
+			return nil, err
+		}
+		published, err := builder.Build(builder.Next(), now, now.AddDate(0, 0, 7))
+		if err != nil {
+			return nil, err
+		}
+		list, err := crl.Parse(published.DER, crl.DefaultLimits())
+		if err != nil {
+			return nil, err
+		}
+		verified, err := list.Verify(authority.ca)
+		if err != nil {
+			return nil, err
+		}
+		from.Lists = append(from.Lists, verified)
+	}
+	set := crl.NewSet(from)
+	return func(chain []*x509.Certificate) crl.Status { return set.CheckChain(chain, now).Status }, nil
+}
+
+// chains is chain as one step of a whole run.
+func (b *bench) chains(ctx context.Context) error {
+	_, err := b.chain(ctx)
+	return err
+}
+
+// chain measures how much more a chain of three costs than a leaf alone, beside a million
+// revocations.
+func (b *bench) chain(ctx context.Context) (time.Duration, error) {
+	const entries, leaves, checks, rounds = 500_000, 4096, 100_000, 15 // entries of each of two CAs
+	root, err := newBare()
+	if err != nil {
+		return 0, err
+	}
+	below, err := root.below()
+	if err != nil {
+		return 0, err
+	}
+	check, err := newChainCheck(entries, root, below)
+	if err != nil {
+		return 0, err
+	}
+	var alone, whole [][]*x509.Certificate
+	for n := range leaves {
+		leaf := &x509.Certificate{RawIssuer: below.ca.RawSubject, SerialNumber: spread(entries + n)}
+		alone, whole = append(alone, []*x509.Certificate{leaf, below.ca}), append(whole, []*x509.Certificate{leaf, below.ca, root.ca})
+	}
+	var costs [2][]time.Duration
+	for range rounds {
+		for i, chains := range [][][]*x509.Certificate{alone, whole} {
+			cost, err := each(check, chains, checks)
+			if err != nil {
+				return 0, err
+			}
+			costs[i] = append(costs[i], cost)
+		}
+	}
+	one, three := median(costs[0]), median(costs[1])
+	b.report.add("a chain of three - a leaf alone, beside 1,000,000 revocations", "under 1000 ns",
+		fmt.Sprintf("in process, in turns, %d rounds each of %d checks of %d chains that are good, two CAs of %d revocations, median", rounds, checks, leaves, entries),
+		"%d ns (%d - %d ns)", (three - one).Nanoseconds(), three.Nanoseconds(), one.Nanoseconds())
+	return three - one, ctx.Err()
+}
+
+// each returns the processor time of one check: what else runs on the machine is not counted.
+func each(check chainCheck, chains [][]*x509.Certificate, checks int) (time.Duration, error) {
+	before, err := processClock(os.Getpid())
+	if err != nil {
+		return 0, err
+	}
+	for i := range checks {
+		if status := check(chains[i%len(chains)]); status != crl.Good {
+			return 0, fmt.Errorf("a chain is %s, not %s", status, crl.Good)
+		}
+	}
+	after, err := processClock(os.Getpid())
+	return (after - before) / time.Duration(checks), err
+}
+
+// below makes a CA below.
+func (b *bare) below() (*bare, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "bare CA below"},
+		NotBefore: b.ca.NotBefore, NotAfter: b.ca.NotAfter,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, b.ca, key.Public(), b.key)
+	if err != nil {
+		return nil, err
+	}
+	ca, err := x509.ParseCertificate(der)
+	return &bare{ca, key}, err
+}
