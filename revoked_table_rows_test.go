@@ -28,9 +28,10 @@ type cell struct {
 	column tableColumn
 	nodes  []*running     // changes are made at the first, observations at the last
 	roots  *x509.CertPool // for what the nodes present
+	bare   *http.Client   // without a certificate
 	public string         // HOST:PORT of plain HTTP; "" on several nodes, which share this machine
 
-	ca      authority // that signed for the victim
+	ca      authority // whose object the event is at
 	victim  *bearer
 	others  []*bearer // that are accepted in any case
 	trusted int       // CAs in cluster.ca
@@ -49,9 +50,9 @@ type authority struct {
 type bearer struct {
 	name       string
 	pair       tls.Certificate
-	leaf       *x509.Certificate
-	ca         authority
-	unrecorded bool // signed elsewhere with the key of an imported CA
+	cert       *x509.Certificate // of its chain, that which is revoked or not: its own, or its CA's
+	ca         authority         // that signed cert
+	unrecorded bool              // signed elsewhere with the key of an imported CA
 	revoked    bool
 	got        []gains
 }
@@ -90,6 +91,12 @@ func (c *cell) prepare() {
 		awaitPort(c.t, c.public)
 	}
 	c.meet()
+	if len(c.nodes) > 1 {
+		eventually(c.t, "TLS 1.2 on the other node", func() bool {
+			conn, err := tls.Dial("tcp", c.last().address, &tls.Config{RootCAs: c.roots, ServerName: "localhost", MaxVersion: tls.VersionTLS12})
+			return err == nil && conn.Close() == nil
+		})
+	}
 }
 
 // meet takes in the CA of what the nodes present.
@@ -99,6 +106,9 @@ func (c *cell) meet() {
 	if !c.roots.AppendCertsFromPEM(local(c.t, c.first().Server, "GET", "/ca.pem", nil)) {
 		c.t.Fatal("no CA certificate")
 	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: c.roots, ServerName: "localhost"}}
+	c.t.Cleanup(transport.CloseIdleConnections)
+	c.bare = &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
 // chainAt is what the object at path holds.
@@ -129,7 +139,7 @@ func (b *bearer) read(t *testing.T) {
 	if err := leaf.CheckSignatureFrom(b.ca.cert); err != nil {
 		t.Fatalf("%s: not of %q: %v", b.name, b.ca.cert.Subject, err)
 	}
-	b.leaf = leaf
+	b.cert = leaf
 }
 
 // users makes the victim and its neighbour.
@@ -245,6 +255,15 @@ func (c *cell) belowSubordinate() {
 	c.users(c.make("ns2/sec/lower", "profile=ca", "ca=ns1/sec/sub", "cn=Lower CA"))
 }
 
+// revokedSubordinate has the CA of the victim revoked, and the event at that CA's object.
+func (c *cell) revokedSubordinate() {
+	upper := c.madeCA("ns1/sec/root", "Root CA")
+	c.ca = c.make("ns2/sec/lower", "profile=ca", "ca=ns1/sec/root", "cn=Lower CA")
+	c.victim = c.user("victim", c.ca)
+	c.victim.cert, c.victim.ca = c.ca.cert, upper
+	c.others = append(c.others, c.user("neighbour", upper))
+}
+
 func (c *cell) formerCA() {
 	c.users(c.madeCA("ns1/sec/root", "Root CA"))
 	c.post(http.StatusOK, "POST", objectAt("ns1/sec/root")+"/certificate/renew", map[string]any{"rekey": true})
@@ -291,8 +310,8 @@ func (c *cell) twin(other authority) {
 		c.t.Fatal(err)
 	}
 	double := certify(c.t, &x509.Certificate{
-		SerialNumber: c.victim.leaf.SerialNumber, Subject: pkix.Name{CommonName: "double"},
-		NotBefore: c.victim.leaf.NotBefore, NotAfter: c.victim.leaf.NotAfter,
+		SerialNumber: c.victim.cert.SerialNumber, Subject: pkix.Name{CommonName: "double"},
+		NotBefore: c.victim.cert.NotBefore, NotAfter: c.victim.cert.NotAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}, other.cert, key.Public(), other.key)
 	b := &bearer{name: "double", pair: tls.Certificate{Certificate: [][]byte{double.Raw}, PrivateKey: key}, ca: other, unrecorded: true}
