@@ -293,7 +293,7 @@ func (w *modelWorld) destroy(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := w.s.objects.DestroyAuthorityKeys(w.ctx, ids); err != nil {
+	if err := w.s.objects.DestroyKeys(w.ctx, ids); err != nil {
 		return err
 	}
 	w.s.authority.Changed("")
