@@ -71,7 +71,7 @@ func (s *Server) foreignProfiles() map[string]token.Profile {
 // signForeign makes a token. A token of this kind has no id: two that say the
 // same of the same second are one, and taking back the first would take back the
 // second. So the time of issue goes back, a second at a time, to one that no token
-// has that was recorded.
+// has that is on record, or was taken back: the revocation outlives the record.
 func (s *Server) signForeign(ctx context.Context, profile string, c token.Claims) (string, error) {
 	const most = 600 // seconds
 	key, err := s.profileKey(ctx, profile, true)
@@ -96,11 +96,13 @@ func (s *Server) signForeign(ctx context.Context, profile string, c token.Claims
 		if err != nil {
 			return "", fmt.Errorf("%w: %w", usr.ErrInvalid, err)
 		}
-		if _, err = s.objects.Token(ctx, token.IDOf(compact)); errors.Is(err, ca.ErrNotFound) {
-			return compact, nil
-		}
+		id := token.IDOf(compact)
+		recorded, err := s.objects.Recorded(ctx, id)
 		if err != nil {
 			return "", err
+		}
+		if !recorded && !s.objects.Revoked(id) {
+			return compact, nil
 		}
 	}
 	return "", hint.With(fmt.Errorf("%w: %q has %d tokens that were issued just now", ca.ErrConflict, c.Subject, most), "wait a minute")
@@ -125,9 +127,13 @@ func (s *Server) verifyClusterCockpit(ctx context.Context, compact string) (toke
 	if err != nil {
 		return token.Claims{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
 	}
-	record, err := s.objects.Token(ctx, token.IDOf(compact))
+	id := token.IDOf(compact)
+	if err := s.tokens.CheckRecord(ctx, id); err != nil {
+		return token.Claims{}, err
+	}
+	record, err := s.objects.Token(ctx, id)
 	if errors.Is(err, ca.ErrNotFound) {
-		return token.Claims{}, fmt.Errorf("%w: token: it was not issued here", usr.ErrUnauthenticated)
+		return token.Claims{}, fmt.Errorf("%w: token: %s is not on record any more", usr.ErrUnauthenticated, id)
 	}
 	if err != nil {
 		return token.Claims{}, err

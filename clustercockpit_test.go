@@ -232,6 +232,30 @@ func TestSameSecond(t *testing.T) {
 	}
 }
 
+// TestSweptCockpitToken: a clock that was ahead sweeps a revoked token. When the clock is back, to the very second, the same token is not
+// issued again, and what was remembered of it is worth nothing.
+func TestSweptCockpitToken(t *testing.T) {
+	c := newCockpit(t)
+	c.user("demo", "roles=api")
+	const body = `{"subject":"demo","duration":"2h"}`
+	begin := c.now
+	first := c.issue("clustercockpit", body)
+	c.want(c.call("/whoami", "X-Auth-Token", first.Token), http.StatusOK)
+	c.want(c.root(http.MethodPost, "/api/token/"+first.ID+"/revoke", ""), http.StatusOK)
+	c.now = c.now.Add(3 * 24 * time.Hour)
+	if n, err := c.s.tokens.Sweep(t.Context(), 10); n != 1 || err != nil {
+		t.Fatalf("swept %d, %v", n, err)
+	}
+	c.now = begin
+	c.want(c.call("/whoami", "X-Auth-Token", first.Token), http.StatusUnauthorized)
+	second := c.issue("clustercockpit", body)
+	if second.Token == first.Token {
+		t.Error("the token that was taken back is issued again")
+	}
+	c.want(c.call("/whoami", "X-Auth-Token", first.Token), http.StatusUnauthorized)
+	c.want(c.call("/whoami", "X-Auth-Token", second.Token), http.StatusOK)
+}
+
 func TestProfilesAreApart(t *testing.T) {
 	c := newCockpit(t)
 	c.user("demo", "roles=api manager")

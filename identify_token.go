@@ -15,15 +15,31 @@ import (
 
 	"omca/internal/api"
 	"omca/internal/object"
+	"omca/internal/store"
 	"omca/usr"
 	"omca/usr/token"
 )
 
 // newTokens makes the service of the tokens.
 func (s *Server) newTokens() error {
+	c := token.Config{Store: s.objects, Settings: s.objects.TokenSettings, Now: s.config.Now, Profiles: s.foreignProfiles()}
+	if s.db.follows != nil {
+		c.Latest = s.latestTokens
+	}
 	var err error
-	s.tokens, err = token.New(token.Config{Store: s.objects, Settings: s.objects.TokenSettings, Now: s.config.Now, Profiles: s.foreignProfiles()})
+	s.tokens, err = token.New(c)
 	return err
+}
+
+// latestTokens waits until this node has the records of the tokens that other
+// nodes have issued. While the store is away it returns store.ErrAway: whether
+// there is a record cannot be known.
+func (s *Server) latestTokens(ctx context.Context) error {
+	s.db.follows.Latest(ctx)
+	if err := s.db.follows.Away(); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrAway, err)
+	}
+	return ctx.Err()
 }
 
 // makeTokenKeys makes the keys that sign tokens. The first start settles by

@@ -3,11 +3,13 @@ package omca_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -84,18 +86,23 @@ func TestTokenEnds(t *testing.T) {
 	}
 }
 
-// A user of the same name who was made later is somebody else, also to a token that no record knows.
+// A user of the same name who was made later is somebody else, also to a token whose record is there. A token that no record knows is
+// nobody's.
 func TestTokenOfAnEarlierUser(t *testing.T) {
 	b := newBearers(t)
 	b.user("alice", "grant=admin:ns1")
 	f := b.forge()
-	unknown := f.claiming(map[string]any{"jti": "UNRECORDED", "iat": time.Now().Unix() - 5, "nbf": time.Now().Unix() - 5})
-	b.log.take()
-	if status, _ := b.whoami(unknown); status != http.StatusUnauthorized {
-		t.Errorf("issued before the user was made: %d", status)
-	}
-	if log := b.log.take(); !strings.Contains(log, "that of an earlier user") {
-		t.Errorf("the log: %s", log)
+	for reason, compact := range map[string]string{
+		"that of an earlier user": f.claiming(map[string]any{"iat": time.Now().Unix() - 5, "nbf": time.Now().Unix() - 5}),
+		"is not on record":        f.claiming(map[string]any{"jti": "UNRECORDED"}),
+	} {
+		b.log.take()
+		if status, _ := b.whoami(compact); status != http.StatusUnauthorized {
+			t.Errorf("%s: %d", reason, status)
+		}
+		if log := b.log.take(); !strings.Contains(log, reason) {
+			t.Errorf("the log does not say %q: %s", reason, log)
+		}
 	}
 }
 
@@ -383,6 +390,59 @@ func TestTokensOutliveTheDaemon(t *testing.T) {
 		if status, body := b.whoami(tt.compact); status != tt.status {
 			t.Errorf("%s: %d %s, want %d", name, status, body, tt.status)
 		}
+	}
+}
+
+// TestTokensSweptByAClockAhead: a daemon that starts with its clock ahead forgets what "expired", and no start with the right clock
+// makes any of it good again: neither what was revoked nor what was not.
+func TestTokensSweptByAClockAhead(t *testing.T) {
+	home := t.TempDir() + "/home"
+	begin := func(ahead time.Duration) *bearers {
+		t.Helper()
+		b := &bearers{t: t, log: new(logged)}
+		b.running = runServer(t, omca.Config{
+			Home: home, Now: func() time.Time { return time.Now().Add(ahead) }, Log: slog.New(slog.NewJSONHandler(b.log, nil)),
+		})
+		b.http = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: b.pool, ServerName: "localhost"}}}
+		t.Cleanup(b.http.CloseIdleConnections)
+		return b
+	}
+	b := begin(0)
+	b.user("alice", "grant=admin:ns1", "roles=api")
+	revoked := b.issue("subject=alice&access_duration=24h").AccessToken
+	local(t, b.Server, "POST", "/api/token/revoke?subject=alice", nil)
+	kept, root := b.issue("subject=alice&access_duration=24h&refresh=true"), b.issue("access_duration=24h")
+	var cockpit api.ForeignToken
+	if err := json.Unmarshal(local(t, b.Server, "POST", "/api/token/profile/clustercockpit", map[string]string{"subject": "alice", "duration": "24h"}), &cockpit); err != nil {
+		t.Fatal(err)
+	}
+	tokens := map[string]string{"kept": kept.AccessToken, "of the machine's root": root.AccessToken, "for ClusterCockpit": cockpit.Token, "revoked": revoked}
+	for name, compact := range tokens {
+		want := http.StatusOK
+		if name == "revoked" {
+			want = http.StatusUnauthorized
+		}
+		if status, body := b.whoami(compact); status != want {
+			t.Fatalf("%s: %d %s, want %d", name, status, body, want)
+		}
+	}
+	b.stop()
+
+	b = begin(3 * 24 * time.Hour)
+	until(t, "the tokens are swept", func() bool { return strings.Contains(b.log.take(), "expired tokens swept") })
+	b.stop()
+
+	b = begin(0)
+	for name, compact := range tokens {
+		if status, body := b.whoami(compact); status != http.StatusUnauthorized {
+			t.Errorf("%s, swept by a clock that was ahead, opens the door when the clock is back: %d %s", name, status, body)
+		}
+	}
+	if status, body := b.send("POST", "/api/auth/refresh", "Bearer "+kept.RefreshToken); status != http.StatusUnauthorized {
+		t.Errorf("the refresh token, swept by a clock that was ahead, gives another: %d %s", status, body)
+	}
+	if status, body := b.whoami(b.issue("subject=alice").AccessToken); status != http.StatusOK {
+		t.Errorf("one that was issued since: %d %s", status, body)
 	}
 }
 

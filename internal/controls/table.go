@@ -32,7 +32,9 @@ func table() []control {
 			"VerifyConnection: func(state tls.ConnectionState) error {\nif state.DidResume {\nreturn nil\n}\nreturn l.verifyConnection(state)\n},"}
 		dormant = cut{"ca/authorities.go", "\t\t\t\tdormant = append(dormant, is)\n", ""}
 		ledger  = cut{"revoked.go", "return fmt.Errorf(\"%w: %s was taken back here (%s)\", errRevoked, e.Serial, e.Reason)", "_ = e"}
-		revoked = cut{"usr/token/service.go", "case s.Store.Revoked(c.ID):", "case false:"}
+		revoked = cut{"usr/token/service.go", "if s.Store.Revoked(id) {", "if false {"}
+		// An answer that is there at all is a yes.
+		unrecorded = cut{"usr/token/service.go", "\t\tcase recorded:\n", "\t\tcase recorded || err == nil:\n"}
 	)
 	const resumed = "the check of resumed handshakes"
 	return []control{
@@ -240,6 +242,21 @@ func table() []control {
 		{"token-back", ".", "TestTokenEnds/the_user_disabled", "alive again", "the look whether a token was revoked, once its user is enabled again", []cut{revoked}},
 		{"token-late", "internal/object", "TestNoTokenOfTheDisabled", "by basic: <nil>", "the refusal of tokens to those who were disabled meanwhile",
 			[]cut{{"internal/object/tokens.go", "case err == nil && u.Disabled:", "case false:"}}},
+		{"token-record", "usr/token", "TestSweptIsDead", "want it refused when the clock is back", "the look whether a token is on record", []cut{unrecorded}},
+		{"token-swept", ".", "TestTokensSweptByAClockAhead", "opens the door when the clock is back", "the look whether a token is on record, also of one seen before", []cut{unrecorded}},
+		{"token-questions", "usr/token", "TestSweptBetweenTheQuestions", "want it refused", "the order of the two questions about a token",
+			[]cut{{"usr/token/service.go", "\t\tif s.Store.Revoked(id) {\n", "\t\trecorded, err := s.Store.Recorded(ctx, id)\n\t\tif s.Store.Revoked(id) {\n"},
+				{"usr/token/service.go", "switch recorded, err := s.Store.Recorded(ctx, id); {", "switch {"}}},
+		{"token-recorded", "internal/object", "TestSweptElsewhere", "recorded true, revoked false", "the forgetting of records before that of revocations",
+			[]cut{{"internal/object/tokens.go", "e.Key == keyTokensSwept || e.Deleted }) {", "e.Key == \"\" }) {"}}},
+		{"token-again", "internal/object", "TestSweptIsNotMadeAgain", "the revocation went with the record", "the keeping of the revocation of a token that could be made again",
+			[]cut{{"internal/object/tokens.go", "if kept.Profile == \"\" {", "if kept.Subject != \"\" {"}}},
+		{"token-expired", "usr/token", "TestRevokedByAClockAhead", "want it refused", "the taking back of tokens that a clock says have expired",
+			[]cut{{"usr/token/service.go", "\t\tif !l.RevokedAt.IsZero() {\n", "\t\tif !l.RevokedAt.IsZero() || !l.ExpiresAt.IsZero() && !now.Before(l.ExpiresAt) {\n"}}},
+		{"restore-swept", "internal/object", "TestRestoreKnowsWhatWasSwept", "swept is on record after the restore", "the sweep of what the home that a backup replaces had swept",
+			[]cut{{"internal/object/restore.go", "if err != nil || swept == \"\" {", "if err != nil || swept != \"\" {"}}},
+		{"session-touched", "usr/session", "TestTouchedByAClockAhead", "want ErrNone", "the end of a session that was used in the future",
+			[]cut{{"usr/session/session.go", " || of.Used.After(now.Add(skew)) {", " {"}}},
 		{"session-password", ".", "TestSessionEnds/password_changed", "after it", "the end of sessions with the password",
 			[]cut{{"identify_session.go", "case !l.PasswordChanged.Equal(u.PasswordChanged):", "case false:"}}},
 		{"join-once", "internal/object", "TestJoinTokens", "spent again", "the single use of a token to join",

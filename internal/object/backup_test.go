@@ -19,6 +19,7 @@ import (
 	"omca/internal/store"
 	"omca/internal/store/mem"
 	"omca/pki"
+	"omca/usr/token"
 )
 
 // everything is what a store holds.
@@ -263,6 +264,47 @@ func TestRestoreKnowsWhatWasRevoked(t *testing.T) {
 		if _, err := into.Get(t.Context(), key); err != nil {
 			t.Errorf("%s came back to life: %v", key, err)
 		}
+	}
+}
+
+// TestRestoreKnowsWhatWasSwept: a backup does not bring back a token that the
+// home had swept since, with its revocation. Others come back, also one that the
+// home does not know.
+func TestRestoreKnowsWhatWasSwept(t *testing.T) {
+	db, m := mem.New(), fileMaster(t)
+	s := newStore(t, db, m)
+	create(t, s, "cluster", "cluster.name=calm-otter")
+	swept := keep(t, s, "swept", "alice", epoch().Add(time.Hour))
+	kept := keep(t, s, "kept", "alice", epoch().Add(9*24*time.Hour))
+	before := everything(t, db)
+	keep(t, s, "unknown", "alice", epoch().Add(10*24*time.Hour))
+	text := backup(t, s)
+	home := mem.New()
+	for key, value := range before {
+		if _, err := home.Commit(t.Context(), store.Tx{Puts: []store.Put{{Key: key, Value: []byte(value)}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := newStore(t, home, m)
+	if err := h.RevokeTokens(t.Context(), []token.Record{swept, kept}, "root", epoch()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := h.SweepTokens(t.Context(), epoch().Add(2*time.Hour), 10); n != 1 || err != nil {
+		t.Fatalf("swept %d, %v", n, err)
+	}
+	into, master := mem.New(), fileMaster(t)
+	restore(t, object.RestoreConfig{Into: into, Master: master, Known: home}, text)
+	after := newStore(t, into, master)
+	for id, want := range map[string]bool{"swept": false, "kept": true, "unknown": true} {
+		if recorded, err := after.Recorded(t.Context(), id); recorded != want || err != nil {
+			t.Errorf("%s is on record after the restore: %v, %v, want %v", id, recorded, err, want)
+		}
+	}
+	if !after.Revoked("kept") || after.Revoked("unknown") {
+		t.Errorf("revoked after the restore: kept %v, unknown %v", after.Revoked("kept"), after.Revoked("unknown"))
+	}
+	if got := ids(t, after, token.Query{Subject: "alice"}); got != "kept unknown" {
+		t.Errorf("of alice after the restore: %q", got)
 	}
 }
 

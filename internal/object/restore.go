@@ -287,6 +287,9 @@ func (r *restorer) compare(ctx context.Context) error {
 	if err := r.lift(ctx); err != nil {
 		return err
 	}
+	if err := r.sweepKnown(ctx); err != nil {
+		return err
+	}
 	return r.unknown(ctx, prefixSerial, func(e store.Entry) error {
 		u := Unknown{Serial: strings.TrimPrefix(e.Key, prefixSerial)}
 		kept, err := r.Known.Get(ctx, prefixCert+string(e.Value)+"/"+u.Serial)
@@ -379,6 +382,41 @@ func leaped(l storedList) ([]byte, error) {
 	l.Number = number.Add(number, big.NewInt(listLeap)).String()
 	l.Origin = "" // this store is another
 	return json.Marshal(l)
+}
+
+// sweepKnown removes the records of tokens that the store that was there has swept:
+// it no longer knows which of them were taken back.
+func (r *restorer) sweepKnown(ctx context.Context) error {
+	swept, _, err := sweptTokens(ctx, r.Known)
+	if err != nil || swept == "" {
+		return err
+	}
+	for e, err := range entries(ctx, r.Into, prefixToken) {
+		if err != nil {
+			return err
+		}
+		expiry, id, ok := strings.Cut(strings.TrimPrefix(e.Key, prefixToken), "/")
+		if expiry > swept {
+			break
+		}
+		var kept storedToken
+		if err := json.Unmarshal(e.Value, &kept); err != nil || !ok {
+			return fmt.Errorf("store key %q: no token: %w", e.Key, err)
+		}
+		_, err := r.Known.Get(ctx, prefixTokenID+id)
+		if errors.Is(err, store.ErrNotFound) {
+			_, err = r.Into.Commit(ctx, store.Tx{Deletes: []string{e.Key, prefixTokenID + id, tokenOfKey(kept.Subject, expiry, id)}})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	here, _, err := sweptTokens(ctx, r.Into)
+	if err != nil {
+		return err
+	}
+	_, err = r.Into.Commit(ctx, store.Tx{Puts: []store.Put{{Key: keyTokensSwept, Value: []byte(max(here, swept))}}})
+	return err
 }
 
 // unknown visits what the store that was there has under a prefix and the

@@ -73,8 +73,9 @@ type Store struct {
 
 	tellAuthority []func()
 
-	tokenWatch    *follower     // of the revocations of tokens
-	tokensRevoked revokedTokens // ids
+	tokenWatch     *follower      // of the ids, the revocations and the sweeps of tokens
+	tokensRevoked  revokedTokens  // ids
+	tokensRecorded recordedTokens // ids, some of them
 
 	mu    sync.Mutex
 	epoch uint64          // counts changes, so that a read that raced with one is not kept
@@ -144,8 +145,8 @@ func OpenStore(ctx context.Context, c StoreConfig) (*Store, error) {
 		revocations = ""
 	}
 	s.revoked = newFollower(c.Store, revocations, rev, s.revocationsChanged, s.revocationsLost)
-	s.tokenWatch = newFollower(c.Store, prefixTokenRevoked, rev, s.tokenRevocationsChanged, s.loadTokenRevocations)
-	s.tokensRevoked.ids = make(map[string]struct{})
+	s.tokenWatch = newFollower(c.Store, prefixTokenWatch, rev, s.tokensChanged, s.tokensLost)
+	s.tokensRevoked.ids, s.tokensRecorded.ids = make(map[string]struct{}), make(map[string]struct{})
 	return s, s.loadTokenRevocations(ctx)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,12 +19,15 @@ import (
 
 // Records of tokens lie in the order of their expiry, like those of certificates:
 // what is to be forgotten is at the front. Revocations lie apart, so that every
-// node can follow them.
+// node can follow them, with the ids and the sweeps.
 const (
 	prefixToken        = "token/"         // token/<expiry>/<id> → record
 	prefixTokenID      = "token-id/"      // token-id/<id> → expiry
 	prefixTokenOf      = "token-of/"      // token-of/<subject>//<expiry>/<id> → nothing
 	prefixTokenRevoked = "token-revoked/" // token-revoked/<id> → revocation
+	keyTokensSwept     = "token-swept"    // → the latest expiry of a token whose record was swept
+
+	prefixTokenWatch = "token-" // what every node follows
 )
 
 // neverExpires orders the tokens that do not expire behind all others.
@@ -76,6 +80,47 @@ func (r *revokedTokens) set(id string, revoked bool) {
 	}
 }
 
+// maxRecorded bounds what is remembered of records of tokens: about 100 bytes each.
+const maxRecorded = 8192
+
+// recordedTokens are ids of which the store has a record. A record goes in a sweep
+// alone: then all are forgotten.
+type recordedTokens struct {
+	mu     sync.RWMutex
+	sweeps uint64 // counts the sweeps that were seen
+	ids    map[string]struct{}
+}
+
+// has reports whether there is a record of the token, as far as is remembered, and
+// the number of sweeps for add.
+func (r *recordedTokens) has(id string) (known bool, sweeps uint64) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	_, known = r.ids[id]
+	return known, r.sweeps
+}
+
+// add remembers a record that was read, unless a sweep came after has was asked.
+func (r *recordedTokens) add(id string, sweeps uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sweeps != sweeps {
+		return
+	}
+	if len(r.ids) >= maxRecorded {
+		clear(r.ids)
+	}
+	r.ids[id] = struct{}{}
+}
+
+// swept forgets all.
+func (r *recordedTokens) swept() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sweeps++
+	clear(r.ids)
+}
+
 func tokenExpiry(t time.Time) string {
 	if t.IsZero() {
 		return neverExpires
@@ -122,6 +167,8 @@ func (s *Store) Conflict(err error) bool { return errors.Is(err, ca.ErrConflict)
 
 // RecordToken implements [token.Store]. A user who has gone since it was decided
 // that there may be a token gets none: nothing would be left to revoke it by.
+// When it returns, this process knows of every revocation of a certificate that
+// came before the record: a caller who asks anew then misses none of them.
 func (s *Store) RecordToken(ctx context.Context, r token.Record) error {
 	if err := errors.Join(token.CheckID(r.ID), checkSubject(r.Subject)); err != nil {
 		return err
@@ -139,7 +186,7 @@ func (s *Store) RecordToken(ctx context.Context, r token.Record) error {
 	}
 	expiry := tokenExpiry(r.ExpiresAt)
 	tx := store.Tx{
-		Expect: []store.Expect{{Key: prefixTokenID + r.ID}},
+		Expect: []store.Expect{{Key: prefixTokenID + r.ID}, {Key: prefixTokenRevoked + r.ID}},
 		Puts: []store.Put{
 			{Key: prefixToken + expiry + "/" + r.ID, Value: value},
 			{Key: prefixTokenID + r.ID, Value: []byte(expiry)},
@@ -163,9 +210,13 @@ func (s *Store) RecordToken(ctx context.Context, r token.Record) error {
 	case !errors.Is(err, ca.ErrNotFound):
 		return err
 	}
-	if _, err := s.write(ctx, tx); err != nil {
+	rev, err := s.write(ctx, tx)
+	if err != nil {
 		s.forget(subject)
 		return fromStore(err)
+	}
+	if s.shared { // else the one who revokes a certificate finds the record
+		return s.revoked.wait(ctx, rev)
 	}
 	return nil
 }
@@ -183,6 +234,25 @@ func checkSubject(subject string) error {
 // of tokens that were got by a refresh token do not say so.
 func (t storedToken) ofMachine() bool {
 	return t.Subject == usr.RootUser && t.By == usr.RootUser && t.Method == usr.MethodSocket && t.Profile == ""
+}
+
+// Recorded implements [token.Store]. That a record is there is remembered until the
+// next sweep: a read of the store costs more than all else that a call with a
+// token asks. That it is not there is never remembered.
+func (s *Store) Recorded(ctx context.Context, id string) (bool, error) {
+	known, sweeps := s.tokensRecorded.has(id)
+	if known {
+		return true, nil
+	}
+	_, err := s.db.Get(ctx, prefixTokenID+id)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	s.tokensRecorded.add(id, sweeps)
+	return true, nil
 }
 
 // Token implements [token.Store].
@@ -313,27 +383,13 @@ func (s *Store) RevokeTokens(ctx context.Context, records []token.Record, by str
 	return nil
 }
 
-// RevokeTokensOf takes back every token of a subject that is not expired: what a
+// endTokens takes back the tokens of the user at p, who is about to go: what a
 // deleted user leaves behind must not be of use to the next one of that name.
-func (s *Store) RevokeTokensOf(ctx context.Context, subject, by string) (int, error) {
-	var living []token.Record
-	for l, err := range s.Tokens(ctx, token.Query{Subject: subject}) {
-		if err != nil {
-			return 0, err
-		}
-		if l.RevokedAt.IsZero() && (l.ExpiresAt.IsZero() || s.now().Before(l.ExpiresAt)) {
-			living = append(living, l.Record)
-		}
-	}
-	return len(living), s.RevokeTokens(ctx, living, by, s.now())
-}
-
-// endTokens takes back the tokens of the user at p, who is about to go.
 func (s *Store) endTokens(ctx context.Context, p Path, why string) error {
 	if p.Namespace != nsSystem || p.Kind != KindUsr {
 		return nil
 	}
-	if _, err := s.RevokeTokensOf(ctx, p.Name, why); err != nil {
+	if _, err := token.RevokeAll(ctx, s, p.Name, why, s.now()); err != nil {
 		return fmt.Errorf("%s: its tokens: %w", p, err)
 	}
 	return nil
@@ -352,38 +408,77 @@ func (s *Store) TokenRevoked(ctx context.Context, id string) (bool, error) {
 // Revoked implements [token.Store].
 func (s *Store) Revoked(id string) bool { return s.tokensRevoked.has(id) }
 
+// sweepAttempts is how often a sweep gives way to that of another node.
+const sweepAttempts = 8
+
 // SweepTokens implements [token.Store].
 func (s *Store) SweepTokens(ctx context.Context, before time.Time, limit int) (int, error) {
-	const perToken = 4 // operations
-	swept := 0
+	swept, lost := 0, 0
 	for swept < limit {
-		page, err := s.db.Scan(ctx, store.Range{Prefix: prefixToken, Limit: min(limit-swept, store.MaxOps/perToken)})
-		if err != nil {
+		n, err := s.sweepTokens(ctx, expiryKey(before), limit-swept)
+		switch {
+		case errors.Is(err, ca.ErrConflict) && lost < sweepAttempts:
+			lost++
+		case err != nil || n == 0:
 			return swept, err
-		}
-		var tx store.Tx
-		n := 0
-		for _, e := range page.Entries {
-			expiry, id, ok := strings.Cut(strings.TrimPrefix(e.Key, prefixToken), "/")
-			if expiry >= expiryKey(before) {
-				break
-			}
-			var kept storedToken
-			if err := json.Unmarshal(e.Value, &kept); err != nil || !ok {
-				return swept, fmt.Errorf("store key %q: no token: %w", e.Key, err)
-			}
-			tx.Deletes = append(tx.Deletes, e.Key, prefixTokenID+id, tokenOfKey(kept.Subject, expiry, id), prefixTokenRevoked+id)
-			n++
-		}
-		if n == 0 {
-			return swept, nil
-		}
-		if _, err := s.db.Commit(ctx, tx); err != nil {
-			return swept, fromStore(err)
 		}
 		swept += n
 	}
 	return swept, nil
+}
+
+// sweepTokens sweeps, in one commit, what expired before the given time: at most
+// limit records, and no more than a transaction takes. The latest expiry of them
+// is noted in that commit, so that no backup brings them back. ErrConflict when
+// another node sweeps at the same moment: nothing was swept then. What was swept is
+// on record no more, here, when it returns.
+func (s *Store) sweepTokens(ctx context.Context, before string, limit int) (int, error) {
+	const perToken = 4 // operations; one more is the note
+	noted, rev, err := sweptTokens(ctx, s.db)
+	if err != nil {
+		return 0, err
+	}
+	page, err := s.db.Scan(ctx, store.Range{Prefix: prefixToken, Limit: min(limit, (store.MaxOps-1)/perToken)})
+	if err != nil {
+		return 0, err
+	}
+	var tx store.Tx
+	n := 0
+	for _, e := range page.Entries {
+		expiry, id, ok := strings.Cut(strings.TrimPrefix(e.Key, prefixToken), "/")
+		if expiry >= before {
+			break
+		}
+		var kept storedToken
+		if err := json.Unmarshal(e.Value, &kept); err != nil || !ok {
+			return 0, fmt.Errorf("store key %q: no token: %w", e.Key, err)
+		}
+		tx.Deletes = append(tx.Deletes, e.Key, prefixTokenID+id, tokenOfKey(kept.Subject, expiry, id))
+		// Two tokens of another profile that say the same of the same second are one
+		// token: without the revocation it could be made, and recorded, again.
+		if kept.Profile == "" {
+			tx.Deletes = append(tx.Deletes, prefixTokenRevoked+id)
+		}
+		n, noted = n+1, max(noted, expiry)
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	tx.Expect = []store.Expect{{Key: keyTokensSwept, Rev: rev}}
+	tx.Puts = []store.Put{{Key: keyTokensSwept, Value: []byte(noted)}}
+	if rev, err = s.db.Commit(ctx, tx); err != nil {
+		return 0, fromStore(err)
+	}
+	return n, s.tokenWatch.wait(ctx, rev)
+}
+
+// sweptTokens reads up to which expiry tokens have been swept; "" for none.
+func sweptTokens(ctx context.Context, db Reader) (expiry string, rev int64, err error) {
+	e, err := db.Get(ctx, keyTokensSwept)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", 0, nil
+	}
+	return string(e.Value), e.Rev, err
 }
 
 // loadTokenRevocations reads what was taken back. What changes meanwhile the
@@ -404,10 +499,24 @@ func (s *Store) loadTokenRevocations(ctx context.Context) error {
 	}
 }
 
-// tokenRevocationsChanged takes the revocations of a change over.
-func (s *Store) tokenRevocationsChanged(change store.Change) error {
+// tokensLost starts from what is there: some changes were not seen, and a sweep may
+// be among them.
+func (s *Store) tokensLost(ctx context.Context) error {
+	s.tokensRecorded.swept()
+	return s.loadTokenRevocations(ctx)
+}
+
+// tokensChanged takes the sweeps and the revocations of a change over: the sweeps
+// first. The other way round a revoked token would be on record and not revoked
+// for a moment.
+func (s *Store) tokensChanged(change store.Change) error {
+	if slices.ContainsFunc(change.Events, func(e store.Event) bool { return e.Key == keyTokensSwept || e.Deleted }) {
+		s.tokensRecorded.swept()
+	}
 	for _, e := range change.Events {
-		s.tokensRevoked.set(strings.TrimPrefix(e.Key, prefixTokenRevoked), !e.Deleted)
+		if id, ok := strings.CutPrefix(e.Key, prefixTokenRevoked); ok {
+			s.tokensRevoked.set(id, !e.Deleted)
+		}
 	}
 	return nil
 }

@@ -168,6 +168,7 @@ func TestTokensOfTheDeleted(t *testing.T) {
 				t.Fatal(err)
 			}
 			keep(t, s, "hers", "alice", epoch().Add(time.Hour))
+			keep(t, s, "expired", "alice", epoch().Add(-30*365*24*time.Hour)) // by a clock that is ahead, for all that is known
 			keep(t, s, "his", "bob", epoch().Add(time.Hour))
 			if err := s.Create(ctx, p, object.NewConfig(p)); !errors.Is(err, object.ErrExists) {
 				t.Fatalf("created twice: %v", err)
@@ -178,8 +179,8 @@ func TestTokensOfTheDeleted(t *testing.T) {
 			if err := end(ctx, s, p); err != nil {
 				t.Fatal(err)
 			}
-			if !s.Revoked("hers") || s.Revoked("his") {
-				t.Errorf("revoked: hers %v, his %v", s.Revoked("hers"), s.Revoked("his"))
+			if !s.Revoked("hers") || !s.Revoked("expired") || s.Revoked("his") {
+				t.Errorf("revoked: hers %v, one that had expired %v, his %v", s.Revoked("hers"), s.Revoked("expired"), s.Revoked("his"))
 			}
 		})
 	}
@@ -210,8 +211,153 @@ func TestSweepTokens(t *testing.T) {
 	if got := ids(t, s, token.Query{}); got != "new never" {
 		t.Errorf("left: %s", got)
 	}
-	if got := count(t, db); got != before+2*3 {
-		t.Errorf("%d keys more in the store than before, want 6: what is swept leaves nothing", got-before)
+	if got := count(t, db); got != before+2*3+1 {
+		t.Errorf("%d keys more in the store than before, want 6 and the note of what was swept", got-before)
+	}
+	for _, id := range []string{"old00", "old59"} {
+		if recorded, err := s.Recorded(ctx, id); recorded || err != nil {
+			t.Errorf("%s is on record: %v, %v", id, recorded, err)
+		}
+	}
+	if recorded, err := s.Recorded(ctx, "new"); !recorded || err != nil {
+		t.Errorf("what was not swept is on record: %v, %v", recorded, err)
+	}
+}
+
+// TestSweepOnTwoNodes: two nodes that sweep at once sweep each record once, and nothing else.
+func TestSweepOnTwoNodes(t *testing.T) {
+	db, m := mem.New(), fileMaster(t)
+	first, second := newStore(t, db, m), newStore(t, db, m)
+	for i := range 400 {
+		keep(t, first, fmt.Sprintf("old%03d", i), "alice", epoch().Add(time.Duration(i)*time.Second))
+	}
+	keep(t, first, "new", "alice", epoch().Add(time.Hour))
+	type result struct {
+		n   int
+		err error
+	}
+	results := make(chan result, 2)
+	for _, s := range []*object.Store{first, second} {
+		go func() {
+			n, err := s.SweepTokens(t.Context(), epoch().Add(time.Hour), 1000)
+			results <- result{n, err}
+		}()
+	}
+	swept := 0
+	for range 2 {
+		r := <-results
+		if r.err != nil && !errors.Is(r.err, ca.ErrConflict) {
+			t.Error(r.err)
+		}
+		swept += r.n
+	}
+	if n, err := first.SweepTokens(t.Context(), epoch().Add(time.Hour), 1000); err != nil || swept+n != 400 {
+		t.Errorf("swept %d and %d, %v, want 400 in all", swept, n, err)
+	}
+	if got := ids(t, first, token.Query{}); got != "new" {
+		t.Errorf("left: %s", got)
+	}
+}
+
+// TestSweptElsewhere: a sweep on another node ends what is remembered here of the records, and at no moment of it is a revoked token on
+// record and not revoked.
+func TestSweptElsewhere(t *testing.T) {
+	db, m := mem.New(), fileMaster(t)
+	here, there := newStore(t, db, m), newStore(t, db, m)
+	ctx := t.Context()
+	for i := range 50 {
+		id := fmt.Sprintf("id%d", i)
+		r, plain := keep(t, there, id, "alice", epoch().Add(time.Hour)), keep(t, there, id+"-plain", "alice", epoch().Add(time.Hour))
+		for _, id := range []string{r.ID, plain.ID} {
+			for range 2 { // read, and remembered
+				if recorded, err := here.Recorded(ctx, id); !recorded || err != nil {
+					t.Fatalf("%s is on record: %v, %v", id, recorded, err)
+				}
+			}
+		}
+		if err := here.RevokeTokens(ctx, []token.Record{r}, "root", epoch()); err != nil {
+			t.Fatal(err)
+		}
+		swept := make(chan error, 1)
+		go func() {
+			_, err := there.SweepTokens(ctx, epoch().Add(2*time.Hour), 10)
+			swept <- err
+		}()
+		for deadline := time.Now().Add(5 * time.Second); ; {
+			revoked := here.Revoked(r.ID)
+			recorded, err := here.Recorded(ctx, r.ID)
+			if err != nil || recorded && !revoked {
+				t.Fatalf("recorded %v, revoked %v, %v", recorded, revoked, err)
+			}
+			plainly, err := here.Recorded(ctx, plain.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !revoked && !recorded && !plainly {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("swept elsewhere, and here: revoked %v, recorded %v, the other %v", revoked, recorded, plainly)
+			}
+		}
+		if err := <-swept; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestSweptIsNotMadeAgain: a token of another profile has no id of its own, so that one that says the same would be the same. Its
+// revocation outlives its record.
+func TestSweptIsNotMadeAgain(t *testing.T) {
+	s, _ := tokenStore(t)
+	ctx := t.Context()
+	r := token.Record{ID: "0123", Subject: "alice", Profile: "clustercockpit", Use: token.Access, IssuedAt: epoch(), ExpiresAt: epoch().Add(time.Hour), By: "root", Method: usr.MethodSocket}
+	if err := s.RecordToken(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RevokeTokens(ctx, []token.Record{r}, "root", epoch()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.SweepTokens(ctx, epoch().Add(48*time.Hour), 10); n != 1 || err != nil {
+		t.Fatalf("swept %d, %v", n, err)
+	}
+	if recorded, err := s.Recorded(ctx, r.ID); recorded || err != nil {
+		t.Errorf("on record: %v, %v", recorded, err)
+	}
+	if !s.Revoked(r.ID) {
+		t.Error("the revocation went with the record")
+	}
+	if err := s.RecordToken(ctx, r); !errors.Is(err, ca.ErrConflict) || !s.Revoked(r.ID) {
+		t.Errorf("made again: %v, want a conflict", err)
+	}
+}
+
+// TestTokensOfOlderBuilds: what build e10a22b has stored of a token is enough for it to count.
+func TestTokensOfOlderBuilds(t *testing.T) {
+	db, m := mem.New(), fileMaster(t)
+	newStore(t, db, m)
+	const expiry, id = "006a65ccc0", "4PDJ7MWX4VIEPSGXMLLLTHA3JD"
+	put := func(key, value string) store.Put { return store.Put{Key: key, Value: []byte(value)} }
+	if _, err := db.Commit(t.Context(), store.Tx{Puts: []store.Put{
+		put("token/"+expiry+"/"+id, `{"s":"alice","u":"access","g":"guest:ns1","a":["omca:x"],"t":1785000000,"e":1785055424,"b":"root","m":"ux"}`),
+		put("token-id/"+id, expiry), put("token-of/alice//"+expiry+"/"+id, ""),
+		put("token/ffffffffff/0123", `{"s":"bob","p":"clustercockpit","u":"access","r":["api"],"t":1785000000,"b":"root","m":"ux"}`),
+		put("token-id/0123", "ffffffffff"), put("token-of/bob//ffffffffff/0123", ""),
+		put("token-revoked/0123", `{"t":1785000001,"e":"ffffffffff","b":"root"}`),
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	s := newStore(t, db, m)
+	for _, id := range []string{id, "0123"} {
+		if recorded, err := s.Recorded(t.Context(), id); !recorded || err != nil {
+			t.Errorf("%s is on record: %v, %v", id, recorded, err)
+		}
+	}
+	if s.Revoked(id) || !s.Revoked("0123") {
+		t.Errorf("revoked: %v and %v, want the second alone", s.Revoked(id), s.Revoked("0123"))
+	}
+	if got := ids(t, s, token.Query{Subject: "alice"}); got != id {
+		t.Errorf("of alice: %q", got)
 	}
 }
 

@@ -163,7 +163,8 @@ func (s *Service) living(ctx context.Context, of Session) error {
 	if err != nil {
 		return err
 	}
-	if now := s.Now(); !now.Before(end) || of.Began.After(now.Add(skew)) { // begun in the future: a clock was set back
+	// Begun or used in the future: a clock was set back. Used by the clock that was ahead, it would be idle for as long as that one leapt.
+	if now := s.Now(); !now.Before(end) || of.Began.After(now.Add(skew)) || of.Used.After(now.Add(skew)) {
 		return fmt.Errorf("%w: that of %q was over at %s", ErrNone, of.User, end.Format(time.RFC3339))
 	}
 	if err := s.Holds(ctx, of.Login); err != nil {

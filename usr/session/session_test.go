@@ -247,6 +247,23 @@ func TestClockSetBack(t *testing.T) {
 	w.finds("an hour back", secret, false)
 }
 
+// TestTouchedByAClockAhead: a session that was used by a clock that leapt is not idle for hours more when the clock is back.
+func TestTouchedByAClockAhead(t *testing.T) {
+	w := newWorld(t)
+	secret, s := w.begin("alice")
+	w.now = w.now.Add(20 * time.Minute)
+	if err := w.Touch(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	w.now = w.now.Add(-2 * time.Minute)
+	w.finds("two minutes back", secret, true)
+	s.Used = w.now.Add(6 * time.Hour)
+	w.memory.kept[s.ID] = s
+	w.finds("used in six hours", secret, false)
+	w.now = w.now.Add(time.Hour)
+	w.finds("idle for an hour", secret, false)
+}
+
 func TestEnd(t *testing.T) {
 	w := newWorld(t)
 	first, s := w.begin("alice")

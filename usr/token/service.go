@@ -56,6 +56,10 @@ type Config struct {
 	Settings func(context.Context) (Settings, error) // asked on every call
 	Now      func() time.Time
 	Profiles map[string]Profile // by name
+
+	// Latest waits until this node has what any other node has acknowledged: a token that another node has just issued is on
+	// record here then. It returns an error when that cannot be found out. Nil: no other node issues tokens.
+	Latest func(context.Context) error
 }
 
 // Service issues, verifies and takes back the tokens of a cluster. It is safe for concurrent use.
@@ -393,8 +397,8 @@ func (s *Service) verifyProfile(ctx context.Context, compact string, use Use) (C
 }
 
 // Check decides whether claims that were read from a token of ours count at this moment: the time, the age (Settings.MaxAge), the use,
-// the key, the issuer, the audience, and that the token was not taken back. It is cheap, and made again on every call with the same
-// token.
+// the key, the issuer, the audience, that the token is on record, and that it was not taken back. It is cheap, and made again on every
+// call with the same token. When the store cannot be read the error is the store's, and the token does not count.
 func (s *Service) Check(ctx context.Context, c *Claims, use Use) error {
 	settings, err := s.Settings(ctx)
 	if err != nil {
@@ -412,8 +416,11 @@ func (s *Service) Check(ctx context.Context, c *Claims, use Use) error {
 		return refused("it expired at %s", c.ExpiresAt.Format(time.RFC3339))
 	case settings.MaxAge > 0 && !now.Before(c.IssuedAt.Add(settings.MaxAge)):
 		return refused("it is older than token.max_age, %s", settings.MaxAge)
-	case s.Store.Revoked(c.ID):
-		return refused("%s was revoked", c.ID)
+	}
+	if err := s.CheckRecord(ctx, c.ID); err != nil {
+		return err
+	}
+	switch {
 	case c.Profile != "": // has neither of the rest
 		return nil
 	case !slices.Contains(c.Audience, settings.Audience):
@@ -428,6 +435,29 @@ func (s *Service) Check(ctx context.Context, c *Claims, use Use) error {
 	}
 	_, err = keys.byID(c.KeyID, now)
 	return err
+}
+
+// CheckRecord returns nil for the id of a token that is on record and was not taken back. Refusals wrap usr.ErrUnauthenticated.
+//
+// A sweep removes a record and its revocation in one commit. The revocation is asked about first: asked about second, both questions
+// could fall on either side of that commit, and a revoked token would be on record and not revoked.
+func (s *Service) CheckRecord(ctx context.Context, id string) error {
+	for asked := false; ; asked = true {
+		if s.Store.Revoked(id) {
+			return refused("%s was revoked", id)
+		}
+		switch recorded, err := s.Store.Recorded(ctx, id); {
+		case err != nil:
+			return fmt.Errorf("looking for the record of a token: %w", err)
+		case recorded:
+			return nil
+		case asked || s.Latest == nil:
+			return refused("%s is not on record: it was forgotten after its expiry, or is not of this store", id)
+		}
+		if err := s.Latest(ctx); err != nil {
+			return fmt.Errorf("looking for the record of a token: %w", err)
+		}
+	}
 }
 
 // Token returns the record of a token.
@@ -456,21 +486,32 @@ func (s *Service) Revoke(ctx context.Context, id string, by usr.Caller) (Record,
 	return s.Store.Token(ctx, id)
 }
 
-// RevokeSubject takes back every living token of a subject, and returns how many.
+// RevokeSubject takes back every token of a subject that is on record, and returns how many of them had not expired.
 func (s *Service) RevokeSubject(ctx context.Context, subject string, by usr.Caller) (int, error) {
-	var living []Record
-	for l, err := range s.Store.Tokens(ctx, Query{Subject: subject}) {
+	return RevokeAll(ctx, s.Store, subject, by.By(), s.Now())
+}
+
+// RevokeAll takes back every token of a subject that the store has on record, and returns how many of them had not expired. Those
+// that have are taken back too: the clock that says so may be ahead, and will be set back.
+func RevokeAll(ctx context.Context, store Store, subject, by string, now time.Time) (living int, err error) {
+	var all []Record
+	for l, err := range store.Tokens(ctx, Query{Subject: subject}) {
 		if err != nil {
 			return 0, err
 		}
-		if l.RevokedAt.IsZero() && (l.ExpiresAt.IsZero() || s.Now().Before(l.ExpiresAt)) {
-			living = append(living, l.Record)
+		if !l.RevokedAt.IsZero() {
+			continue
+		}
+		all = append(all, l.Record)
+		if l.ExpiresAt.IsZero() || now.Before(l.ExpiresAt) {
+			living++
 		}
 	}
-	return len(living), s.Store.RevokeTokens(ctx, living, by.By(), s.Now())
+	return living, store.RevokeTokens(ctx, all, by, now)
 }
 
-// Sweep forgets the tokens that expired a while ago, at most limit of them, and returns how many it forgot.
+// Sweep forgets the tokens that expired a while ago, at most limit of them, and returns how many it forgot. A token that was forgotten
+// is refused from then on, whatever the clock says later.
 func (s *Service) Sweep(ctx context.Context, limit int) (int, error) {
 	const kept = 24 * time.Hour // for whoever asks afterwards
 	return s.Store.SweepTokens(ctx, s.Now().Add(-kept), limit)

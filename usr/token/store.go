@@ -50,8 +50,13 @@ type Store interface {
 	SaveKeys(ctx context.Context, revision int64, text []byte) error
 	Conflict(err error) bool
 
-	// RecordToken makes a record durable. It fails when there is one with that id, and when the subject's object has gone meanwhile.
+	// RecordToken makes a record durable. It fails when there is one with that id, when that id was taken back, and when the subject's
+	// object has gone meanwhile.
 	RecordToken(ctx context.Context, r Record) error
+
+	// Recorded reports whether there is a record with that id. It is asked on every call. What it remembers of an answer it forgets,
+	// on every node, as soon as the sweep of a record is known there, and before Revoked forgets the revocation that went with it.
+	Recorded(ctx context.Context, id string) (bool, error)
 
 	// Token returns the record with that id.
 	Token(ctx context.Context, id string) (Record, error)
@@ -64,10 +69,11 @@ type Store interface {
 	RevokeTokens(ctx context.Context, records []Record, by string, at time.Time) error
 
 	// Revoked reports whether the token with that id was taken back. It is asked on every call and waits for nothing. It may forget
-	// what has expired.
+	// a token when the record of it is gone.
 	Revoked(id string) bool
 
-	// SweepTokens removes records and revocations of what expired before the given time, at most limit of them, and returns how many
-	// it removed.
+	// SweepTokens removes records of what expired before the given time, at most limit of them, and returns how many it removed. The
+	// revocation of a token goes with its record, in one commit, and never before it. Of a token in a profile whose tokens have no id
+	// of their own it stays: the same token can be made again. Several nodes may sweep at once.
 	SweepTokens(ctx context.Context, before time.Time, limit int) (int, error)
 }

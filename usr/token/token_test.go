@@ -24,6 +24,17 @@ type memory struct {
 	records  map[string]token.Record
 	fails    error
 	late     []byte // keys that somebody else makes first
+	unread   error  // of Recorded
+	answered func() // called once, when a question about a record or a revocation was answered
+}
+
+// answer is what a question about a token comes to.
+func (m *memory) answer(yes bool) bool {
+	if answered := m.answered; answered != nil {
+		m.answered = nil
+		answered()
+	}
+	return yes
 }
 
 var errConflict = errors.New("changed meanwhile")
@@ -76,7 +87,12 @@ func (m *memory) RevokeTokens(_ context.Context, records []token.Record, by stri
 	return m.fails
 }
 
-func (m *memory) Revoked(id string) bool { return !m.records[id].RevokedAt.IsZero() }
+func (m *memory) Recorded(_ context.Context, id string) (bool, error) {
+	_, ok := m.records[id]
+	return m.answer(ok), m.unread
+}
+
+func (m *memory) Revoked(id string) bool { return m.answer(!m.records[id].RevokedAt.IsZero()) }
 
 func (m *memory) SweepTokens(_ context.Context, before time.Time, limit int) (int, error) {
 	n := 0
@@ -97,6 +113,12 @@ type bench struct {
 	settings token.Settings
 }
 
+// kidless has the form of a token that names no key.
+func kidless(subject string) string {
+	encode := base64.RawURLEncoding.EncodeToString
+	return encode([]byte("{}")) + "." + encode([]byte(`{"sub":"`+subject+`"}`)) + "."
+}
+
 func newBench(t testing.TB) *bench {
 	t.Helper()
 	b := &bench{
@@ -108,7 +130,12 @@ func newBench(t testing.TB) *bench {
 		Store: b.store, Now: func() time.Time { return b.now }, Settings: func(context.Context) (token.Settings, error) { return b.settings, nil },
 		Profiles: map[string]token.Profile{"plain": {Sign: func(_ context.Context, c token.Claims) (string, error) {
 			return fmt.Sprintf("plain %s %v %s", c.Subject, c.Roles, c.ExpiresAt), nil
-		}}},
+		}}, "kidless": {
+			Sign: func(_ context.Context, c token.Claims) (string, error) { return kidless(c.Subject), nil },
+			Verify: func(context.Context, string) (token.Claims, error) {
+				return token.Claims{Subject: "alice", ExpiresAt: b.now.Add(time.Hour)}, nil
+			},
+		}},
 	})
 	if err == nil {
 		err = b.Init(t.Context(), "https://node1:1215")
@@ -273,7 +300,7 @@ func TestNoKeys(t *testing.T) {
 // Two nodes that start at once have the same keys.
 func TestInitRace(t *testing.T) {
 	first := newBench(t)
-	m := &memory{records: map[string]token.Record{}, late: first.store.keys}
+	m := &memory{records: first.store.records, late: first.store.keys}
 	s, err := token.New(token.Config{
 		Store: m, Now: func() time.Time { return first.now }, Settings: func(context.Context) (token.Settings, error) { return first.settings, nil },
 	})
@@ -410,6 +437,129 @@ func TestCheckAsksForTheKey(t *testing.T) {
 		}
 		if err := b.Check(t.Context(), &claims, token.Access); (err == nil) != overlap {
 			t.Errorf("with overlap %v: %v", overlap, err)
+		}
+	}
+}
+
+// TestSweptIsDead: a token whose record was swept under a clock that was ahead is refused when the clock is back, revoked or not,
+// also when its signature was found good before.
+func TestSweptIsDead(t *testing.T) {
+	for name, r := range map[string]token.Request{
+		"access":              {Use: token.Access},
+		"refresh":             {Use: token.Refresh},
+		"of the machine's":    {Use: token.Access, Subject: "root", Socket: true, Grants: usr.RootGrants()},
+		"that grants joins":   {Use: token.Access, Grants: joins(t)},
+		"for other services":  {Use: token.Access, Profile: "kidless", Lifetime: time.Hour},
+		"for a longer time":   {Use: token.Access, Lifetime: token.LongestAccess},
+		"refresh, for a week": {Use: token.Refresh, Lifetime: 7 * 24 * time.Hour},
+	} {
+		for _, revoked := range []bool{false, true} {
+			b := newBench(t)
+			issued := b.issue(t, r)
+			claims, err := b.Verify(t.Context(), issued.Token, r.Use)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if revoked {
+				if _, err := b.Revoke(t.Context(), issued.ID, usr.Caller{Name: "root"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			begin := b.now
+			b.now = issued.ExpiresAt.Add(25 * time.Hour)
+			if n, err := b.Sweep(t.Context(), 10); n != 1 || err != nil {
+				t.Fatalf("%s: swept %d, %v", name, n, err)
+			}
+			b.now = begin
+			if _, err := b.Verify(t.Context(), issued.Token, r.Use); !errors.Is(err, usr.ErrUnauthenticated) {
+				t.Errorf("%s, revoked %v: %v, want it refused when the clock is back", name, revoked, err)
+			}
+			if err := b.Check(t.Context(), &claims, r.Use); !errors.Is(err, usr.ErrUnauthenticated) || !strings.Contains(err.Error(), "not on record") {
+				t.Errorf("%s, revoked %v, remembered: %v, want it refused", name, revoked, err)
+			}
+		}
+	}
+}
+
+func joins(t *testing.T) usr.Grants {
+	t.Helper()
+	grants, err := usr.ParseGrants("join")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return grants
+}
+
+// TestSweptBetweenTheQuestions: a sweep that falls between the two questions about a token does not make a revoked one good.
+func TestSweptBetweenTheQuestions(t *testing.T) {
+	b := newBench(t)
+	issued := b.issue(t, token.Request{})
+	if _, err := b.Revoke(t.Context(), issued.ID, usr.Caller{Name: "root"}); err != nil {
+		t.Fatal(err)
+	}
+	b.store.answered = func() { delete(b.store.records, issued.ID) }
+	if _, err := b.Verify(t.Context(), issued.Token, token.Access); !errors.Is(err, usr.ErrUnauthenticated) {
+		t.Errorf("%v, want it refused", err)
+	}
+}
+
+// TestRecordNotRead: no token counts while its record cannot be looked for, and that is no fault of the caller's.
+func TestRecordNotRead(t *testing.T) {
+	b := newBench(t)
+	issued := b.issue(t, token.Request{})
+	b.store.unread = errors.New("disk failed")
+	if _, err := b.Verify(t.Context(), issued.Token, token.Access); !errors.Is(err, b.store.unread) || errors.Is(err, usr.ErrUnauthenticated) {
+		t.Errorf("%v, want the store's failure", err)
+	}
+}
+
+// TestRecordOfAnotherNode: a token that another node has just issued counts here at once. When this node cannot find out whether
+// there is one, it says so.
+func TestRecordOfAnotherNode(t *testing.T) {
+	b := newBench(t)
+	issued := b.issue(t, token.Request{})
+	elsewhere := b.store.records
+	b.store.records = make(map[string]token.Record)
+	asked, away := 0, errors.New("the store is away")
+	b.Latest = func(context.Context) error {
+		asked++
+		return away
+	}
+	if _, err := b.Verify(t.Context(), issued.Token, token.Access); !errors.Is(err, away) || errors.Is(err, usr.ErrUnauthenticated) || asked != 1 {
+		t.Errorf("with the store away: %v, asked %d times", err, asked)
+	}
+	b.Latest = func(context.Context) error {
+		asked++
+		return nil
+	}
+	if _, err := b.Verify(t.Context(), issued.Token, token.Access); !errors.Is(err, usr.ErrUnauthenticated) || asked != 2 {
+		t.Errorf("on no node: %v, asked %d times", err, asked)
+	}
+	b.Latest = func(context.Context) error {
+		b.store.records = elsewhere
+		return nil
+	}
+	if _, err := b.Verify(t.Context(), issued.Token, token.Access); err != nil {
+		t.Errorf("on another node: %v", err)
+	}
+	if asked != 2 {
+		t.Error("asked although the record is here")
+	}
+}
+
+// TestRevokedByAClockAhead: what is taken back while the clock is ahead stays so when the clock is back, though it had "expired".
+func TestRevokedByAClockAhead(t *testing.T) {
+	b := newBench(t)
+	issued, begin := b.issue(t, token.Request{}), b.now
+	b.now = issued.ExpiresAt.Add(time.Hour)
+	late := b.issue(t, token.Request{})
+	if n, err := b.RevokeSubject(t.Context(), "alice", usr.Caller{Name: "root"}); n != 1 || err != nil {
+		t.Errorf("revoked %d that live, %v, want 1", n, err)
+	}
+	b.now = begin
+	for _, compact := range []string{issued.Token, late.Token} {
+		if _, err := b.Verify(t.Context(), compact, token.Access); !errors.Is(err, usr.ErrUnauthenticated) {
+			t.Errorf("%v, want it refused", err)
 		}
 	}
 }
