@@ -104,10 +104,10 @@ func (c *cell) tls(b *bearer, version uint16) *tls.Config {
 	}
 }
 
-// collect has every certificate give what it gives.
-func (c *cell) collect() {
+// collect has certificates give what they give.
+func (c *cell) collect(bearers ...*bearer) {
 	c.t.Helper()
-	for _, b := range append([]*bearer{c.victim}, c.others...) {
+	for _, b := range bearers {
 		if len(c.nodes) > 1 {
 			eventually(c.t, b.name+" on the other node", func() bool { return c.accepted(b, c.tls(b, tls.VersionTLS13)) })
 		}
@@ -279,6 +279,8 @@ func (c *cell) seeHandshake(b *bearer) {
 	c.seeAsk(b, c.tls(b, tls.VersionTLS13))
 }
 
+func (c *cell) seeHandshakeAgain(b *bearer) { c.t.Helper(); c.seeAsk(b, c.tls(b, tls.VersionTLS13)) }
+
 func (c *cell) seeResumption12(b *bearer) { c.t.Helper(); c.seeResumption(b, tls.VersionTLS12) }
 func (c *cell) seeResumption13(b *bearer) { c.t.Helper(); c.seeResumption(b, tls.VersionTLS13) }
 
@@ -300,7 +302,7 @@ func (c *cell) seeResumption(b *bearer, version uint16) {
 func (c *cell) seeOpen1(b *bearer) {
 	c.t.Helper()
 	for i, got := range b.got {
-		if b.revoked || c.ended(i, b) {
+		if b.revoked || c.ended(i) {
 			if err := got.open1.ended(); err != nil {
 				c.t.Errorf("the connection of %s: %v", b.name, err)
 			}
@@ -314,7 +316,7 @@ func (c *cell) seeOpen1(b *bearer) {
 func (c *cell) seeOpen2(b *bearer) {
 	c.t.Helper()
 	for i, got := range b.got {
-		if b.revoked || c.ended(i, b) {
+		if b.revoked || c.ended(i) {
 			within(c.t, time.Minute, "the end of a connection of "+b.name, got.open2.closed)
 			continue
 		}
@@ -327,10 +329,10 @@ func (c *cell) seeOpen2(b *bearer) {
 	}
 }
 
-// ended reports whether what was collected for the i-th time was with a process that has
-// ended: all but the last time, or all when nothing was collected after that.
-func (c *cell) ended(i int, b *bearer) bool {
-	return c.column.ends && (i < len(b.got)-1 || len(b.got) == 1)
+// ended reports whether what was collected for the i-th time was of a process that has
+// ended: the first time was before the event, the second one was behind it.
+func (c *cell) ended(i int) bool {
+	return c.column.ends && i == 0
 }
 
 // seeToken calls with the tokens. A token speaks for a user, whose own certificate is not
@@ -348,7 +350,7 @@ func (c *cell) seeToken(b *bearer) {
 func (c *cell) seeSession(b *bearer) {
 	c.t.Helper()
 	for i, got := range b.got {
-		c.seeCall(b, "session", c.column.restores && c.ended(i, b), "Cookie", got.session)
+		c.seeCall(b, "session", c.column.restores && c.ended(i), "Cookie", got.session)
 	}
 }
 

@@ -63,6 +63,9 @@ func (c *cell) first() *running { return c.nodes[0] }
 // last is the node that observations are made at.
 func (c *cell) last() *running { return c.nodes[len(c.nodes)-1] }
 
+// all is every bearer, the victim first.
+func (c *cell) all() []*bearer { return append([]*bearer{c.victim}, c.others...) }
+
 // post makes a change as root, which gets the status want.
 func (c *cell) post(want int, method, path string, body any) []byte {
 	c.t.Helper()

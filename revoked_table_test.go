@@ -87,7 +87,7 @@ func tableObservations() []tableObservation {
 		{"session made with it", (*cell).seeSession},
 		{"CRL", (*cell).seeList},
 		{"OCSP", (*cell).seeOCSP},
-		{"new handshake at the end", (*cell).seeHandshake},
+		{"new handshake at the end", (*cell).seeHandshakeAgain},
 	}
 }
 
@@ -152,7 +152,7 @@ func forEachCell(t *testing.T, columns []tableColumn, orders []tableOrder, start
 func (c *cell) run(t *testing.T, row tableRow, order tableOrder) {
 	c.prepare()
 	row.make(c)
-	c.collect()
+	c.collect(c.all()...)
 	if c.column.before != nil {
 		c.column.before(c)
 	}
@@ -163,14 +163,14 @@ func (c *cell) run(t *testing.T, row tableRow, order tableOrder) {
 	} else {
 		c.column.do(c)
 		c.await()
-		c.collect() // the certificate is still good
+		c.collect(c.victim) // its certificate is still good
 		c.revoke()
 	}
 	for _, o := range tableObservations() {
 		t.Run(o.name, func(t *testing.T) {
 			defer func(all *testing.T) { c.t = all }(c.t)
 			c.t = t
-			for _, b := range append([]*bearer{c.victim}, c.others...) {
+			for _, b := range c.all() {
 				o.see(c, b)
 			}
 		})
