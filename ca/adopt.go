@@ -84,6 +84,9 @@ func (a *Authority) Adopt(ctx context.Context, who usr.Caller, ad Adoption) (Ado
 	if err != nil {
 		return Adopted{}, fmt.Errorf("%w: %s: %w", ErrInvalid, ad.Path, err)
 	}
+	if err := a.unblocked(ctx, root.PublicKey); err != nil {
+		return Adopted{}, fmt.Errorf("%s: %w", ad.Path, err)
+	}
 	found, err := a.foundlings(ctx, root, ad)
 	if err != nil {
 		return Adopted{}, err
@@ -149,6 +152,11 @@ func (a *Authority) foundlings(ctx context.Context, root *x509.Certificate, ad A
 		serials[serial] = f.cert
 		if f.known, err = a.knownSince(ctx, f.cert); err != nil {
 			return nil, fmt.Errorf("%s: %w", file.Name, err)
+		}
+		if f.known.IsZero() {
+			if err := a.unblocked(ctx, f.cert.PublicKey); err != nil {
+				return nil, fmt.Errorf("%s: %w", file.Name, err)
+			}
 		}
 		f.owner = ad.Path
 		if f.id.Role == flocker.User {
@@ -332,6 +340,7 @@ func (a *Authority) record(ctx context.Context, who usr.Caller, root *x509.Certi
 			r.Signer = hex.EncodeToString(root.SubjectKeyId) // for older builds of other nodes
 		}
 		c.Records = append(c.Records, r)
+		c.Keys = append(c.Keys, pki.KeyHashOf(f.cert))
 	}
 	if len(c.Records) > 0 || c.Path != "" {
 		if err := a.store.Commit(ctx, c); err != nil {
