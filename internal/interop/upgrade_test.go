@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"github.com/google/go-cmp/cmp"
 
 	"omca/internal/client"
 	"omca/internal/interop/lab"
@@ -504,7 +505,7 @@ func (u *upgrade) fetch(ctx context.Context, t *testing.T, node int) {
 			u.content[key] = content
 			u.mu.Unlock()
 			if known && was != content {
-				u.wrong(t, "list %s has two contents, one at n%d:\n%s\n%s", key, node+1, was, content)
+				u.wrong(t, "list %s has two contents, the second at n%d (-first +second):\n%s", key, node+1, cmp.Diff(was, content))
 			}
 		}
 	}
@@ -540,7 +541,7 @@ func contentOf(list *x509.RevocationList) string {
 		all = append(all, fmt.Sprintf("%x %d %s", e.SerialNumber, e.ReasonCode, e.RevocationTime.Format(time.TimeOnly)))
 	}
 	slices.Sort(all)
-	return fmt.Sprintf("%s %s: %s", list.ThisUpdate.Format(time.TimeOnly), list.NextUpdate.Format(time.TimeOnly), strings.Join(all, ", "))
+	return fmt.Sprintf("%s to %s\n%s\n", list.ThisUpdate.Format(time.RFC3339), list.NextUpdate.Format(time.RFC3339), strings.Join(all, "\n"))
 }
 
 // backupOpens reports whether the earlier build reads the store: it restores a backup that n1 made.
