@@ -65,7 +65,10 @@ func decodeRevocation(key string, value []byte, rev int64) (ca.Revocation, error
 
 // Revocation implements [ca.Revocations]. The decision of ctx notes it, and its absence too.
 func (s *Store) Revocation(ctx context.Context, keyID string, serial pki.Serial) (ca.Revocation, error) {
-	e, err := s.noted(ctx, revokedKey(keyID, serial))
+	e, err := s.revocation(ctx, revokedKey(keyID, serial))
+	if errors.Is(err, store.ErrNotFound) {
+		return ca.Revocation{}, ca.ErrNotFound // most are asked about that are good: no words are made of it
+	}
 	if err != nil {
 		return ca.Revocation{}, fromStore(err)
 	}
