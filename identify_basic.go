@@ -77,7 +77,7 @@ func basic(headers []string) (name string, password []byte, err error) {
 // disabled and may call from where r comes from.
 //
 // Attempts are counted first, by user and by address: [*usr.LimitedError]. What a
-// request has proved once, it need not prove again while user and password stay.
+// request has proved once, it need not prove again as long as the password stays.
 //
 // Everything else is [usr.ErrUnauthenticated], with the reason for the log, and
 // takes the same work: for a user who does not exist, is disabled or has no
@@ -102,7 +102,11 @@ func (s *Server) checkPassword(r *http.Request, name string, password []byte) (o
 		about = fmt.Sprintf("user %q", known)
 	}
 	address := s.address(r)
-	if exists && api.Proved(ctx, u, password) {
+	proved, err := api.Proved(ctx, known, password, s.objects.PasswordHash)
+	if err != nil {
+		return object.User{}, err
+	}
+	if exists && proved {
 		if err := admit(u, address); err != nil {
 			return object.User{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
 		}
@@ -127,9 +131,10 @@ func (s *Server) checkPassword(r *http.Request, name string, password []byte) (o
 		return object.User{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
 	}
 	attempt.Succeeded()
-	api.Prove(ctx, u, password)
+	api.Prove(ctx, known, password, hash)
 	if !better.IsZero() {
 		s.improvePassword(r, known, hash, better)
+		api.Prove(ctx, known, password, better)
 	}
 	return u, nil
 }

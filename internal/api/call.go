@@ -20,13 +20,15 @@ import (
 // call is one request on its walk.
 type call struct {
 	route   *route
-	request *http.Request
-	id      string     // of the request
-	who     usr.Caller // nobody on public routes
+	request *http.Request // under the decision, while there is one
+	id      string        // of the request
+	who     usr.Caller    // nobody on public routes
 	path    object.Path
 	vars    map[string]string // of the URL, unescaped
 	query   url.Values
 	body    []byte
+
+	undecided *http.Request // the same without a decision
 
 	refresher *Refresher // who sends a refresh token, on the route that takes one
 

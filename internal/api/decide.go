@@ -4,20 +4,22 @@ import (
 	"context"
 	"crypto/sha256"
 	"net/http"
-	"time"
+	"slices"
 
-	"omca/internal/object"
+	"omca/usr"
 )
 
 // change is the walk of a call that may change something.
 func (d *door) change(ctx context.Context, c *call, w http.ResponseWriter) (response, error) {
 	r := c.route
 	ctx = withProofs(ctx)
-	c.request = c.request.WithContext(ctx)
 	// The body may take its time to arrive. It is read for a caller who may take the route, and the decision that counts
 	// is made when it is whole: a request that is kept open is no right that is kept.
 	brought := r.body.media != "" && c.request.ContentLength != 0
 	if brought {
+		if _, _, basic := c.request.BasicAuth(); basic { // what is proved now need not be proved again
+			c.request = c.request.WithContext(ctx)
+		}
 		if err := d.enter(ctx, c); err != nil {
 			return response{}, err
 		}
@@ -45,6 +47,9 @@ func (d *door) change(ctx context.Context, c *call, w http.ResponseWriter) (resp
 func (d *door) decided(ctx context.Context, c *call, act func(context.Context) error) error {
 	request, facts, notices := c.request, len(c.facts), len(c.notices)
 	defer func() { c.request = request }()
+	if c.undecided == nil {
+		c.undecided = request
+	}
 	return d.Objects.Decide(ctx, func(ctx context.Context) error {
 		c.request = request.WithContext(ctx)
 		c.facts, c.notices = c.facts[:facts], c.notices[:notices]
@@ -58,14 +63,14 @@ func (d *door) decided(ctx context.Context, c *call, act func(context.Context) e
 // mayCommit reports whether the route may change something.
 func (r *route) mayCommit() bool { return r.method != http.MethodGet && !r.anyOrigin }
 
-// proofs are the passwords that a request has proved: a request that is decided again neither makes the hash again
+// proofs are the passwords that a request has proved: a request that is decided again neither computes the hash again
 // nor counts as another guess.
 type proofs struct{ of []proof }
 
 type proof struct {
-	name             string
-	created, changed time.Time // of the user, and of the password
-	sum              [sha256.Size]byte
+	name     string
+	password [sha256.Size]byte
+	hash     string // as it is kept: the same password set again has another
 }
 
 type proofsKey struct{} // *proofs
@@ -74,29 +79,23 @@ func withProofs(ctx context.Context) context.Context {
 	return context.WithValue(ctx, proofsKey{}, new(proofs))
 }
 
-func proofOf(u object.User, password []byte) proof {
-	return proof{u.Name, u.Created.UTC(), u.PasswordChanged.UTC(), sha256.Sum256(password)}
+func proofOf(name string, password []byte, hash usr.PasswordHash) proof {
+	return proof{name, sha256.Sum256(password), string(hash.Encode())}
 }
 
-// Prove remembers, as long as the request of ctx goes on, that the password is that of u as it is now.
-func Prove(ctx context.Context, u object.User, password []byte) {
+// Prove remembers, as long as the request of ctx goes on, that the hash of the user of that name is that of the password.
+func Prove(ctx context.Context, name string, password []byte, hash usr.PasswordHash) {
 	if p, ok := ctx.Value(proofsKey{}).(*proofs); ok {
-		p.of = append(p.of, proofOf(u, password))
+		p.of = append(p.of, proofOf(name, password, hash))
 	}
 }
 
-// Proved reports whether the request of ctx has proved that password of u, and neither the password nor the user is
-// another one since.
-func Proved(ctx context.Context, u object.User, password []byte) bool {
+// Proved reports whether the request of ctx has proved so before, of the hash that the user has now.
+func Proved(ctx context.Context, name string, password []byte, now func(ctx context.Context, name string) (usr.PasswordHash, error)) (bool, error) {
 	p, ok := ctx.Value(proofsKey{}).(*proofs)
 	if !ok || len(p.of) == 0 {
-		return false
+		return false, nil
 	}
-	want := proofOf(u, password)
-	for _, one := range p.of {
-		if one.name == want.name && one.sum == want.sum && one.created.Equal(want.created) && one.changed.Equal(want.changed) {
-			return true
-		}
-	}
-	return false
+	hash, err := now(ctx, name)
+	return err == nil && !hash.IsZero() && slices.Contains(p.of, proofOf(name, password, hash)), err
 }

@@ -149,7 +149,7 @@ func (d *door) standsSigned(ctx context.Context, c *call, serial pki.Serial) err
 func (d *door) stillCalls(ctx context.Context, c *call) error {
 	switch c.who.Method {
 	case usr.MethodX509, usr.MethodSession:
-		who, err := d.Identify(c.request)
+		who, err := d.Identify(c.undecided)
 		if err != nil || who.Name != c.who.Name {
 			return errors.Join(usr.ErrUnauthenticated, err)
 		}

@@ -25,6 +25,8 @@ type decision struct {
 	// What was committed under the decision.
 	made  int  // commits that can be made again
 	final bool // one that cannot
+
+	room [8]store.Expect // for what most decisions note
 }
 
 // effect says what a commit means for the action that it is part of.
@@ -36,53 +38,74 @@ const (
 	beside                   // the commit is no part of what the action does, such as a note of its use
 )
 
-type (
-	decisionKey struct{} // *decision; nil: none
-	unnotedKey  struct{} // bool
-	effectKey   struct{} // effect
-)
+// deciding is what a context has to do with a decision.
+type deciding struct {
+	*decision
+	unnoted bool // what is read is not noted
+	assumed bool // revocations are noted as absent, and not read
+	effect  effect
+}
 
-func decisionOf(ctx context.Context) *decision {
-	d, _ := ctx.Value(decisionKey{}).(*decision)
+type decidingKey struct{} // *deciding; nil: nothing
+
+func decidingOf(ctx context.Context) *deciding {
+	d, _ := ctx.Value(decidingKey{}).(*deciding)
 	return d
 }
 
 // Deciding reports whether ctx has a decision.
-func Deciding(ctx context.Context) bool { return decisionOf(ctx) != nil }
+func Deciding(ctx context.Context) bool { return decidingOf(ctx) != nil }
 
 // Undecided returns a context whose reads and commits are no part of the decision of ctx. It is for the rest of
 // an action whose first commit was decided on, when that rest must be done whatever has changed since.
 func Undecided(ctx context.Context) context.Context {
-	return with(ctx, decisionKey{}, (*decision)(nil))
+	if !Deciding(ctx) {
+		return ctx
+	}
+	return context.WithValue(ctx, decidingKey{}, (*deciding)(nil))
 }
 
 // Unnoted returns a context whose commits stand on what the decision of ctx has noted so far, and whose reads it
 // does not note. It is for loops: a transaction has no room for the expectations of all that they read.
-func Unnoted(ctx context.Context) context.Context { return with(ctx, unnotedKey{}, true) }
+func Unnoted(ctx context.Context) context.Context {
+	return with(ctx, func(d *deciding) { d.unnoted = true })
+}
+
+// Assumed returns a context in which what a decision asks of revocations is noted and not read: nothing is revoked,
+// as the caller knows from elsewhere, and what is committed expects it.
+func Assumed(ctx context.Context) context.Context {
+	return with(ctx, func(d *deciding) { d.assumed = true })
+}
 
 // Repeatable returns a context whose commits do not keep the action of ctx from being run again.
-func Repeatable(ctx context.Context) context.Context { return with(ctx, effectKey{}, repeatable) }
+func Repeatable(ctx context.Context) context.Context { return having(ctx, repeatable) }
 
-// with returns ctx with a value that only a decision looks at.
-func with(ctx context.Context, key, value any) context.Context {
-	if !Deciding(ctx) {
+// having returns a context whose commits have that effect.
+func having(ctx context.Context, e effect) context.Context {
+	return with(ctx, func(d *deciding) { d.effect = e })
+}
+
+func with(ctx context.Context, set func(*deciding)) context.Context {
+	d := decidingOf(ctx)
+	if d == nil {
 		return ctx
 	}
-	return context.WithValue(ctx, key, value)
+	next := *d
+	set(&next)
+	return context.WithValue(ctx, decidingKey{}, &next)
 }
 
 // Note notes that the decision of ctx, if there is one, was made on the object at p as it was at a revision. It
 // is for what was read of the object earlier and is kept elsewhere.
 func Note(ctx context.Context, p Path, revision int64) {
-	if Deciding(ctx) {
-		note(ctx, prefixObject+p.Key(), revision)
+	if d := decidingOf(ctx); d != nil {
+		d.note(prefixObject+p.Key(), revision)
 	}
 }
 
-// note notes that the decision of ctx, if there is one, was made on a key at a revision; 0 is its absence.
-func note(ctx context.Context, key string, rev int64) {
-	d := decisionOf(ctx)
-	if d == nil || ctx.Value(unnotedKey{}) != nil {
+// note notes that a decision was made on a key at a revision; 0 is its absence.
+func (d *deciding) note(key string, rev int64) {
+	if d == nil || d.unnoted {
 		return
 	}
 	d.mu.Lock()
@@ -93,18 +116,23 @@ func note(ctx context.Context, key string, rev int64) {
 	}
 }
 
-// noted reads a key, and notes for the decision of ctx what is there, or that nothing is.
-func (s *Store) noted(ctx context.Context, key string) (store.Entry, error) {
+// revocation reads the key of a revocation, and notes for the decision of ctx what is there, or that nothing is.
+func (s *Store) revocation(ctx context.Context, key string) (store.Entry, error) {
+	d := decidingOf(ctx)
+	if d != nil && d.assumed {
+		d.note(key, 0)
+		return store.Entry{}, store.ErrNotFound
+	}
 	e, err := s.db.Get(ctx, key)
 	if err == nil || errors.Is(err, store.ErrNotFound) {
-		note(ctx, key, e.Rev)
+		d.note(key, e.Rev)
 	}
 	return e, err
 }
 
 // begins notes that a namespace has no object, as its mark says at a revision.
-func (d *decision) begins(ctx context.Context, namespace string, rev int64) {
-	note(ctx, prefixNamespace+namespace, rev)
+func (d *deciding) begins(namespace string, rev int64) {
+	d.note(prefixNamespace+namespace, rev)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.first = append(d.first, namespace)
@@ -135,7 +163,7 @@ func (d *decision) bind(tx store.Tx) store.Tx {
 }
 
 // committed notes the revisions of what tx wrote: the next commit of the same action stands on them.
-func (d *decision) committed(ctx context.Context, tx store.Tx, rev int64) {
+func (d *deciding) committed(tx store.Tx, rev int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, p := range tx.Puts {
@@ -144,7 +172,7 @@ func (d *decision) committed(ctx context.Context, tx store.Tx, rev int64) {
 	for _, key := range tx.Deletes {
 		d.wrote(key, 0)
 	}
-	switch e, _ := ctx.Value(effectKey{}).(effect); e {
+	switch d.effect {
 	case finally:
 		d.final = true
 	case repeatable:
@@ -172,7 +200,8 @@ func (s *Store) Decide(ctx context.Context, act func(context.Context) error) err
 	defer func() { held.end() }()
 	for try := 1; ; try++ {
 		d := new(decision)
-		err := act(context.WithValue(ctx, decisionKey{}, d))
+		d.noted = d.room[:0]
+		err := act(context.WithValue(ctx, decidingKey{}, &deciding{decision: d}))
 		if !errors.Is(err, ca.ErrOvertaken) || d.final {
 			return err
 		}
@@ -208,13 +237,13 @@ func (s *Store) Confirm(ctx context.Context) error {
 	if !Deciding(ctx) {
 		return nil
 	}
-	_, err := s.write(with(ctx, effectKey{}, beside), store.Tx{})
+	_, err := s.write(having(ctx, beside), store.Tx{})
 	return fromStore(err)
 }
 
 // write commits tx on condition that what it was decided on is as it was.
 func (s *Store) write(ctx context.Context, tx store.Tx) (int64, error) {
-	d, own := decisionOf(ctx), tx.Expect
+	d, own := decidingOf(ctx), tx.Expect
 	if d != nil {
 		tx = d.bind(tx)
 	}
@@ -224,7 +253,7 @@ func (s *Store) write(ctx context.Context, tx store.Tx) (int64, error) {
 	rev, err := s.db.Commit(ctx, tx)
 	switch {
 	case err == nil && d != nil:
-		d.committed(ctx, tx, rev)
+		d.committed(tx, rev)
 	case d != nil && errors.Is(err, store.ErrConflict):
 		return 0, s.overtaken(ctx, own, tx, err)
 	}

@@ -91,8 +91,8 @@ func (s *Store) HasNamespace(ctx context.Context, namespace string) (bool, error
 	if err != nil || len(page.Entries) > 0 {
 		return err == nil, err
 	}
-	if d := decisionOf(ctx); d != nil {
-		d.begins(ctx, namespace, mark.Rev)
+	if d := decidingOf(ctx); d != nil {
+		d.begins(namespace, mark.Rev)
 	}
 	return false, nil
 }

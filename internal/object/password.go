@@ -114,7 +114,7 @@ func (s *Store) ImprovePassword(ctx context.Context, name string, was, better us
 	}
 	// The value was read after the head: whatever changed it since has changed
 	// the revision, too.
-	return s.change(with(ctx, effectKey{}, beside), p, e.rev, func(h *head, tx *store.Tx) error {
+	return s.change(having(ctx, beside), p, e.rev, func(h *head, tx *store.Tx) error {
 		return s.putValue(p, h, tx, KeyInfo{Name: keyPassword}, better.Encode())
 	})
 }

@@ -101,11 +101,15 @@ func decodeRevocation(key, prefix string, value []byte, rev int64) (ca.Revocatio
 
 // Revocation implements [ca.Revocations]. The decision of ctx notes it, and its absence too.
 func (s *Store) Revocation(ctx context.Context, authority string, serial pki.Serial) (ca.Revocation, error) {
-	e, err := s.noted(ctx, revocationKey(authority, serial))
+	e, err := s.revocation(ctx, revocationKey(authority, serial))
 	if err == nil {
 		return decodeRevocation(e.Key, prefixRevocation, e.Value, e.Rev)
 	}
-	if old, _ := s.old(); !old || !errors.Is(err, store.ErrNotFound) {
+	old, _ := s.old()
+	if !old && errors.Is(err, store.ErrNotFound) {
+		return ca.Revocation{}, ca.ErrNotFound // most are asked about that are good: no words are made of it
+	}
+	if !errors.Is(err, store.ErrNotFound) {
 		return ca.Revocation{}, fromStore(err)
 	}
 	places, err := s.places(ctx)

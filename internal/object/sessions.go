@@ -39,7 +39,7 @@ func (s *Store) AddSession(ctx context.Context, one session.Session) error {
 func (s *Store) Session(ctx context.Context, id string) (session.Session, error) {
 	one, rev, err := s.session(ctx, id)
 	if err == nil || errors.Is(err, session.ErrNone) {
-		note(ctx, prefixSession+id, rev)
+		decidingOf(ctx).note(prefixSession+id, rev)
 	}
 	return one, err
 }
@@ -74,7 +74,7 @@ func (s *Store) TouchSession(ctx context.Context, id string, used time.Time) err
 		return err
 	}
 	key := prefixSession + id
-	_, err = s.write(with(ctx, effectKey{}, beside), store.Tx{Expect: []store.Expect{{Key: key, Rev: rev}}, Puts: []store.Put{{Key: key, Value: value}}})
+	_, err = s.write(having(ctx, beside), store.Tx{Expect: []store.Expect{{Key: key, Rev: rev}}, Puts: []store.Put{{Key: key, Value: value}}})
 	if errors.Is(err, store.ErrConflict) {
 		return nil // ended meanwhile, or touched: either way there is nothing to add
 	}

@@ -103,6 +103,7 @@ type head struct {
 // entry is a head as read; nil head: there is no such object.
 type entry struct {
 	*head
+	key string // of the store
 	rev int64
 
 	user    *User           // of a usr, parsed when first asked for
@@ -314,7 +315,7 @@ func (s *Store) entry(ctx context.Context, p Path) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	Note(ctx, p, known.rev)
+	decidingOf(ctx).note(known.key, known.rev)
 	if known.head == nil {
 		return nil, hint.With(fmt.Errorf("%w: %s does not exist", ca.ErrNotFound, p), "\"omca ls\" lists the objects")
 	}
@@ -344,9 +345,10 @@ func (s *Store) look(ctx context.Context, p Path) (*entry, error) {
 }
 
 func (s *Store) read(ctx context.Context, p Path) (*entry, error) {
-	e, err := s.db.Get(ctx, prefixObject+p.Key())
+	key := prefixObject + p.Key()
+	e, err := s.db.Get(ctx, key)
 	if errors.Is(err, store.ErrNotFound) {
-		return &entry{}, nil
+		return &entry{key: key}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -362,5 +364,5 @@ func decodeEntry(p Path, e store.Entry) (*entry, error) {
 	if own := h.Config.Path(); own != p {
 		return nil, fmt.Errorf("reading %s: the stored config is that of %s", p, own)
 	}
-	return &entry{head: h, rev: e.Rev}, nil
+	return &entry{head: h, key: e.Key, rev: e.Rev}, nil
 }

@@ -398,7 +398,7 @@ func (s *Store) endTokens(ctx context.Context, p Path, why string) error {
 // TokenRevoked reports whether a token was taken back, as the store has it now. The
 // decision of ctx notes it.
 func (s *Store) TokenRevoked(ctx context.Context, id string) (bool, error) {
-	_, err := s.noted(ctx, prefixTokenRevoked+id)
+	_, err := s.revocation(ctx, prefixTokenRevoked+id)
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	}
