@@ -176,6 +176,16 @@ func (w *twoPKIs) enter(t *testing.T, when string, want map[*http.Client]bool) {
 	}
 }
 
+// settles waits until the lists that the status tells of are in force, which is a moment
+// after the status does.
+func (w *twoPKIs) settles(t *testing.T, c *http.Client, in bool) {
+	t.Helper()
+	until(t, "the lists are in force", func() bool {
+		c.CloseIdleConnections()
+		return (asks(c, w.address) == http.StatusOK) == in
+	})
+}
+
 // TestListInAnotherStringType: the CA of a company was renewed and spells its name in
 // another string type than the lists that its software goes on making.
 func TestListInAnotherStringType(t *testing.T) {
@@ -208,9 +218,11 @@ func TestListThatCannotBeUsed(t *testing.T) {
 	w.enter(t, "with the last good list", map[*http.Client]bool{w.carol: true, w.dave: true, w.erin: true})
 	local(t, w.Server, "PATCH", "/api/cluster/config?unset=cluster.crl", nil)
 	until(t, "the source is gone", func() bool { return w.status(t).Source == "" })
+	w.settles(t, w.carol, true)
 	w.enter(t, "without a source", map[*http.Client]bool{w.carol: true, w.dave: true, w.erin: true})
 	local(t, w.Server, "PATCH", "/api/cluster/config?set=cluster.crl%3D"+w.web.URL, nil)
 	until(t, "the lists came", func() bool { return w.state(t) == "partial" })
+	w.settles(t, w.carol, false)
 
 	w.enter(t, "with the policy hard", map[*http.Client]bool{w.carol: false, w.dave: false, w.erin: true})
 	if st := w.status(t); !slices.Equal(st.Undetermined, []string{"CN=Corp CA"}) || !strings.Contains(st.LastError, "none of the trusted CAs") {
@@ -246,6 +258,7 @@ func TestListRefused(t *testing.T) {
 	until(t, "the source is gone", func() bool { return w.status(t).Source == "" })
 	local(t, w.Server, "PATCH", "/api/cluster/config?set=cluster.crl%3D"+w.web.URL, nil)
 	until(t, "the list of one CA came", func() bool { return w.state(t) == "fresh" })
+	w.settles(t, w.carol, true)
 	w.enter(t, "without a list of their CA", map[*http.Client]bool{w.carol: true, w.dave: true, w.erin: true})
 	ended := streams(t, w.dave, w.address)
 	forged := slices.Concat(lists, *w.corp.list.Load())
