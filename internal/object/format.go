@@ -2,6 +2,7 @@ package object
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -203,7 +204,7 @@ func (s *Store) copyLists(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, id := range places.byKeyID[strings.TrimPrefix(e.Key, prefixList)] {
+		for _, id := range places.bySubjectKeyID[strings.TrimPrefix(e.Key, prefixList)] {
 			if err := s.copyList(ctx, e, id); err != nil {
 				return err
 			}
@@ -280,16 +281,22 @@ func (s *Store) dropOld(ctx context.Context) (any bool, err error) {
 type places struct {
 	byKeyID map[string][]pki.AuthorityID
 	certs   map[pki.AuthorityID]ca.AuthorityRecord
+
+	// Older builds keep the state of lists under the identifier that the certificate of
+	// the CA has: "" for all CAs without one.
+	bySubjectKeyID map[string][]pki.AuthorityID
 }
 
 func (s *Store) places(ctx context.Context) (places, error) {
-	p := places{byKeyID: make(map[string][]pki.AuthorityID), certs: make(map[pki.AuthorityID]ca.AuthorityRecord)}
+	p := places{byKeyID: make(map[string][]pki.AuthorityID), certs: make(map[pki.AuthorityID]ca.AuthorityRecord), bySubjectKeyID: make(map[string][]pki.AuthorityID)}
 	all, err := s.Authorities(ctx)
 	if err != nil {
 		return p, err
 	}
 	for _, a := range all {
 		p.certs[a.ID] = a
+		own := hex.EncodeToString(a.Chain[0].SubjectKeyId)
+		p.bySubjectKeyID[own] = append(p.bySubjectKeyID[own], a.ID)
 		for _, keyID := range ca.KeyIDs(a.Chain[0]) {
 			p.byKeyID[keyID] = append(p.byKeyID[keyID], a.ID)
 		}

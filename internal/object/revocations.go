@@ -389,10 +389,10 @@ func (s *Store) listKey(ctx context.Context, id pki.AuthorityID) (key string, fo
 	if err != nil {
 		return "", format, err
 	}
-	if a, known := places.certs[id]; known && len(a.Chain[0].SubjectKeyId) > 0 {
+	if a, known := places.certs[id]; known {
 		return prefixList + hex.EncodeToString(a.Chain[0].SubjectKeyId), format, nil
 	}
-	return prefixCRL + id.String(), format, nil // older builds have no lists of such a CA
+	return prefixCRL + id.String(), format, nil
 }
 
 // readOrigin reads the name of this store, "" when it has none yet.
