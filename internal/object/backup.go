@@ -147,7 +147,7 @@ func (s *Store) backupHead(ctx context.Context, out *frameWriter) error {
 	if err != nil {
 		return err
 	}
-	keys, err := s.keys.Rewrap(master)
+	keys, err := s.keys.InFormat(s.Format()).Rewrap(master) // the store may have been brought over since it was opened
 	if err != nil {
 		return err
 	}
