@@ -35,9 +35,6 @@ func (s *Scope) Equal(other *Scope) bool {
 		s.partition == other.partition && slices.EqualFunc(s.points, other.points, bytes.Equal)
 }
 
-// all reports whether the scope leaves no certificate out.
-func (s *Scope) all() bool { return s.Equal(new(Scope)) }
-
 // reasons returns what a list of this scope covers at most.
 func (s *Scope) reasons() ReasonSet {
 	if s.Partial {
