@@ -45,7 +45,7 @@ type SignRequest struct {
 	CSR      []byte // PEM, PKCS #10
 	Profile  string // "usr", "node" or "listener"; "" means "listener"
 	Validity time.Duration
-	Owner    string // path; "" means the caller's own user
+	Owner    string // path; "" means the caller's own user, and for profile "usr" the user that the common name names
 }
 
 // Sign issues a certificate for a request made elsewhere (a node's, a
@@ -118,7 +118,11 @@ func (a *Authority) orderToSign(ctx context.Context, who usr.Caller, r SignReque
 	if err != nil {
 		return order{}, fmt.Errorf("%w: certificate request: %w", ErrInvalid, err)
 	}
-	if o.owner == "" {
+	switch {
+	case o.owner != "":
+	case o.profile.Name == ProfileUser:
+		o.owner = userPrefix + o.request.Subject().CommonName
+	default:
 		o.owner = userPrefix + who.Name
 	}
 	return o, a.entitle(ctx, &o)
@@ -155,13 +159,13 @@ func (a *Authority) entitle(ctx context.Context, o *order) error {
 	}
 	o.id = identity(cluster.Name, o.profile.Name, cn)
 	if isRoot(o.who) {
-		return nil
+		return o.ownsItself(cn)
 	}
 	switch {
-	case o.owner != userPrefix+o.who.Name:
-		return fmt.Errorf("%w: only root names another owner than %q: the request says %q", usr.ErrDenied, userPrefix+o.who.Name, o.owner)
 	case o.profile.Name == ProfileUser && cn != o.who.Name:
 		return fmt.Errorf("%w: the request names user %q, the caller is %q", usr.ErrDenied, cn, o.who.Name)
+	case o.owner != userPrefix+o.who.Name:
+		return fmt.Errorf("%w: only root names another owner than %q: the request says %q", usr.ErrDenied, userPrefix+o.who.Name, o.owner)
 	case o.profile.Name == ProfileNode:
 		return fmt.Errorf("%w: certificates of nodes need the grant root", usr.ErrDenied)
 	}
@@ -170,6 +174,22 @@ func (a *Authority) entitle(ctx context.Context, o *order) error {
 		return err
 	}
 	o.mayAsk = h.MayAsk
+	return nil
+}
+
+// ownsItself refuses another owner for the certificate of a user than that user:
+// a revocation, and the deletion of the user, end what belongs to it.
+func (o *order) ownsItself(cn string) error {
+	if o.profile.Name != ProfileUser {
+		return nil
+	}
+	if err := usr.ValidName(cn); err != nil {
+		return fmt.Errorf("%w: a certificate of profile %q speaks for the user that its common name names: %w", ErrInvalid, ProfileUser, err)
+	}
+	if o.owner != userPrefix+cn {
+		return hint.With(fmt.Errorf("%w: a certificate of profile %q for %q belongs to %q, not to %q", ErrInvalid, ProfileUser, cn, userPrefix+cn, o.owner),
+			"leave the owner out")
+	}
 	return nil
 }
 

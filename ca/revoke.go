@@ -101,14 +101,20 @@ func selfSigned(cert *x509.Certificate) bool {
 }
 
 // RevokeOwned takes back every living certificate that was issued for owner but
-// the one to keep ("" keeps none), and returns how many that were.
+// the one to keep ("" keeps none), and returns how many that were. A certificate
+// that speaks for another user is that user's, whatever its record says.
 func (a *Authority) RevokeOwned(ctx context.Context, who usr.Caller, owner string, keep pki.Serial, reason crl.Reason) (int, error) {
+	cluster, err := a.store.Cluster(ctx)
+	if err != nil {
+		return 0, err
+	}
 	var serials []pki.Serial
 	for r, err := range a.store.Records(ctx, Query{Owner: owner, ExpiresAfter: a.now()}) {
 		if err != nil {
 			return 0, err
 		}
-		if serial := r.Serial(); serial != keep && !selfSigned(r.Certificate) {
+		user, speaks := r.SpeaksFor(cluster.Name)
+		if serial := r.Serial(); serial != keep && !selfSigned(r.Certificate) && (!speaks || userPrefix+user == owner) {
 			serials = append(serials, serial)
 		}
 	}

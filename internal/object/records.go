@@ -41,17 +41,25 @@ func encodeRecord(r ca.Record) ([]byte, error) {
 	return append(append(b, h...), r.Certificate.Raw...), nil
 }
 
-func decodeRecord(b []byte) (ca.Record, error) {
+// splitRecord returns the head of a stored record, and the certificate as it is.
+func splitRecord(b []byte) (h recordHead, der []byte, err error) {
 	n, size := binary.Uvarint(b)
 	if size <= 0 || n > uint64(len(b)-size) {
-		return ca.Record{}, errors.New("record: the head is cut off")
+		return h, nil, errors.New("record: the head is cut off")
 	}
 	b = b[size:]
-	var h recordHead
 	if err := json.Unmarshal(b[:n], &h); err != nil {
-		return ca.Record{}, fmt.Errorf("record: %w", err)
+		return h, nil, fmt.Errorf("record: %w", err)
 	}
-	cert, err := x509.ParseCertificate(b[n:])
+	return h, b[n:], nil
+}
+
+func decodeRecord(b []byte) (ca.Record, error) {
+	h, der, err := splitRecord(b)
+	if err != nil {
+		return ca.Record{}, err
+	}
+	cert, err := x509.ParseCertificate(der)
 	if err == nil {
 		cert, err = pki.WithExtensions(cert)
 	}

@@ -108,6 +108,7 @@ func (s *Store) revocationsChanged(change store.Change) error {
 	for _, e := range change.Events {
 		if s.shared {
 			s.sharedChanged(e)
+			s.strayChanged(e)
 		}
 		if e.Deleted || !strings.HasPrefix(e.Key, prefixRevoked) {
 			continue
@@ -150,6 +151,7 @@ func (s *Store) revocationsLost(ctx context.Context) error {
 	s.counting.Lock()
 	s.counted = false
 	s.counting.Unlock()
+	s.strays.lost()
 	for r, err := range s.scanRevocations(ctx, prefixRevoked) {
 		if err != nil {
 			return err
