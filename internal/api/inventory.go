@@ -275,7 +275,11 @@ func (d *door) listCertificates(ctx context.Context, c *call) (response, error) 
 			break
 		}
 		looked, cursor = looked+1, r.Cursor
-		if !mayReadOwner(c.who, r.Owner) || !has(r.Record) {
+		visible, err := d.mayReadRecord(ctx, c.who, r.Record)
+		if err != nil {
+			return response{}, err
+		}
+		if !visible || !has(r.Record) {
 			continue
 		}
 		record, err := d.recordOf(ctx, r.Record)
@@ -312,11 +316,29 @@ func (d *door) visibleRecord(ctx context.Context, c *call) (ca.Record, error) {
 	if err != nil {
 		return ca.Record{}, err
 	}
-	if !mayReadOwner(c.who, r.Owner) {
+	visible, err := d.mayReadRecord(ctx, c.who, r)
+	if err != nil {
+		return ca.Record{}, err
+	}
+	if !visible {
 		// As if it were not there: serial numbers are not for guessing.
 		return ca.Record{}, fmt.Errorf("%w: no certificate with serial %s was issued here", ca.ErrNotFound, serial)
 	}
 	return r, nil
+}
+
+// mayReadRecord reports whether who may read what a certificate is about, or the
+// object that it is on record for.
+func (d *door) mayReadRecord(ctx context.Context, who usr.Caller, r ca.Record) (bool, error) {
+	if mayReadOwner(who, r.Owner) {
+		return true, nil
+	}
+	user, ok, err := d.userOf(ctx, r)
+	if err != nil || !ok {
+		return false, err
+	}
+	p, err := object.UserPath(user)
+	return err == nil && usr.CanRead(who, target(p)) == nil, nil //nolint:nilerr // a name that is no user's
 }
 
 // mayReadOwner reports whether who may read the object that a certificate was issued for.

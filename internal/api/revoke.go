@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -63,11 +64,15 @@ func (d *door) revokeHeld(ctx context.Context, c *call) (response, error) {
 		return response{}, hint.With(fmt.Errorf("%w: the certificate of %s was signed by %q, not by this cluster", ca.ErrConflict, c.path, held.Chain[0].Issuer.CommonName),
 			"revoke it where it was signed, and name that CA's list in the keyword cluster.crl")
 	}
-	return d.revoke(ctx, c, c.path, held.Chain[0], want)
+	r, err := d.Authority.Record(ctx, pki.SerialOf(held.Chain[0]))
+	if err != nil {
+		return response{}, err
+	}
+	return d.revoke(ctx, c, r, want)
 }
 
-// revokeSerial takes back a certificate of the inventory. Who may not read the
-// owner learns nothing of it.
+// revokeSerial takes back a certificate of the inventory. Who may not read what it
+// is about learns nothing of it.
 func (d *door) revokeSerial(ctx context.Context, c *call) (response, error) {
 	r, err := d.visibleRecord(ctx, c)
 	if err != nil {
@@ -77,22 +82,49 @@ func (d *door) revokeSerial(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	owner, err := object.ParsePath(r.Owner)
+	about, err := d.aboutOf(ctx, r)
 	if err != nil {
 		return response{}, err
 	}
-	if err := d.mayRevoke(ctx, c.who, owner); err != nil {
+	if err := d.mayRevoke(ctx, c.who, about); err != nil {
 		return response{}, err
 	}
-	return d.revoke(ctx, c, owner, r.Certificate, want)
+	return d.revoke(ctx, c, r, want)
 }
 
-// revoke takes back a certificate of the object at owner. A user whose key may be
-// in other hands loses the tokens too: they may have been got with it.
-func (d *door) revoke(ctx context.Context, c *call, owner object.Path, cert *x509.Certificate, want RevokeRequest) (response, error) {
-	serial := pki.SerialOf(cert)
+// userOf names the user that the certificate of a record speaks for; ok is false
+// where it speaks for no user.
+func (d *door) userOf(ctx context.Context, r ca.Record) (user string, ok bool, err error) {
+	if r.Profile != ca.ProfileUser {
+		return "", false, nil
+	}
+	cluster, err := d.Objects.Cluster(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	user, ok = r.SpeaksFor(cluster.Name)
+	return user, ok, nil
+}
+
+// aboutOf is the object that a certificate is about: the user that it speaks for,
+// and the owner of any other.
+func (d *door) aboutOf(ctx context.Context, r ca.Record) (object.Path, error) {
+	user, ok, err := d.userOf(ctx, r)
+	if err != nil {
+		return object.Path{}, err
+	}
+	if ok {
+		return object.UserPath(user)
+	}
+	return object.ParsePath(r.Owner)
+}
+
+// revoke takes back a certificate. The user that it speaks for, whose key may be in
+// other hands, loses tokens and sessions too: they may have been got with it.
+func (d *door) revoke(ctx context.Context, c *call, record ca.Record, want RevokeRequest) (response, error) {
+	serial := record.Serial()
 	c.note(slog.String("serial", string(serial)))
-	if err := revocable(cert); err != nil {
+	if err := revocable(record.Certificate); err != nil {
 		return response{}, err
 	}
 	reason := crl.Unspecified
@@ -111,7 +143,7 @@ func (d *door) revoke(ctx context.Context, c *call, owner object.Path, cert *x50
 		return response{}, err
 	}
 	if reason != crl.Superseded {
-		if err := d.endTokens(ctx, c, owner); err != nil {
+		if err := d.endUse(ctx, c, record); err != nil {
 			return response{}, err
 		}
 	}
@@ -119,6 +151,36 @@ func (d *door) revoke(ctx context.Context, c *call, owner object.Path, cert *x50
 		c.notice("certificate %s was revoked at %s already, for %s, and that stays", serial, r.At.UTC().Format(time.RFC3339), r.Reason)
 	}
 	return reply(http.StatusOK, Revoked{Serial: string(r.Serial), Reason: r.Reason.String(), RevokedAt: r.At.UTC()})
+}
+
+// endUse ends the sessions and the tokens of the user that a revoked certificate
+// speaks for, in this order: a token that a session is getting is on record by then,
+// or its issuer finds the session gone. The command may be repeated when it fails.
+func (d *door) endUse(ctx context.Context, c *call, r ca.Record) error {
+	user, ok, err := d.userOf(ctx, r)
+	if err != nil || !ok {
+		return err
+	}
+	p, err := object.UserPath(user)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.endSessions(ctx, c, p), d.endTokens(ctx, c, p))
+}
+
+// endSessions ends the sessions of the user at p.
+func (d *door) endSessions(ctx context.Context, c *call, p object.Path) error {
+	if d.Sessions == nil {
+		return nil
+	}
+	n, err := d.Sessions.EndAll(ctx, p.Name)
+	if n > 0 {
+		c.note(slog.Int("sessions_ended", n))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: done, and its sessions have not all ended: %w", p, err)
+	}
+	return nil
 }
 
 // revocable refuses root certificates. RFC 5280, 6.1: a trust anchor is trusted
@@ -178,13 +240,51 @@ func (d *door) supersedeOwned(ctx context.Context, c *call) error {
 }
 
 // revokeOwned takes back every living certificate of the object of the call but
-// the one to keep.
+// the one to keep: of a user also what speaks for it and is on record for another
+// owner.
 func (d *door) revokeOwned(ctx context.Context, c *call, keep pki.Serial, reason crl.Reason) error {
 	n, err := d.Authority.RevokeOwned(ctx, c.who, c.path.String(), keep, reason)
+	if err == nil {
+		var strays int
+		strays, err = d.revokeStrays(ctx, c, keep, reason)
+		n += strays
+	}
 	if n > 0 {
 		c.note(slog.Int("revoked", n))
 	}
 	return err
+}
+
+// revokeStrays takes back what an older build has on record for another owner than
+// the user of the call, for whom it speaks, and returns how many certificates that
+// were.
+func (d *door) revokeStrays(ctx context.Context, c *call, keep pki.Serial, reason crl.Reason) (int, error) {
+	if self, err := object.UserPath(c.path.Name); err != nil || self != c.path {
+		return 0, nil //nolint:nilerr // a name that is no user's
+	}
+	serials, err := d.Objects.Strays(ctx, c.path.Name)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, serial := range serials {
+		r, err := d.Authority.Record(ctx, serial)
+		if err != nil {
+			return n, err
+		}
+		revoked, err := d.Authority.Revoked(ctx, serial)
+		if err != nil {
+			return n, err
+		}
+		if revoked || serial == keep || ca.StateAt(r.Certificate, d.Now()) == ca.StateExpired {
+			continue
+		}
+		if _, err := d.Authority.Revoke(ctx, c.who, serial, reason); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
 }
 
 // endOf takes back what was issued for the object of the call, which is about

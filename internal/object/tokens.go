@@ -167,8 +167,8 @@ func (s *Store) Conflict(err error) bool { return errors.Is(err, ca.ErrConflict)
 
 // RecordToken implements [token.Store]. A user who has gone since it was decided
 // that there may be a token gets none: nothing would be left to revoke it by.
-// When it returns, this process knows of every revocation of a certificate that
-// came before the record: a caller who asks anew then misses none of them.
+// When it returns, this process knows of every revocation, of a certificate or of a
+// token, that came before the record: a caller who asks anew then misses none.
 func (s *Store) RecordToken(ctx context.Context, r token.Record) error {
 	if err := errors.Join(token.CheckID(r.ID), usr.ValidName(r.Subject)); err != nil {
 		return err
@@ -212,9 +212,11 @@ func (s *Store) RecordToken(ctx context.Context, r token.Record) error {
 		return fromStore(err)
 	}
 	if s.shared { // else the one who revokes a certificate finds the record
-		return s.revoked.wait(ctx, rev)
+		if err := s.revoked.wait(ctx, rev); err != nil {
+			return err
+		}
 	}
-	return nil
+	return s.tokenWatch.wait(ctx, rev)
 }
 
 // Recorded implements [token.Store]. That a record is there is remembered until the
