@@ -40,7 +40,7 @@ func (r *running) signedFor(t testing.TB, user string) (*tls.Certificate, string
 	return &pair, signed.Serial
 }
 
-// token gets a token for a day, for the one who calls.
+// token gets a token for a day, for the user of the browser.
 func (b *browser) token(query string) string {
 	b.t.Helper()
 	status, text := b.do("POST", "/api/auth/token?access_duration=24h"+query, "", "")

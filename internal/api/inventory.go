@@ -327,8 +327,8 @@ func (d *door) visibleRecord(ctx context.Context, c *call) (ca.Record, error) {
 	return r, nil
 }
 
-// mayReadRecord reports whether who may read what a certificate is about, or the
-// object that it is on record for.
+// mayReadRecord reports whether a caller may read the user that a certificate speaks
+// for, or the object that it is on record for.
 func (d *door) mayReadRecord(ctx context.Context, who usr.Caller, r ca.Record) (bool, error) {
 	if mayReadOwner(who, r.Owner) {
 		return true, nil

@@ -71,8 +71,8 @@ func (d *door) revokeHeld(ctx context.Context, c *call) (response, error) {
 	return d.revoke(ctx, c, r, want)
 }
 
-// revokeSerial takes back a certificate of the inventory. Who may not read what it
-// is about learns nothing of it.
+// revokeSerial takes back a certificate of the inventory. It is
+// ErrNotFound for a caller that may not read the record.
 func (d *door) revokeSerial(ctx context.Context, c *call) (response, error) {
 	r, err := d.visibleRecord(ctx, c)
 	if err != nil {
@@ -255,9 +255,8 @@ func (d *door) revokeOwned(ctx context.Context, c *call, keep pki.Serial, reason
 	return err
 }
 
-// revokeStrays takes back what an older build has on record for another owner than
-// the user of the call, for whom it speaks, and returns how many certificates that
-// were.
+// revokeStrays takes back what speaks for the user of the call and what an older
+// build has on record for another owner. It returns the number of these certificates.
 func (d *door) revokeStrays(ctx context.Context, c *call, keep pki.Serial, reason crl.Reason) (int, error) {
 	if self, err := object.UserPath(c.path.Name); err != nil || self != c.path {
 		return 0, nil //nolint:nilerr // a name that is no user's

@@ -91,8 +91,8 @@ func (w *world) state(serial string) string {
 	return strings.TrimSpace(r.State + " " + r.Reason)
 }
 
-// TestRevocationEndsWhatItSpeaksFor: a revocation ends the tokens and the sessions of the user that the certificate speaks for, whoever
-// had it signed, and nobody else's.
+// TestRevocationEndsWhatItSpeaksFor: a revocation ends the tokens and the sessions of the user that the certificate speaks for, also
+// when another user had it signed, and of no other user.
 func TestRevocationEndsWhatItSpeaksFor(t *testing.T) {
 	for name, tt := range map[string]struct {
 		serial func(w *world) string
@@ -156,7 +156,7 @@ func TestRevocationOfTheAdopted(t *testing.T) {
 	}
 }
 
-// TestUsersOwnWhatSpeaksForThem: whoever has the certificate of a user signed, it is on record for that user.
+// TestUsersOwnWhatSpeaksForThem: the certificate of a user is on record for that user, also when root has it signed.
 func TestUsersOwnWhatSpeaksForThem(t *testing.T) {
 	w := newWorld(t)
 	for _, owner := range []string{"", "system/usr/guest"} {

@@ -14,7 +14,7 @@ import (
 )
 
 // A stray is the record of a certificate that speaks for a user and that an older
-// build recorded for another owner, whom root had named. The index by owner does not
+// build recorded for another owner, as root had asked. The index by owner does not
 // lead there. No stray is made any more, so that those of a store are few.
 
 // strays are the strays of the store, by user. They are looked for when they are
@@ -126,8 +126,8 @@ func (s *Store) readStrays(ctx context.Context, cluster string) error {
 	}
 }
 
-// strayChanged takes notice of a new record. One that cannot be read is met again by
-// the next one who asks for strays, and reported there.
+// strayChanged takes notice of a new record. A record that cannot be read has
+// the next call of Strays read the inventory again, which reports it.
 func (s *Store) strayChanged(e store.Event) {
 	cluster, ok := s.strays.follows()
 	if !ok || e.Deleted || !strings.HasPrefix(e.Key, prefixCert) {

@@ -157,8 +157,8 @@ func TestStraysOfOlderNodes(t *testing.T) {
 	}
 }
 
-// TestRecordedAfterTheRevocation: when a token is on record, this process knows of every revocation that came before: the caller who
-// is asked for once more is refused, or else the one who revokes finds the record.
+// TestRecordedAfterTheRevocation: when a token is on record, this process knows of every revocation that came before: the second look
+// at the caller refuses it, or else the revocation finds the record.
 func TestRecordedAfterTheRevocation(t *testing.T) {
 	db, m := mem.New(), fileMaster(t)
 	var told atomic.Int64
