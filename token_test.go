@@ -86,8 +86,8 @@ func TestTokenEnds(t *testing.T) {
 	}
 }
 
-// A user of the same name who was made later is somebody else, also to a token whose record is there. A token that no record knows is
-// nobody's.
+// A user of the same name who was made later is another user, also to a token whose record is there. A token without a
+// record proves no name.
 func TestTokenOfAnEarlierUser(t *testing.T) {
 	b := newBearers(t)
 	b.user("alice", "grant=admin:ns1")
@@ -394,7 +394,7 @@ func TestTokensOutliveTheDaemon(t *testing.T) {
 }
 
 // TestTokensSweptByAClockAhead: a daemon that starts with its clock ahead forgets what "expired", and no start with the right clock
-// makes any of it good again: neither what was revoked nor what was not.
+// makes any of it good again, revoked or not.
 func TestTokensSweptByAClockAhead(t *testing.T) {
 	home := t.TempDir() + "/home"
 	begin := func(ahead time.Duration) *bearers {

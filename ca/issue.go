@@ -47,7 +47,7 @@ type SignRequest struct {
 	CSR      []byte // PEM, PKCS #10
 	Profile  string // "usr", "node" or "listener"; "" means "listener"
 	Validity time.Duration
-	Owner    string // path, or OwnerRoot; "" means the caller: its own user, OwnerRoot for the machine's root
+	Owner    string // path, or OwnerRoot; "" means the user that the certificate speaks for, or else the caller: its own user, OwnerRoot for the machine's root
 }
 
 // Sign issues a certificate for a request made elsewhere (a node's, a
@@ -120,7 +120,11 @@ func (a *Authority) orderToSign(ctx context.Context, who usr.Caller, r SignReque
 	if err != nil {
 		return order{}, fmt.Errorf("%w: certificate request: %w", ErrInvalid, err)
 	}
-	if o.owner == "" {
+	switch {
+	case o.owner != "":
+	case o.profile.Name == ProfileUser:
+		o.owner = userPrefix + o.request.Subject().CommonName
+	default:
 		o.owner = OwnerOf(who)
 	}
 	if err := a.entitle(ctx, &o); err != nil {
@@ -181,18 +185,26 @@ func (a *Authority) entitle(ctx context.Context, o *order) error {
 	if cn == "" {
 		return fmt.Errorf("%w: the request has no common name, and profile %q names its certificates by it", ErrInvalid, o.profile.Name)
 	}
+	if o.profile.Name == ProfileUser {
+		if err := usr.ValidName(cn); err != nil {
+			return fmt.Errorf("%w: a certificate of profile %q speaks for the user that its common name names: %w", ErrInvalid, ProfileUser, err)
+		}
+	}
 	if o.id, err = requestID(cluster.Name, o.profile.Name, cn); err != nil {
 		return err
 	}
 	if isRoot(o.who) {
+		if err := o.ownsItself(cn); err != nil {
+			return err
+		}
 		o.since, err = a.madeAt(ctx, o.owner)
 		return err
 	}
 	switch own := OwnerOf(o.who); {
-	case o.owner != own:
-		return fmt.Errorf("%w: only root names another owner than %q: the request says %q", usr.ErrDenied, own, o.owner)
 	case o.profile.Name == ProfileUser && cn != o.who.Name:
 		return fmt.Errorf("%w: the request names user %q, the caller is %q", usr.ErrDenied, cn, o.who.Name)
+	case o.owner != own:
+		return fmt.Errorf("%w: only root names another owner than %q: the request says %q", usr.ErrDenied, own, o.owner)
 	case o.profile.Name == ProfileNode:
 		return fmt.Errorf("%w: certificates of nodes need the grant root", usr.ErrDenied)
 	}
@@ -214,6 +226,16 @@ func (a *Authority) madeAt(ctx context.Context, owner string) (time.Time, error)
 		return time.Time{}, nil
 	}
 	return h.Created, err
+}
+
+// ownsItself refuses another owner for the certificate of a user than that user:
+// a revocation, and the deletion of the user, end what belongs to it.
+func (o *order) ownsItself(cn string) error {
+	if o.profile.Name != ProfileUser || o.owner == userPrefix+cn {
+		return nil
+	}
+	return hint.With(fmt.Errorf("%w: a certificate of profile %q for %q belongs to %q, not to %q", ErrInvalid, ProfileUser, cn, userPrefix+cn, o.owner),
+		"leave the owner out")
 }
 
 // selfOf returns the user object of a caller who proved to be that user in

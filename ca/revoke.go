@@ -135,18 +135,24 @@ func selfSigned(cert *x509.Certificate) bool {
 	return cert.IsCA && bytes.Equal(cert.RawIssuer, cert.RawSubject)
 }
 
-// RevokeOwned takes back every certificate that was issued for the object at owner
-// that was made at that time but the one to keep ("" keeps none), and returns how many
-// that were. Those that have expired are among them: a clock that is ahead says so of
-// those that live, and the next of the same name must not meet them when it is back. Those of earlier objects of the same path stay as they are,
-// unless made is the zero time, which selects all of them.
+// RevokeOwned takes back every certificate of the object at owner that was made at
+// that time, but the one to keep ("" keeps none), and returns how many it took back.
+// A certificate that speaks for another user is that user's, whatever its record says.
+// Certificates of earlier objects of the same path stay as they are, unless made is the
+// zero time, which selects all of them. Expired ones are taken back too: the clock that
+// says so may be ahead, and be set back.
 func (a *Authority) RevokeOwned(ctx context.Context, who usr.Caller, owner string, made time.Time, keep pki.Serial, reason crl.Reason) (int, error) {
+	cluster, err := a.store.Cluster(ctx)
+	if err != nil {
+		return 0, err
+	}
 	var serials []pki.Serial
 	for r, err := range a.store.Records(ctx, Query{Owner: owner}) {
 		if err != nil {
 			return 0, err
 		}
-		if serial := r.Serial(); serial != keep && (made.IsZero() || r.BelongsTo(made)) && !selfSigned(r.Certificate) {
+		ours := r.Rightful(cluster.Name).Owner == owner && (made.IsZero() || r.BelongsTo(made))
+		if serial := r.Serial(); ours && serial != keep && !selfSigned(r.Certificate) {
 			serials = append(serials, serial)
 		}
 	}

@@ -97,7 +97,11 @@ func TestIDOfARequest(t *testing.T) {
 		preview, previewed := w.PreviewSign(t.Context(), root, r)
 		issued, err := w.Sign(t.Context(), root, r)
 		if tt.want == refused {
-			if !errors.Is(err, ca.ErrInvalid) || !strings.Contains(err.Error(), "SPIFFE ID") || !errors.Is(previewed, ca.ErrInvalid) {
+			said := "SPIFFE ID"
+			if tt.profile == "usr" {
+				said = "speaks for the user"
+			}
+			if !errors.Is(err, ca.ErrInvalid) || !strings.Contains(err.Error(), said) || !errors.Is(previewed, ca.ErrInvalid) {
 				t.Errorf("%q as %s: %v; preview: %v", tt.cn, tt.profile, err, previewed)
 			}
 			continue

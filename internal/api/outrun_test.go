@@ -3,11 +3,13 @@ package api
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"omca/internal/object"
 	"omca/internal/store"
 	"omca/usr"
+	"omca/usr/token"
 )
 
 // TestNoTokenOutrunsRevocation: a token that was on its way while its caller's
@@ -28,6 +30,58 @@ func TestNoTokenOutrunsRevocation(t *testing.T) {
 	list := into[TokenList](w.do(request{target: "/api/token?subject=guest", by: "root"}).want(http.StatusOK))
 	if len(list.Items) != 1 || list.Items[0].State != stateRevoked {
 		t.Errorf("what is left: %+v", list.Items)
+	}
+}
+
+// puts reports whether tx puts a key with that prefix.
+func puts(tx store.Tx, prefix string) bool {
+	return slices.ContainsFunc(tx.Puts, func(p store.Put) bool { return strings.HasPrefix(p.Key, prefix) })
+}
+
+// TestNoTokenOutrunsItsRefreshToken: what a refresh token gives while it is taken back is taken back too, whether it is on record before
+// the revocation or after.
+func TestNoTokenOutrunsItsRefreshToken(t *testing.T) {
+	for when, prefix := range map[string]string{"recorded late": "token-id/", "recorded in between": "token-revoked/"} {
+		w := newWorld(t)
+		compact := w.aToken("guest", token.Refresh).Token
+		refresh := func() result {
+			return w.do(request{method: http.MethodPost, target: "/api/auth/refresh", header: map[string]string{"Authorization": "Bearer " + compact}})
+		}
+		revoke := func() {
+			w.do(request{method: http.MethodPost, target: "/api/token/revoke?subject=guest", by: "root"}).want(http.StatusOK)
+		}
+		first, meanwhile := func() { refresh().want(http.StatusUnauthorized) }, revoke
+		if prefix == "token-revoked/" {
+			first, meanwhile = revoke, func() { refresh().want(http.StatusOK) }
+		}
+		w.db.before = func(tx store.Tx) {
+			if puts(tx, prefix) {
+				w.db.before = nil
+				meanwhile()
+			}
+		}
+		first()
+		list := into[TokenList](w.do(request{target: "/api/token?subject=guest&state=valid", by: "root"}).want(http.StatusOK))
+		if len(list.Items) != 0 || w.db.before != nil {
+			t.Errorf("%s: left %+v", when, list.Items)
+		}
+	}
+}
+
+// TestNoTokenOutrunsItsSession: what a session gets while the certificate of its user is taken back is taken back too.
+func TestNoTokenOutrunsItsSession(t *testing.T) {
+	w := newWorld(t)
+	w.aSession("guest1")
+	var late token.Issued
+	w.db.before = func(tx store.Tx) {
+		if slices.ContainsFunc(tx.Deletes, func(key string) bool { return strings.HasPrefix(key, "session/") }) {
+			w.db.before = nil
+			late = w.aToken("guest1", token.Access)
+		}
+	}
+	w.do(request{method: http.MethodPost, target: at + "system/usr/guest1/certificate/revoke", by: "root"}).want(http.StatusOK)
+	if late.ID == "" || !w.objects.Revoked(late.ID) {
+		t.Errorf("token %q, which the session got while it ended, is not taken back", late.ID)
 	}
 }
 

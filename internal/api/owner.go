@@ -40,10 +40,23 @@ func (d *door) belongs(ctx context.Context, r ca.Record) (bool, error) {
 	return err == nil && r.BelongsTo(o.Created), err
 }
 
+// rightful is r as it would be recorded today.
+func (d *door) rightful(ctx context.Context, r ca.Record) (ca.Record, error) {
+	if r.Profile != ca.ProfileUser {
+		return r, nil
+	}
+	cluster, err := d.Objects.Cluster(ctx)
+	return r.Rightful(cluster.Name), err
+}
+
 // mayReadRecord reports whether a caller may see a certificate of the inventory.
 func (d *door) mayReadRecord(ctx context.Context, who usr.Caller, r ca.Record) (bool, error) {
 	if who.May(usr.Root()) == nil {
 		return true, nil
+	}
+	r, err := d.rightful(ctx, r)
+	if err != nil {
+		return false, err
 	}
 	p, err := object.ParsePath(r.Owner)
 	if err != nil || usr.CanRead(who, target(p)) != nil {
@@ -56,6 +69,10 @@ func (d *door) mayReadRecord(ctx context.Context, who usr.Caller, r ca.Record) (
 func (d *door) mayRevokeRecord(ctx context.Context, who usr.Caller, r ca.Record) error {
 	if who.May(usr.Root()) == nil {
 		return nil
+	}
+	r, err := d.rightful(ctx, r)
+	if err != nil {
+		return err
 	}
 	p, err := object.ParsePath(r.Owner)
 	if err != nil {

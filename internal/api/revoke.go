@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -76,8 +77,8 @@ func (d *door) revokeHeld(ctx context.Context, c *call) (response, error) {
 	return d.revoke(ctx, c, r, want)
 }
 
-// revokeSerial takes back a certificate of the inventory. Who may not read the
-// owner learns nothing of it.
+// revokeSerial takes back a certificate of the inventory. It is
+// ErrNotFound for a caller that may not read the record.
 func (d *door) revokeSerial(ctx context.Context, c *call) (response, error) {
 	r, err := d.visibleRecord(ctx, c)
 	if err != nil {
@@ -93,9 +94,9 @@ func (d *door) revokeSerial(ctx context.Context, c *call) (response, error) {
 	return d.revoke(ctx, c, r, want)
 }
 
-// revoke takes back a certificate. A user whose key may be in other hands loses the
-// tokens too: they may have been got with it. A later user of the same name keeps
-// theirs.
+// revoke takes back a certificate. The user that it speaks for, whose key may be in
+// other hands, loses tokens and sessions too: they may have been got with it. A later
+// user of the same name keeps theirs.
 func (d *door) revoke(ctx context.Context, c *call, record ca.Record, want RevokeRequest) (response, error) {
 	serial := record.Serial()
 	c.note(slog.String("serial", string(serial)))
@@ -123,7 +124,7 @@ func (d *door) revoke(ctx context.Context, c *call, record ca.Record, want Revok
 		c.notice("certificate %s is refused here, and on no list: the key of the CA that signed it (%q) is not here", serial, record.Certificate.Issuer.String())
 	}
 	if reason != crl.Superseded {
-		if err := d.endTokensOf(ctx, c, record); err != nil {
+		if err := d.endUse(ctx, c, record); err != nil {
 			return response{}, err
 		}
 	}
@@ -133,17 +134,41 @@ func (d *door) revoke(ctx context.Context, c *call, record ca.Record, want Revok
 	return reply(http.StatusOK, Revoked{Serial: string(r.Serial), Reason: r.Reason.String(), RevokedAt: r.At.UTC()})
 }
 
-// endTokensOf takes back the tokens of the user that owns a certificate.
-func (d *door) endTokensOf(ctx context.Context, c *call, r ca.Record) error {
+// endUse ends the sessions and the tokens of the user that a revoked certificate
+// speaks for, in this order: a token that a session is getting is on record by then,
+// or its issuer finds the session gone. The command may be repeated when it fails.
+func (d *door) endUse(ctx context.Context, c *call, r ca.Record) error {
+	if r.Profile != ca.ProfileUser {
+		return nil
+	}
+	r, err := d.rightful(ctx, r)
+	if err != nil {
+		return err
+	}
 	ours, err := d.belongs(ctx, r)
 	if err != nil || !ours {
 		return err
 	}
-	owner, err := object.ParsePath(r.Owner)
+	p, err := object.ParsePath(r.Owner)
 	if err != nil {
 		return err
 	}
-	return d.endTokens(ctx, c, owner)
+	return errors.Join(d.endSessions(ctx, c, p), d.endTokens(ctx, c, p))
+}
+
+// endSessions ends the sessions of the user at p.
+func (d *door) endSessions(ctx context.Context, c *call, p object.Path) error {
+	if d.Sessions == nil {
+		return nil
+	}
+	n, err := d.Sessions.EndAll(ctx, p.Name)
+	if n > 0 {
+		c.note(slog.Int("sessions_ended", n))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: done, and its sessions have not all ended: %w", p, err)
+	}
+	return nil
 }
 
 // revocable refuses root certificates. RFC 5280, 6.1: a trust anchor is trusted
@@ -215,19 +240,61 @@ func (d *door) supersedeOwned(ctx context.Context, c *call, made time.Time) erro
 	return nil
 }
 
-// revokeOwned takes back every certificate of the object of the call, as it
-// was made at that time, but the one to keep. Root takes back those of earlier objects
-// of the path too. The user root is an exception: earlier builds kept what the machine's
-// root had issued under that path.
+// revokeOwned takes back every certificate of the object of the call, as it was made
+// at that time, but the one to keep: of a user also what speaks for it and is on record
+// for another owner. Root takes back those of earlier objects of the path too. The user
+// root is an exception: earlier builds kept what the machine's root had issued under
+// that path.
 func (d *door) revokeOwned(ctx context.Context, c *call, made time.Time, keep pki.Serial, reason crl.Reason) error {
 	if c.who.May(usr.Root()) == nil && c.path.String() != userRoot {
 		made = time.Time{}
 	}
-	n, err := d.Authority.RevokeOwned(object.Unnoted(ctx), c.who, c.path.String(), made, keep, reason)
+	ctx = object.Unnoted(ctx)
+	n, err := d.Authority.RevokeOwned(ctx, c.who, c.path.String(), made, keep, reason)
+	if err == nil {
+		var strays int
+		strays, err = d.revokeStrays(ctx, c, made, keep, reason)
+		n += strays
+	}
 	if n > 0 {
 		c.note(slog.Int("revoked", n))
 	}
 	return err
+}
+
+// revokeStrays takes back what speaks for the user of the call, as it was made at that
+// time, and what an older build has on record for another owner. It returns the number
+// of these certificates.
+func (d *door) revokeStrays(ctx context.Context, c *call, made time.Time, keep pki.Serial, reason crl.Reason) (int, error) {
+	if self, err := object.UserPath(c.path.Name); err != nil || self != c.path {
+		return 0, nil //nolint:nilerr // a name that is no user's
+	}
+	serials, err := d.Objects.Strays(ctx, c.path.Name)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, serial := range serials {
+		r, err := d.Authority.Record(ctx, serial)
+		if err == nil {
+			r, err = d.rightful(ctx, r)
+		}
+		if err != nil {
+			return n, err
+		}
+		revoked, err := d.Authority.Revoked(ctx, serial)
+		if err != nil {
+			return n, err
+		}
+		if revoked || serial == keep || !made.IsZero() && !r.BelongsTo(made) {
+			continue
+		}
+		if _, err := d.Authority.Revoke(ctx, c.who, serial, reason); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
 }
 
 // endOf takes back what was issued for the object of the call, which is about

@@ -352,6 +352,11 @@ func (d *door) refreshToken(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	c.note(slog.String("token", issued.ID))
+	// As for stands: what was got with a token that was taken back meanwhile goes the same way.
+	if err := d.Tokens.CheckRecord(ctx, c.refresher.Token.ID); err != nil {
+		_, failed := d.Tokens.Revoke(context.WithoutCancel(ctx), issued.ID, c.who)
+		return response{}, errors.Join(err, failed)
+	}
 	return reply(http.StatusOK, TokenPair{AccessToken: issued.Token, AccessExpiredAt: issued.ExpiresAt})
 }
 

@@ -247,6 +247,7 @@ func (s *Store) revocationsChanged(change store.Change) error {
 			if err := s.sharedChanged(e); err != nil {
 				return err
 			}
+			s.strayChanged(e)
 		}
 		if e.Deleted {
 			continue
@@ -327,6 +328,7 @@ func (s *Store) revocationsLost(ctx context.Context) error {
 	s.counting.Lock()
 	s.counted = false
 	s.counting.Unlock()
+	s.strays.lost()
 	if err := s.readFormat(ctx); err != nil {
 		return err
 	}

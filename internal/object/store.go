@@ -77,6 +77,8 @@ type Store struct {
 	tokensRevoked  revokedTokens  // ids
 	tokensRecorded recordedTokens // ids, some of them
 
+	strays strays // certificates of users that are on record for another owner
+
 	mu    sync.Mutex
 	epoch uint64          // counts changes, so that a read that raced with one is not kept
 	heads map[Path]*entry // what was read since it last changed

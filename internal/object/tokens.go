@@ -167,8 +167,8 @@ func (s *Store) Conflict(err error) bool { return errors.Is(err, ca.ErrConflict)
 
 // RecordToken implements [token.Store]. A user who has gone since it was decided
 // that there may be a token gets none: nothing would be left to revoke it by.
-// When it returns, this process knows of every revocation of a certificate that
-// came before the record: a caller who asks anew then misses none of them.
+// When it returns, this process knows of every revocation, of a certificate or of a
+// token, that came before the record: a second look at the caller misses none.
 func (s *Store) RecordToken(ctx context.Context, r token.Record) error {
 	if err := errors.Join(token.CheckID(r.ID), checkSubject(r.Subject)); err != nil {
 		return err
@@ -215,10 +215,12 @@ func (s *Store) RecordToken(ctx context.Context, r token.Record) error {
 		s.forget(subject)
 		return fromStore(err)
 	}
-	if s.shared { // else the one who revokes a certificate finds the record
-		return s.revoked.wait(ctx, rev)
+	if s.shared { // else the revocation of a certificate finds the record
+		if err := s.revoked.wait(ctx, rev); err != nil {
+			return err
+		}
 	}
-	return nil
+	return s.tokenWatch.wait(ctx, rev)
 }
 
 // checkSubject refuses a name that no subject of a token can have.
@@ -383,7 +385,7 @@ func (s *Store) RevokeTokens(ctx context.Context, records []token.Record, by str
 	return nil
 }
 
-// endTokens takes back the tokens of the user at p, who is about to go: what a
+// endTokens takes back the tokens of the user at p, which is about to go: what a
 // deleted user leaves behind must not be of use to the next one of that name.
 func (s *Store) endTokens(ctx context.Context, p Path, why string) error {
 	if p.Namespace != nsSystem || p.Kind != KindUsr {

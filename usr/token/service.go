@@ -493,21 +493,29 @@ func (s *Service) RevokeSubject(ctx context.Context, subject string, by usr.Call
 
 // RevokeAll takes back every token of a subject that the store has on record, and returns how many of them had not expired. Those
 // that have are taken back too: the clock that says so may be ahead, and will be set back.
+//
+// It looks twice. What a refresh token gave while it was being taken back is on record at the second look, or else its issuer finds
+// the refresh token taken back ([Service.CheckRecord]).
 func RevokeAll(ctx context.Context, store Store, subject, by string, now time.Time) (living int, err error) {
-	var all []Record
-	for l, err := range store.Tokens(ctx, Query{Subject: subject}) {
-		if err != nil {
-			return 0, err
+	for range 2 {
+		var all []Record
+		for l, err := range store.Tokens(ctx, Query{Subject: subject}) {
+			if err != nil {
+				return living, err
+			}
+			if !l.RevokedAt.IsZero() {
+				continue
+			}
+			all = append(all, l.Record)
+			if l.ExpiresAt.IsZero() || now.Before(l.ExpiresAt) {
+				living++
+			}
 		}
-		if !l.RevokedAt.IsZero() {
-			continue
-		}
-		all = append(all, l.Record)
-		if l.ExpiresAt.IsZero() || now.Before(l.ExpiresAt) {
-			living++
+		if err := store.RevokeTokens(ctx, all, by, now); err != nil {
+			return living, err
 		}
 	}
-	return living, store.RevokeTokens(ctx, all, by, now)
+	return living, nil
 }
 
 // Sweep forgets the tokens that expired a while ago, at most limit of them, and returns how many it forgot. A token that was forgotten
