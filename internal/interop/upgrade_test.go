@@ -63,7 +63,9 @@ func TestRollingUpgrade(t *testing.T) {
 	u.works(t, "all are new")
 	lab.Until(t, "the store is brought over", func() bool { return !u.backupOpens(t) })
 	u.works(t, "the store is brought over")
+	u.stop(t, 0)
 	t.Run("an earlier build is no member", u.refusesMember)
+	u.start(t, 0, "") // of the whole test: a subtest ends the daemons that it started
 	t.Run("an earlier build does not join", u.refusesJoin)
 	u.works(t, "after the earlier build was refused")
 	u.end()
@@ -573,17 +575,15 @@ func (u *upgrade) readsEarlier(t *testing.T, want bool, when string) {
 	}
 }
 
-// refusesMember starts the earlier build on a home of a member: it ends with one sentence, and the
-// home is as good as before.
+// refusesMember starts the earlier build on the home of a member that was stopped: it ends with one
+// sentence.
 func (u *upgrade) refusesMember(t *testing.T) {
-	u.stop(t, 0)
 	h := u.homes[0]
 	h.Program = u.earlier
 	r := h.Try(t, "daemon", "run", "--log-level", "warn", "--listen", "127.0.0.1:0")
 	if r.Status != 1 || !strings.Contains(r.Stderr, lab.EarlierRefusesStore) || strings.Count(r.Stderr, "omca: error: ") != 1 {
 		t.Errorf("exit status %d, expected 1 and %q in one sentence:\n%s", r.Status, lab.EarlierRefusesStore, r.Stderr)
 	}
-	u.start(t, 0, "")
 }
 
 // refusesJoin has the earlier build join: it ends with one sentence, and there are three members as

@@ -21,7 +21,7 @@ const (
 	// EarlierRefusesStore is the earlier build's error about a store that was brought over.
 	EarlierRefusesStore = "keyring: version 2, this program reads version 1"
 	// EarlierJoins is in the earlier build's error when it joins a cluster that was brought over.
-	EarlierJoins = "version"
+	EarlierJoins = "reads stores up to format 1, and this cluster has format 2"
 )
 
 // earlier builds the program of EarlierCommit from the history, once for each test binary.
