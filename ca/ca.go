@@ -23,9 +23,9 @@ var (
 	// can succeed later, or with an explicit consent.
 	ErrConflict = errors.New("conflict")
 	// ErrOvertaken is the ErrConflict of a change that was decided on something
-	// that changed before the change was committed. Nothing of it was written;
-	// decided again, it may succeed.
-	ErrOvertaken = fmt.Errorf("%w: what this was decided on changed at the same moment; nothing was written", ErrConflict)
+	// that changed before the commit. The commit wrote nothing; decided again, the
+	// change may succeed.
+	ErrOvertaken = fmt.Errorf("%w: what this was decided on changed at the same moment", ErrConflict)
 )
 
 // Config says what an authority works with. Every field is required.

@@ -26,6 +26,9 @@ const (
 // calmDown returns a calm over what was noted, and over the keys of the calm that is held already, if there is
 // one; nil when there is none to be had in time. The context that it returns is not held up by it.
 func (s *Store) calmDown(ctx context.Context, held *calm, noted []store.Expect) (context.Context, *calm) {
+	if held == nil && ctx.Value(calmKey{}) != nil {
+		return ctx, nil // the action that this one is part of has it
+	}
 	if held == nil {
 		timer := time.NewTimer(mostTurn)
 		defer timer.Stop()

@@ -209,7 +209,7 @@ func (s *Store) Decide(ctx context.Context, act func(context.Context) error) err
 			try = 1 // it has come further, and comes to its end
 		}
 		if try == mostTries {
-			return hint.With(err, "repeat the command")
+			return hint.With(err, "nothing was written: repeat the command")
 		}
 		if err := pause(ctx, rand.N(time.Duration(try)*firstWait)); err != nil {
 			return err
