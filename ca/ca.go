@@ -88,7 +88,7 @@ type issuer struct {
 	made   bool // its key was generated here: all it signed is in the inventory
 	policy *pki.Policy
 	set    set
-	basis  []ObjectRevision // what it was read from: what it signs is committed as long as that is so
+	basis  []ObjectRevision // the objects that it was read from: the commit of a certificate expects them
 
 	// Of a CA that was replaced:
 	former int       // number of its set; 0 for a CA that signs
