@@ -169,8 +169,8 @@ func (s *Server) profileKey(ctx context.Context, profile string, make bool) (ed2
 	return key, nil
 }
 
-// makeForeignKey makes the key of a profile, unless there is one by now. Nobody
-// asked for that: it is a decision of its own, that there is none.
+// makeForeignKey makes the key of a profile, unless there is one by now. It is a
+// decision of its own, on the absence of the key: no caller asked for it.
 func (s *Server) makeForeignKey(ctx context.Context, p object.Path) error {
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {

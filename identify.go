@@ -123,8 +123,8 @@ func (s *Server) byCertificate(r *http.Request) (usr.Caller, error) {
 	return usr.Caller{Name: u.Name, Method: usr.MethodX509, Grants: u.Grants, Roles: u.Roles, External: id.IssuedAt.IsZero(), Address: s.from(r)}, nil
 }
 
-// noteUnrevoked has a decision stand on it that no certificate of a chain that was
-// checked is revoked: what is committed for the caller expects that this is still so.
+// noteUnrevoked notes for a decision that no certificate of a chain, which was checked,
+// is revoked: commits for the caller expect that this is still so.
 func (s *Server) noteUnrevoked(ctx context.Context, chain []*x509.Certificate) error {
 	if !object.Deciding(ctx) {
 		return nil

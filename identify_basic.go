@@ -76,8 +76,8 @@ func basic(headers []string) (name string, password []byte, err error) {
 // checkPassword returns the user whose name and password these are, who is not
 // disabled and may call from where r comes from.
 //
-// Attempts are counted first, by user and by address: [*usr.LimitedError]. What a
-// request has proved once, it need not prove again as long as the password stays.
+// Attempts are counted first, by user and by address: [*usr.LimitedError]. A request
+// proves a password once, as long as the hash in the store is the same.
 //
 // Everything else is [usr.ErrUnauthenticated], with the reason for the log, and
 // takes the same work: for a user who does not exist, is disabled or has no

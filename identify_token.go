@@ -178,8 +178,8 @@ func (s *Server) byToken(r *http.Request) (usr.Caller, error) {
 	return s.tokenCaller(r, v)
 }
 
-// noteTokenKeys has a decision stand on the keys by which tokens are verified. It
-// comes before they are used.
+// noteTokenKeys notes for a decision the keys that verify tokens. It is called before
+// they are used.
 func (s *Server) noteTokenKeys(ctx context.Context) error {
 	if !object.Deciding(ctx) {
 		return nil
@@ -192,7 +192,7 @@ func (s *Server) noteTokenKeys(ctx context.Context) error {
 	return nil
 }
 
-// noteToken has a decision stand on it that a token that was checked is not taken back.
+// noteToken notes for a decision that a token, which was checked, is not taken back.
 func (s *Server) noteToken(ctx context.Context, id string) error {
 	if !object.Deciding(ctx) {
 		return nil

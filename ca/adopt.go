@@ -242,7 +242,7 @@ func (a *Authority) strangers(ctx context.Context, found []foundling) error {
 	return nil
 }
 
-// notStranger refuses f when its owner, whom h is, was here before the adoption.
+// notStranger refuses f when h, its owner, was here before the adoption.
 func notStranger(h Holder, f foundling, found []foundling) error {
 	adopted := slices.ContainsFunc(found, func(g foundling) bool {
 		return g.owner == f.owner && !g.known.IsZero() && !g.known.Before(h.Created)
@@ -294,7 +294,7 @@ func (a *Authority) takeUser(ctx context.Context, who usr.Caller, root *x509.Cer
 	}
 	expect := []ObjectRevision{{owner, h.Revision}}
 	if err == nil {
-		// Somebody may have made that user since [Authority.strangers] looked.
+		// The user may have been made since [Authority.strangers] looked.
 		if err := notStranger(h, found[0], found); err != nil {
 			return err
 		}

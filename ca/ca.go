@@ -23,9 +23,9 @@ var (
 	// can succeed later, or with an explicit consent.
 	ErrConflict = errors.New("conflict")
 	// ErrOvertaken is the ErrConflict of a change that was decided on something
-	// that changed before the change was committed. Nothing of it was written;
-	// decided again, it may succeed.
-	ErrOvertaken = fmt.Errorf("%w: what this was decided on changed at the same moment; nothing was written", ErrConflict)
+	// that changed before the commit. The commit wrote nothing; decided again, the
+	// change may succeed.
+	ErrOvertaken = fmt.Errorf("%w: what this was decided on changed at the same moment", ErrConflict)
 )
 
 // Config says what an authority works with. Every field is required.
@@ -102,7 +102,7 @@ type issuer struct {
 	policy  *pki.Policy
 	set     set
 	dormant bool             // no object holds it: it signs its lists and its responder alone
-	basis   []ObjectRevision // what it was read from: what it signs is committed as long as that is so
+	basis   []ObjectRevision // the objects that it was read from: the commit of a certificate expects them
 }
 
 // end is the last second of what is signs: nothing outlives any CA above it.

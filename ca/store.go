@@ -128,10 +128,10 @@ type Change struct {
 	// Keys are those that the Records certify: none of them may be blocked.
 	Keys []pki.KeyHash
 
-	Expect []ObjectRevision // what else it was decided on; ErrOvertaken or ErrConflict when one has moved on
+	Expect []ObjectRevision // other objects that it was decided on; ErrConflict when one has moved on
 }
 
-// An ObjectRevision is an object as something was decided on it.
+// An ObjectRevision is an object at a revision.
 type ObjectRevision struct {
 	Path     string
 	Revision int64 // 0: there is no such object
@@ -167,8 +167,9 @@ type Store interface {
 	Holders(ctx context.Context) ([]string, error)
 
 	// Commit makes the change durable before it returns. ErrConflict when a
-	// serial is in use or the object has moved on, ErrOvertaken when something has
-	// that the context says the change was decided on: then nothing was written.
+	// serial is in use or the object has moved on. It is ErrOvertaken when ctx has a
+	// decision, and an object that the decision was made on has moved on. Nothing was
+	// written then.
 	// What the change makes visible (the listener's certificate, the trust) is
 	// visible to everyone in this process when Commit returns.
 	Commit(ctx context.Context, c Change) error

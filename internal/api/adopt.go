@@ -53,8 +53,8 @@ func (d *door) adopt(ctx context.Context, c *call) (response, error) {
 	for _, f := range want.Signed {
 		ad.Signed = append(ad.Signed, ca.AdoptedFile{Name: f.Name, Certificate: []byte(f.Certificate)})
 	}
-	// An adoption that was cut short goes on where it was, and reads more than one
-	// commit can expect: each of its commits expects what that one is about.
+	// An adoption that was cut short can be run again, and reads more objects than a
+	// commit can expect: each of its commits expects the one object that it is about.
 	done, err := d.Authority.Adopt(object.Unnoted(object.Repeatable(ctx)), c.who, ad)
 	c.adopted = append(c.adopted, done.Users...)
 	c.recorded += done.Recorded

@@ -32,11 +32,11 @@ type call struct {
 
 	refresher *Refresher // who sends a refresh token, on the route that takes one
 
-	// What was made of the body, once, however often the call is decided.
+	// Made of the body once, however often the call is decided.
 	hash   usr.PasswordHash // of the password in it
 	opened []byte           // the private key in it, without its password
 
-	// What an adoption has done so far, however often the call is decided.
+	// Done by an adoption so far, however often the call is decided.
 	adopted  []string // users
 	recorded int
 

@@ -153,8 +153,7 @@ func (d *door) clusterJoin(ctx context.Context, c *call) (response, error) {
 	if d.Address != nil {
 		caller = d.Address(c.request)
 	}
-	// The token decides, and is spent in the commit that takes it. What follows happens
-	// outside of the store, too.
+	// The token decides, and one commit spends it. The rest is not all in the store.
 	answer, err := d.Members.Join(object.Undecided(ctx), caller, c.body)
 	if errors.Is(err, join.ErrRefused) {
 		d.Log.WarnContext(ctx, "join refused", "address", caller, "request_id", c.id, "error", join.Reason(err))
@@ -200,7 +199,7 @@ func (d *door) removeMember(ctx context.Context, c *call) (response, error) {
 	if err := d.Objects.Confirm(ctx); err != nil {
 		return response{}, err
 	}
-	// From here on the node is out, whatever else is said.
+	// From here on the node is out, even if the decision no longer stands.
 	if err := members.Remove(object.Undecided(ctx), c.who, c.vars["node"]); err != nil {
 		return response{}, err
 	}

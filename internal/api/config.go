@@ -135,7 +135,7 @@ func (d *door) patchConfig(ctx context.Context, c *call) (response, error) {
 }
 
 // configure changes the config of the object of the call, if the caller may set
-// what differs then. An equal config is not stored.
+// the keywords that differ. An equal config is not stored.
 func (d *door) configure(ctx context.Context, c *call, change func(object.Config) (object.Config, []string, error)) (changed bool, err error) {
 	o, err := d.Objects.Get(ctx, c.path)
 	if err != nil {

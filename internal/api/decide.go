@@ -13,11 +13,11 @@ import (
 func (d *door) change(ctx context.Context, c *call, w http.ResponseWriter) (response, error) {
 	r := c.route
 	ctx = withProofs(ctx)
-	// The body may take its time to arrive. It is read for a caller who may take the route, and the decision that counts
-	// is made when it is whole: a request that is kept open is no right that is kept.
+	// The body is read only for a caller that may take the route, and may take its time to arrive. The decision that
+	// counts is made when it is whole: a request that is kept open is no right that is kept.
 	brought := r.body.media != "" && c.request.ContentLength != 0
 	if brought {
-		if _, _, basic := c.request.BasicAuth(); basic { // what is proved now need not be proved again
+		if _, _, basic := c.request.BasicAuth(); basic { // the proof of the password is remembered
 			c.request = c.request.WithContext(ctx)
 		}
 		if err := d.enter(ctx, c); err != nil {
@@ -41,8 +41,8 @@ func (d *door) change(ctx context.Context, c *call, w http.ResponseWriter) (resp
 	return answer, err
 }
 
-// decided runs act for a call that may change something, under a decision: who calls and whether they may is
-// found out again each time that act is run, and what act commits expects all that was read for it. See
+// decided runs act for a call that may change something, under a decision. The caller is identified and the rule of the
+// route is asked each time that act is run, and the commits of act expect all that was read for both. See
 // [object.Store.Decide].
 func (d *door) decided(ctx context.Context, c *call, act func(context.Context) error) error {
 	request, facts, notices := c.request, len(c.facts), len(c.notices)

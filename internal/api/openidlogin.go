@@ -94,8 +94,8 @@ func (d *door) loginOpenID(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, upstream(err)
 	}
-	// The issuer answers once. What must still be so for the session to go on is
-	// kept with it, and looked at each time that it is used.
+	// The issuer answers once, so this is not run again. The session itself keeps the
+	// facts that must still hold, and they are looked at each time that it is used.
 	return d.begin(object.Undecided(ctx), c, proved)
 }
 

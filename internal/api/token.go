@@ -200,7 +200,7 @@ func (c *call) lifetime(name string) (time.Duration, error) {
 	return max(lifetime, token.Shortest), nil
 }
 
-// tokenAsk is what a call asks tokens for.
+// tokenAsk is a call for tokens.
 type tokenAsk struct {
 	access  token.Request
 	roles   []usr.Role
@@ -209,7 +209,7 @@ type tokenAsk struct {
 	later   time.Duration // that it is to live
 }
 
-// tokenAsk reads what the call asks for.
+// tokenAsk reads the query.
 func (d *door) tokenAsk(c *call) (tokenAsk, error) {
 	var a tokenAsk
 	var err error
@@ -275,8 +275,8 @@ func (d *door) issueToken(ctx context.Context, c *call) (response, error) {
 	return reply(http.StatusOK, pair)
 }
 
-// issueOne issues one of the tokens that the call asks for, with what its subject
-// holds now.
+// issueOne issues one of the tokens that the call asks for, with the grants and the
+// roles of its subject now.
 func (d *door) issueOne(ctx context.Context, c *call, a tokenAsk, r token.Request) (token.Issued, error) {
 	if err := usr.CanIssueToken(c.who, r.Subject, a.refresh); err != nil {
 		return token.Issued{}, err

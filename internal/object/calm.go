@@ -8,12 +8,12 @@ import (
 	"omca/internal/store"
 )
 
-// A calm is held by an action that was overtaken more than once: others wait, for a moment, before they write
-// what it decides on. Without it, a writer that never pauses would keep all others from deciding on what it writes.
+// A calm is held by an action that was overtaken more than once. Other actions wait, for a moment, before they write a
+// key of the calm. Without it, a writer that never pauses would keep all other actions from deciding on its object.
 type calm struct {
 	of   *Store
 	keys []string
-	over chan struct{} // closed when the calm ends; it also says whose calm it is
+	over chan struct{} // closed when the calm ends; a context that holds the calm has it
 }
 
 type calmKey struct{} // chan struct{}: the calm that ctx holds
@@ -23,9 +23,12 @@ const (
 	mostTurn = time.Second            // that an action waits to get a calm: there is one at a time
 )
 
-// calmDown returns a calm over what was noted, and over the keys of the calm that is held already, if there is
-// one; nil when there is none to be had in time. The context that it returns is not held up by it.
+// calmDown returns a calm over the keys that were noted, and over those of the calm that is held already, if there is
+// one; nil when another action keeps its calm for too long. Commits under the context that it returns do not wait.
 func (s *Store) calmDown(ctx context.Context, held *calm, noted []store.Expect) (context.Context, *calm) {
+	if held == nil && ctx.Value(calmKey{}) != nil {
+		return ctx, nil // the action that this one is part of has it
+	}
 	if held == nil {
 		timer := time.NewTimer(mostTurn)
 		defer timer.Stop()
@@ -57,7 +60,7 @@ func (c *calm) end() {
 	<-c.of.turn
 }
 
-// awaitCalm waits, for a moment at most, before tx writes what another action decides on.
+// awaitCalm waits, for a moment at most, before tx writes a key of another action's calm.
 func (s *Store) awaitCalm(ctx context.Context, tx store.Tx) error {
 	c := s.calm.Load()
 	if c == nil || !c.meets(tx) {

@@ -14,34 +14,32 @@ import (
 	"omca/internal/store"
 )
 
-// A decision is made on what was read for it. It notes the key and the revision of each object, revocation and
-// session that is read under its context, and every commit under that context expects these revisions
-// (docs/adr/0070-a-decision-names-its-revisions.md).
+// A decision notes the key and the revision of each object, revocation and session that is read under its context.
+// Every commit under that context expects these revisions (docs/adr/0070-a-decision-names-its-revisions.md).
 type decision struct {
 	mu    sync.Mutex
-	noted []store.Expect // the first note of a key stays: a decision stands on the oldest that it has seen
+	noted []store.Expect // the first note of a key stays: a decision stands on the oldest revision that it has seen
 	first []string       // namespaces that were found absent
 
-	// What was committed under the decision.
-	made  int  // commits that can be made again
-	final bool // one that cannot
+	made  int  // commits under the decision that can be made again
+	final bool // there was a commit under it that cannot be made again
 
-	room [8]store.Expect // for what most decisions note
+	room [8]store.Expect // most decisions note no more
 }
 
-// effect says what a commit means for the action that it is part of.
+// effect is the meaning of a commit for the action that it is part of.
 type effect int
 
 const (
 	finally    effect = iota // the action cannot be run again: it would do the same thing twice
-	repeatable               // the action can be run again: what was taken away once is not taken away twice
-	beside                   // the commit is no part of what the action does, such as a note of its use
+	repeatable               // the action can be run again: nothing is taken away twice
+	beside                   // the commit is no part of the action, such as the time of a session's last use
 )
 
-// deciding is what a context has to do with a decision.
+// deciding is the part of a context that is about its decision.
 type deciding struct {
 	*decision
-	unnoted bool // what is read is not noted
+	unnoted bool // reads are not noted
 	assumed bool // revocations are noted as absent, and not read
 	effect  effect
 }
@@ -57,7 +55,7 @@ func decidingOf(ctx context.Context) *deciding {
 func Deciding(ctx context.Context) bool { return decidingOf(ctx) != nil }
 
 // Undecided returns a context whose reads and commits are no part of the decision of ctx. It is for the rest of
-// an action whose first commit was decided on, when that rest must be done whatever has changed since.
+// an action after its first commit, when the rest must be done even if the decision no longer stands.
 func Undecided(ctx context.Context) context.Context {
 	if !Deciding(ctx) {
 		return ctx
@@ -65,14 +63,14 @@ func Undecided(ctx context.Context) context.Context {
 	return context.WithValue(ctx, decidingKey{}, (*deciding)(nil))
 }
 
-// Unnoted returns a context whose commits stand on what the decision of ctx has noted so far, and whose reads it
-// does not note. It is for loops: a transaction has no room for the expectations of all that they read.
+// Unnoted returns a context whose commits expect the notes of the decision of ctx, and whose reads add no notes. It
+// is for loops over many objects: a transaction has no room for so many expectations.
 func Unnoted(ctx context.Context) context.Context {
 	return with(ctx, func(d *deciding) { d.unnoted = true })
 }
 
-// Assumed returns a context in which what a decision asks of revocations is noted and not read: nothing is revoked,
-// as the caller knows from elsewhere, and what is committed expects it.
+// Assumed returns a context in which revocations are noted as absent, and are not read. It is for a caller that has
+// checked them in memory. A commit under the decision expects that they are absent in the store.
 func Assumed(ctx context.Context) context.Context {
 	return with(ctx, func(d *deciding) { d.assumed = true })
 }
@@ -95,15 +93,15 @@ func with(ctx context.Context, set func(*deciding)) context.Context {
 	return context.WithValue(ctx, decidingKey{}, &next)
 }
 
-// Note notes that the decision of ctx, if there is one, was made on the object at p as it was at a revision. It
-// is for what was read of the object earlier and is kept elsewhere.
+// Note notes the object at p, at a revision, for the decision of ctx, if there is one. It is for a caller that keeps
+// something that it read of the object earlier.
 func Note(ctx context.Context, p Path, revision int64) {
 	if d := decidingOf(ctx); d != nil {
 		d.note(prefixObject+p.Key(), revision)
 	}
 }
 
-// note notes that a decision was made on a key at a revision; 0 is its absence.
+// note notes a key at a revision; 0 is its absence.
 func (d *deciding) note(key string, rev int64) {
 	if d == nil || d.unnoted {
 		return
@@ -116,7 +114,7 @@ func (d *deciding) note(key string, rev int64) {
 	}
 }
 
-// revocation reads the key of a revocation, and notes for the decision of ctx what is there, or that nothing is.
+// revocation reads the key of a revocation, and notes it for the decision of ctx.
 func (s *Store) revocation(ctx context.Context, key string) (store.Entry, error) {
 	d := decidingOf(ctx)
 	if d != nil && d.assumed {
@@ -130,7 +128,7 @@ func (s *Store) revocation(ctx context.Context, key string) (store.Entry, error)
 	return e, err
 }
 
-// begins notes that a namespace has no object, as its mark says at a revision.
+// begins notes that a namespace has no object, and the revision of its mark.
 func (d *deciding) begins(namespace string, rev int64) {
 	d.note(prefixNamespace+namespace, rev)
 	d.mu.Lock()
@@ -142,7 +140,7 @@ func (d *decision) index(key string) int {
 	return slices.IndexFunc(d.noted, func(e store.Expect) bool { return e.Key == key })
 }
 
-// bind returns tx with the expectations of the decision, and with the marks of the namespaces that it begins.
+// bind adds to tx the expectations of the decision, and the marks of the namespaces that tx begins.
 func (d *decision) bind(tx store.Tx) store.Tx {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -162,7 +160,7 @@ func (d *decision) bind(tx store.Tx) store.Tx {
 	return tx
 }
 
-// committed notes the revisions of what tx wrote: the next commit of the same action stands on them.
+// committed notes the new revisions of the keys that tx wrote: the next commit of the action stands on them.
 func (d *deciding) committed(tx store.Tx, rev int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -192,9 +190,9 @@ const (
 	calmAfter = 2                    // tries; then others wait for this one
 )
 
-// Decide runs act, which decides and then commits, under a context that has a decision. When what it decided on
-// changed before its first commit, act is run again with a new decision, a few times at most: then the error is
-// [ca.ErrOvertaken]. An act that has committed something is not run again, unless that can be done twice.
+// Decide runs act, which decides and then commits, under a context that has a decision. When something that it read
+// has changed before its first commit, act is run again with a new decision. After a few tries the error is
+// [ca.ErrOvertaken]. An act that has committed something is run again only if its commits can be made again.
 func (s *Store) Decide(ctx context.Context, act func(context.Context) error) error {
 	var held *calm
 	defer func() { held.end() }()
@@ -209,7 +207,7 @@ func (s *Store) Decide(ctx context.Context, act func(context.Context) error) err
 			try = 1 // it has come further, and comes to its end
 		}
 		if try == mostTries {
-			return hint.With(err, "repeat the command")
+			return hint.With(err, "nothing was written: repeat the command")
 		}
 		if err := pause(ctx, rand.N(time.Duration(try)*firstWait)); err != nil {
 			return err
@@ -231,8 +229,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Confirm returns [ca.ErrOvertaken] when what the decision of ctx was made on has changed. It is for an action
-// that is no commit.
+// Confirm returns [ca.ErrOvertaken] when the decision of ctx no longer stands. It is for an action that is no commit.
 func (s *Store) Confirm(ctx context.Context) error {
 	if !Deciding(ctx) {
 		return nil
@@ -241,7 +238,7 @@ func (s *Store) Confirm(ctx context.Context) error {
 	return fromStore(err)
 }
 
-// write commits tx on condition that what it was decided on is as it was.
+// write commits tx on condition that the decision of ctx still stands.
 func (s *Store) write(ctx context.Context, tx store.Tx) (int64, error) {
 	d, own := decidingOf(ctx), tx.Expect
 	if d != nil {
@@ -260,9 +257,9 @@ func (s *Store) write(ctx context.Context, tx store.Tx) (int64, error) {
 	return rev, err
 }
 
-// overtaken says what a conflict of tx means: [ca.ErrOvertaken], unless one of its own expectations failed that is
-// not about an object, such as the one of an unused serial number. It returns when this process has seen the
-// objects that tx met, so that the next try does not meet them again.
+// overtaken turns a conflict of tx into [ca.ErrOvertaken], unless one of its own expectations failed that is not about
+// an object, such as an unused serial number. It returns when this process has seen the objects as the conflict met
+// them, so that the next try reads them.
 func (s *Store) overtaken(ctx context.Context, own []store.Expect, tx store.Tx, conflict error) error {
 	var last int64
 	for _, e := range tx.Expect {

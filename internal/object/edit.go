@@ -79,9 +79,9 @@ func (s *Store) List(ctx context.Context, sel Selector) ([]Path, error) {
 	}
 }
 
-// HasNamespace reports whether the namespace has any object. A decision that was
-// made on its absence writes a mark with the object that it makes there, and expects
-// the mark as it was: of two such decisions, on whatever nodes, one is overtaken.
+// HasNamespace reports whether the namespace has any object. A decision on the
+// absence of a namespace expects the mark of the namespace as it was, and writes it
+// with the first object. So of two such decisions, on any nodes, one is overtaken.
 func (s *Store) HasNamespace(ctx context.Context, namespace string) (bool, error) {
 	mark, err := s.db.Get(ctx, prefixNamespace+namespace)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {

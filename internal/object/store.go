@@ -27,7 +27,7 @@ const (
 	prefixCert   = "cert/"   // cert/<expiry>/<serial> → record
 	prefixSerial = "serial/" // serial/<serial> → expiry
 	prefixOwner  = "owner/"  // owner/<path>//<expiry>/<serial> → nothing
-	// namespace/<name> → nothing: written with what is made where no object was, see [Store.HasNamespace].
+	// namespace/<name> → nothing: the mark of a namespace, see [Store.HasNamespace].
 	prefixNamespace = "namespace/"
 	keyKeyring      = "sys/keyring"
 )
@@ -324,7 +324,7 @@ func (s *Store) entry(ctx context.Context, p Path) (*entry, error) {
 	return known, nil
 }
 
-// look returns what is known of the object at p, without a head when there is none.
+// look is entry without the note, and without a head when there is no such object.
 func (s *Store) look(ctx context.Context, p Path) (*entry, error) {
 	s.mu.Lock()
 	known, epoch := s.heads[p], s.epoch
