@@ -292,7 +292,7 @@ func table() []control {
 		{"decision-token", ".", "TestIdentityIsExpected/token_revoked", "and then: <nil>", "the expectation that the token of the caller is not revoked",
 			[]cut{{"identify_token.go", "if err := s.noteToken(r.Context(), v.claims.ID); err != nil {", "if err := error(nil); err != nil {"}}},
 		{"decision-namespace", "internal/object", "TestNamespaceBeginsOnce", "were made by", "the mark of a namespace that was found absent",
-			[]cut{{"internal/object/edit.go", "\t\td.begins(namespace, mark.Rev)\n", "\t\t_ = d\n"}}},
+			[]cut{{"internal/object/edit.go", "\t\td.begins(namespace, mark.Rev)\n", "\t\t_, _ = d, mark\n"}}},
 		{"session-password", ".", "TestSessionEnds/password_changed", "after it", "the end of sessions with the password",
 			[]cut{{"identify_session.go", "case !l.PasswordChanged.Equal(u.PasswordChanged):", "case false:"}}},
 		{"join-once", "internal/object", "TestJoinTokens", "spent again", "the single use of a token to join",
