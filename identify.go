@@ -1,7 +1,6 @@
 package omca
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -16,6 +15,7 @@ import (
 	"omca/ca"
 	"omca/internal/object"
 	"omca/listener"
+	"omca/pki"
 	"omca/usr"
 )
 
@@ -130,11 +130,9 @@ func (s *Server) noteUnrevoked(ctx context.Context, chain []*x509.Certificate) e
 		return nil
 	}
 	ctx = object.Assumed(ctx)
-	for _, cert := range chain {
-		if bytes.Equal(cert.RawIssuer, cert.RawSubject) {
-			continue // a root, which no list can take back
-		}
-		if _, _, err := s.authority.RevocationOf(ctx, cert); err != nil {
+	for i, cert := range chain[:len(chain)-1] {
+		record := ca.Record{Certificate: cert, Authority: pki.AuthorityOf(chain[i+1])}
+		if _, _, err := s.authority.RevocationFor(ctx, record); err != nil {
 			return err
 		}
 	}

@@ -221,11 +221,11 @@ func (a *Authority) madeAt(ctx context.Context, owner string) (time.Time, error)
 	if owner == OwnerRoot {
 		return time.Time{}, nil
 	}
-	h, err := a.store.Holder(ctx, owner)
-	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalid) { // of a kind that holds no certificates
+	made, err := a.store.Created(ctx, owner)
+	if errors.Is(err, ErrNotFound) {
 		return time.Time{}, nil
 	}
-	return h.Created, err
+	return made, err
 }
 
 // ownsItself refuses another owner for the certificate of a user than that user:

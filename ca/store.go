@@ -163,6 +163,9 @@ type Store interface {
 	// Holder reads the object at path, or ErrNotFound.
 	Holder(ctx context.Context, path string) (Holder, error)
 
+	// Created returns when the object at path was made, or ErrNotFound.
+	Created(ctx context.Context, path string) (time.Time, error)
+
 	// Holders lists the paths of the objects of kind sec that hold a certificate.
 	Holders(ctx context.Context) ([]string, error)
 

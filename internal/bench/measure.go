@@ -152,7 +152,7 @@ func (b *bench) issueParallel(ctx context.Context) error {
 	}
 	if b.profile != "" {
 		watched := make(chan error, 1)
-		go func() { watched <- d.watch(3, b.profile) }()
+		go func() { watched <- d.watch(8, b.profile) }()
 		if err := errors.Join(l.issue(ctx, slices.Concat(requests, requests, requests)), <-watched); err != nil {
 			return err
 		}
@@ -266,7 +266,7 @@ func (b *bench) whoami(ctx context.Context) error {
 	defer empty.stop()
 	if b.profile != "" {
 		watched := make(chan error, 1)
-		go func() { watched <- d.watch(3, b.profile) }()
+		go func() { watched <- d.watch(8, b.profile) }()
 		if _, err := d.rate(d.address, "/whoami", clients, 10*each); err != nil {
 			return err
 		}

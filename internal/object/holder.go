@@ -42,6 +42,22 @@ func (s *Store) Holder(ctx context.Context, path string) (ca.Holder, error) {
 	return h, s.readSet(ctx, p, e.Keys, &h)
 }
 
+// Created implements [ca.Store].
+func (s *Store) Created(ctx context.Context, path string) (time.Time, error) {
+	p, err := ParsePath(path)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if st := stagedAt(ctx, p); st != nil {
+		return st.created, nil
+	}
+	e, err := s.entry(ctx, p)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return e.Created, nil
+}
+
 // holderOf is the holder at p without what its keys hold.
 func holderOf(p Path, c Config, revision int64) (ca.Holder, error) {
 	h, err := describeHolder(c)
