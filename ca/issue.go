@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -280,6 +281,9 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 	change.Keys = []pki.KeyHash{pki.KeyHashOf(cert)}
 	change.Expect = append(change.Expect, o.issuer.basis...)
 	if err := a.commit(ctx, change); err != nil {
+		if errors.Is(err, ErrConflict) { // the commit expects that the key is not blocked
+			err = cmp.Or(a.unblocked(ctx, cert.PublicKey), err)
+		}
 		return nil, fmt.Errorf("recording serial %s: %w", draft.Serial(), err)
 	}
 	// 8. One audit line.
@@ -295,9 +299,6 @@ func (a *Authority) draft(ctx context.Context, o order) (draft pki.Draft, now ti
 		return draft, now, err
 	}
 	if err := a.mayGoOn(ctx, o); err != nil {
-		return draft, now, err
-	}
-	if err := a.unblocked(ctx, o.request.PublicKey()); err != nil {
 		return draft, now, err
 	}
 	// 4. The draft is linted.

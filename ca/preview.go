@@ -45,6 +45,9 @@ func (a *Authority) PreviewSign(ctx context.Context, who usr.Caller, r SignReque
 
 func (a *Authority) preview(ctx context.Context, o order) (Preview, error) {
 	draft, _, err := a.draft(ctx, o)
+	if err == nil {
+		err = a.unblocked(ctx, o.request.PublicKey()) // the commit of a certificate asks for itself
+	}
 	if err != nil {
 		return Preview{}, err
 	}
