@@ -137,8 +137,21 @@ func (e *enforcer) load(all iter.Seq2[ca.Revocation, error]) error {
 	return nil
 }
 
-// check refuses unless one of the verified chains has nothing against it.
+// check refuses unless one of the verified chains has nothing against it. A leaf that
+// our own record convicts in one chain is refused in each: another chain has the same
+// leaf, below a certificate that spells the CA another way.
 func (s *Server) check(chains [][]*x509.Certificate) error {
+	if len(chains) > 1 {
+		own := s.enforcer.ledger.Load()
+		for _, chain := range chains {
+			if len(chain) < 2 {
+				continue
+			}
+			if err := onRecord(own, chain[0], chain[1]); err != nil {
+				return err
+			}
+		}
+	}
 	var worst error
 	for _, chain := range chains {
 		if worst = s.checkChain(chain); worst == nil {
@@ -152,12 +165,20 @@ func (s *Server) check(chains [][]*x509.Certificate) error {
 func (s *Server) checkChain(chain []*x509.Certificate) error {
 	own, foreign, now := s.enforcer.ledger.Load(), s.enforcer.foreign.Load(), s.config.Now()
 	for i, cert := range chain[:len(chain)-1] {
-		if e, revoked := own.Check(cert, chain[i+1]); revoked {
-			return fmt.Errorf("%w: %s was taken back here (%s)", errRevoked, e.Serial, e.Reason)
+		if err := onRecord(own, cert, chain[i+1]); err != nil {
+			return err
 		}
 		if err := s.judge(foreign.Check(cert, chain[i+1], now), chain[i+1]); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// onRecord refuses a certificate of issuer that our own record convicts.
+func onRecord(own *crl.Ledger, cert, issuer *x509.Certificate) error {
+	if e, revoked := own.Check(cert, issuer); revoked {
+		return fmt.Errorf("%w: %s was taken back here (%s)", errRevoked, e.Serial, e.Reason)
 	}
 	return nil
 }

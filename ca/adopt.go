@@ -214,7 +214,7 @@ func (a *Authority) knownSince(ctx context.Context, cert *x509.Certificate) (tim
 		return time.Time{}, nil
 	case err != nil:
 		return time.Time{}, err
-	case !r.Certificate.Equal(cert):
+	case !r.Is(cert):
 		return time.Time{}, fmt.Errorf("%w: its serial number %s is that of a certificate for %q here", ErrConflict, pki.SerialOf(cert), r.Certificate.Subject)
 	}
 	return r.IssuedAt, nil
@@ -357,7 +357,7 @@ func (a *Authority) record(ctx context.Context, who usr.Caller, root *x509.Certi
 }
 
 // adoptedUser names the user that a certificate without a mark of ours was adopted
-// for: it is in the inventory, byte for byte, as the user's.
+// for: it is in the inventory as the user's.
 func (a *Authority) adoptedUser(ctx context.Context, leaf *x509.Certificate) (id Identity, ok bool, err error) {
 	holder, err := flocker.Identify(leaf)
 	if err != nil || holder.Role != flocker.User {
@@ -369,7 +369,7 @@ func (a *Authority) adoptedUser(ctx context.Context, leaf *x509.Certificate) (id
 		return Identity{}, false, nil
 	case err != nil:
 		return Identity{}, false, err
-	case !r.Certificate.Equal(leaf) || r.Profile != ProfileUser || r.Owner != userPrefix+holder.Name:
+	case !r.Is(leaf) || r.Profile != ProfileUser || r.Owner != userPrefix+holder.Name:
 		return Identity{}, false, nil
 	}
 	return Identity{User: holder.Name, Serial: r.Serial(), IssuedAt: r.IssuedAt, record: r.whose()}, true, nil

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -128,24 +129,48 @@ func (a *Authority) vouched(ctx context.Context, chain []*x509.Certificate, leaf
 		return Identity{}, err
 	}
 	id := Identity{Serial: pki.SerialOf(leaf)}
-	if !marked {
-		if own || made {
-			return Identity{}, fmt.Errorf("%w: the certificate is not marked as a user's", ErrInvalid)
-		}
-		return id, nil
+	if !marked && (own || made) {
+		return Identity{}, fmt.Errorf("%w: the certificate is not marked as a user's", ErrInvalid)
 	}
-	r, err := a.store.Record(ctx, id.Serial)
+	r, there, err := a.recordBelow(ctx, leaf, chain[1])
 	switch {
-	case err == nil && r.Certificate.Equal(leaf):
-		id.IssuedAt, id.record = r.IssuedAt, r.whose()
-	case err != nil && !errors.Is(err, ErrNotFound):
+	case err != nil:
 		return Identity{}, err
+	case there && r.Profile != ProfileUser:
+		return Identity{}, fmt.Errorf("%w: the certificate is on record with profile %q, not %q", ErrInvalid, r.Profile, ProfileUser)
+	case there:
+		id.IssuedAt, id.record = r.IssuedAt, r.whose()
+	case !marked:
+		return id, nil
 	case made:
 		return Identity{}, fmt.Errorf("%w: the certificate is not in the inventory", ErrInvalid)
 	case !own:
 		return Identity{}, fmt.Errorf("%w: an external CA marked the certificate as one of this cluster", ErrInvalid)
 	}
 	return id, nil
+}
+
+// recordBelow returns the record of a certificate of issuer, if there is one. It is
+// ErrInvalid for a certificate that was revoked, by the CA that its record names, and
+// for one with the serial number of another certificate of that CA.
+func (a *Authority) recordBelow(ctx context.Context, cert, issuer *x509.Certificate) (r Record, there bool, err error) {
+	r, err = a.store.Record(ctx, pki.SerialOf(cert))
+	if errors.Is(err, ErrNotFound) {
+		return Record{}, false, nil
+	}
+	if err != nil {
+		return Record{}, false, err
+	}
+	if !r.Is(cert) {
+		if id, known, err := a.AuthorityOf(ctx, r); err != nil || !known || id != pki.AuthorityOf(issuer) {
+			return Record{}, false, err // of another CA, which numbers by itself
+		}
+		return Record{}, false, fmt.Errorf("%w: serial number %s is that of another certificate of the CA", ErrInvalid, r.Serial())
+	}
+	if _, revoked, err := a.RevocationFor(ctx, r); err != nil || revoked {
+		return Record{}, false, cmp.Or(err, fmt.Errorf("%w: certificate %s was revoked", ErrInvalid, r.Serial()))
+	}
+	return r, true, nil
 }
 
 // ours looks at all the CAs of a chain, issuer first: with the key of one, any number
@@ -206,7 +231,7 @@ func markedUser(leaf *x509.Certificate, cluster string) (user string, marked boo
 	return user, marked, nil
 }
 
-// recorded reports whether cert is in the inventory, byte for byte.
+// recorded reports whether cert is in the inventory.
 func (a *Authority) recorded(ctx context.Context, cert *x509.Certificate) (bool, error) {
 	r, err := a.store.Record(ctx, pki.SerialOf(cert))
 	if errors.Is(err, ErrNotFound) {
@@ -215,5 +240,5 @@ func (a *Authority) recorded(ctx context.Context, cert *x509.Certificate) (bool,
 	if err != nil {
 		return false, err
 	}
-	return r.Certificate.Equal(cert), nil
+	return r.Is(cert), nil
 }

@@ -63,7 +63,7 @@ func (a *Authority) Held(ctx context.Context, path string) (Held, error) {
 	leaf := held.Chain[0]
 	held.State = StateAt(leaf, a.now())
 	r, err := a.store.Record(ctx, pki.SerialOf(leaf))
-	if err == nil && r.Certificate.Equal(leaf) {
+	if err == nil && r.Is(leaf) {
 		held.SignedBy = r.Issuer
 	} else if err != nil && !errors.Is(err, ErrNotFound) {
 		return Held{}, err

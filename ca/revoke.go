@@ -219,7 +219,7 @@ func (a *Authority) revocationBelow(ctx context.Context, cert *x509.Certificate,
 	record := Record{Certificate: cert}
 	if len(above) > 0 {
 		record.Authority = pki.AuthorityOf(above[0])
-	} else if kept, err := a.store.Record(ctx, pki.SerialOf(cert)); err == nil && kept.Certificate.Equal(cert) {
+	} else if kept, err := a.store.Record(ctx, pki.SerialOf(cert)); err == nil && kept.Is(cert) {
 		record = kept
 	} else if err != nil && !errors.Is(err, ErrNotFound) {
 		return Revocation{}, false, err

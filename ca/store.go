@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -71,6 +72,13 @@ func (r Record) BelongsTo(made time.Time) bool {
 		return r.OwnerSince.Equal(made)
 	}
 	return !r.IssuedAt.Before(made)
+}
+
+// Is reports whether cert is the certificate of the record: what was signed counts,
+// and not the octets of the signature, since an ECDSA signature has a twin that is as
+// good (r, n-s).
+func (r Record) Is(cert *x509.Certificate) bool {
+	return bytes.Equal(r.Certificate.RawTBSCertificate, cert.RawTBSCertificate)
 }
 
 // whose is the part of a record that says whose the certificate is.

@@ -40,7 +40,7 @@ func (k *known) kinOf(signer *x509.Certificate, cas []*x509.Certificate) []kin {
 	return list
 }
 
-func keyOf(cert *x509.Certificate) string { return string(cert.RawSubjectPublicKeyInfo) }
+func keyOf(cert *x509.Certificate) string { return string(pki.CanonicalKey(cert)) }
 
 // issued reports whether parent signed child, by name and signature, and may.
 func issued(parent, child *x509.Certificate) bool {

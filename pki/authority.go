@@ -21,9 +21,9 @@ import (
 )
 
 // An AuthorityID is the identity of a CA: a SHA-256 over its subject, in the form of [CanonicalName], and
-// its SubjectPublicKeyInfo. Certificates of one CA that were renewed over the same key, or that spell the
-// name in another string type, have the same AuthorityID. Nothing in it is chosen by the maker of the
-// certificate alone: the subjectKeyIdentifier is not, and neither is the path of an object.
+// its public key, in the form of [CanonicalKey]. Certificates of one CA that were renewed over the same key,
+// or that spell name or key in other octets, have the same AuthorityID. Nothing in it is chosen by the maker
+// of the certificate alone: the subjectKeyIdentifier is not, and neither is the path of an object.
 type AuthorityID [sha256.Size]byte
 
 // AuthorityOf returns the identity of the CA with that certificate. It takes a few microseconds.
@@ -33,7 +33,7 @@ func AuthorityOf(cert *x509.Certificate) AuthorityID {
 	h.Write([]byte("omca authority\x00"))
 	h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(name))))
 	h.Write(name)
-	h.Write(cert.RawSubjectPublicKeyInfo)
+	h.Write(CanonicalKey(cert))
 	return AuthorityID(h.Sum(nil))
 }
 
@@ -55,11 +55,22 @@ func (id AuthorityID) Short() string { return hex.EncodeToString(id[:8]) }
 // IsZero reports whether id is the zero value, which is the identity of no CA.
 func (id AuthorityID) IsZero() bool { return id == AuthorityID{} }
 
-// A KeyHash is a SHA-256 over a SubjectPublicKeyInfo: the identity of a key.
+// CanonicalKey returns the public key of the certificate as a SubjectPublicKeyInfo in DER that depends on the
+// key alone. The octets in a certificate do not: a BIT STRING with unused bits, or an RSAPublicKey with
+// more in it than two numbers, are read as the same key. A key that crypto/x509 does not know stays as it is.
+func CanonicalKey(cert *x509.Certificate) []byte {
+	der, err := x509.MarshalPKIXPublicKey(cert.PublicKey)
+	if err != nil {
+		return cert.RawSubjectPublicKeyInfo
+	}
+	return der
+}
+
+// A KeyHash is a SHA-256 over a SubjectPublicKeyInfo in the form of [CanonicalKey]: the identity of a key.
 type KeyHash [sha256.Size]byte
 
 // KeyHashOf returns the identity of the key that the certificate certifies.
-func KeyHashOf(cert *x509.Certificate) KeyHash { return sha256.Sum256(cert.RawSubjectPublicKeyInfo) }
+func KeyHashOf(cert *x509.Certificate) KeyHash { return sha256.Sum256(CanonicalKey(cert)) }
 
 // HashKey returns the identity of a public key. Errors: ErrInvalid for a type of key that is not supported.
 func HashKey(public any) (KeyHash, error) {

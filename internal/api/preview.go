@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -223,7 +222,7 @@ func differences(from, to *x509.Certificate, newKey bool) []Difference {
 	add("names", list(pki.NamesOf(from).Strings()), list(pki.NamesOf(to).Strings()))
 	add("issuer", from.Issuer.String(), to.Issuer.String())
 	add("lives", life(from), life(to))
-	if key := pki.DescribeKey(to.PublicKey); newKey || !bytes.Equal(from.RawSubjectPublicKeyInfo, to.RawSubjectPublicKeyInfo) {
+	if key := pki.DescribeKey(to.PublicKey); newKey || !pki.SameKey(from.PublicKey, to.PublicKey) {
 		add("key", pki.DescribeKey(from.PublicKey)+", the present one", key+", another one")
 	}
 	add("key usage", fromUsage, toUsage)

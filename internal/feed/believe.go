@@ -201,7 +201,7 @@ func before(n, h *crl.Verified) bool {
 	a, b := n.Header(), h.Header()
 	return a.ThisUpdate.Before(b.ThisUpdate) ||
 		a.Number != nil && b.Number != nil && a.Number.Cmp(b.Number) < 0 &&
-			bytes.Equal(n.Signer().RawSubjectPublicKeyInfo, h.Signer().RawSubjectPublicKeyInfo)
+			pki.SameKey(n.Signer().PublicKey, h.Signer().PublicKey)
 }
 
 // lapsed reports whether a list acquits nobody any more.
