@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"omca/internal/hint"
 	"omca/pki"
 	"omca/usr"
 )
@@ -396,7 +397,8 @@ func (a *Authority) lastOf(ctx context.Context, dormant []*issuer) (map[pki.Auth
 
 // DestroyableKeys returns the identities of the CAs on record whose keys go when the
 // object at path is deleted with its keys: what it is, and what it was before. Of an
-// object that is gone, those are the CAs that it held last.
+// object that is gone, those are the CAs that it held last. It is ErrConflict when
+// another object holds one of them, which would go on without list and OCSP.
 func (a *Authority) DestroyableKeys(ctx context.Context, path string) ([]pki.AuthorityID, error) {
 	known, err := a.onRecord(ctx)
 	if err != nil {
@@ -416,7 +418,32 @@ func (a *Authority) DestroyableKeys(ctx context.Context, path string) ([]pki.Aut
 		}
 	}
 	slices.SortFunc(ids, func(x, y pki.AuthorityID) int { return slices.Compare(x[:], y[:]) })
-	return ids, nil
+	return ids, a.heldNowhereElse(ctx, path, ids)
+}
+
+// heldNowhereElse refuses when an object other than that at path holds one of the CAs.
+func (a *Authority) heldNowhereElse(ctx context.Context, path string, ids []pki.AuthorityID) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	paths, err := a.store.Holders(ctx)
+	if err != nil {
+		return err
+	}
+	for _, other := range paths {
+		if other == path {
+			continue
+		}
+		has, err := a.holds(ctx, other)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(ids, func(id pki.AuthorityID) bool { return has[id] }) {
+			return hint.With(fmt.Errorf("%w: %s holds the key of the same CA: without it on record, that object would sign and have neither list nor OCSP", ErrConflict, other),
+				"leave the key, or delete %s first", other)
+		}
+	}
+	return nil
 }
 
 // holds returns the CAs that the object at path holds or held before; nil when there is

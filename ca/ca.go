@@ -101,6 +101,7 @@ type issuer struct {
 	made    bool // its key was generated here: all it signed is in the inventory
 	policy  *pki.Policy
 	set     set
+	keys    []pki.KeyHash    // of the chain: what signs as long as none of them is blocked
 	dormant bool             // no object holds it: it signs its lists and its responder alone
 	basis   []ObjectRevision // the objects that it was read from: the commit of a certificate expects them
 }
@@ -161,7 +162,11 @@ func newIssuer(h Holder) (*issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: allow_names, deny_names: %w", h.Path, err)
 	}
-	return &issuer{Issuer: signer, id: pki.AuthorityOf(s.chain[0]), path: h.Path, made: h.KeyMade, policy: policy, set: s, basis: []ObjectRevision{{h.Path, h.Revision}}}, nil
+	is := &issuer{Issuer: signer, id: pki.AuthorityOf(s.chain[0]), path: h.Path, made: h.KeyMade, policy: policy, set: s, basis: []ObjectRevision{{h.Path, h.Revision}}}
+	for _, cert := range signer.Chain() {
+		is.keys = append(is.keys, pki.KeyHashOf(cert))
+	}
+	return is, nil
 }
 
 // ClusterCA returns the path of the CA that signs where no keyword names

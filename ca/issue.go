@@ -279,10 +279,13 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 		Certificate: cert, Authority: signer, Issuer: o.issuer.path, Owner: o.owner, OwnerSince: o.since, Profile: o.profile.Name, By: o.who.By(), IssuedAt: now.UTC(),
 	}}
 	change.Keys = []pki.KeyHash{pki.KeyHashOf(cert)}
+	if o.profile.Name != ProfileOCSP { // whose answers go on
+		change.Keys = append(change.Keys, o.issuer.keys...)
+	}
 	change.Expect = append(change.Expect, o.issuer.basis...)
 	if err := a.commit(ctx, change); err != nil {
-		if errors.Is(err, ErrConflict) { // the commit expects that the key is not blocked
-			err = cmp.Or(a.unblocked(ctx, cert.PublicKey), err)
+		if errors.Is(err, ErrConflict) { // the commit expects that no key is blocked
+			err = cmp.Or(a.unblocked(ctx, cert.PublicKey), a.signerUnblocked(ctx, o), err)
 		}
 		return nil, fmt.Errorf("recording serial %s: %w", draft.Serial(), err)
 	}

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 
@@ -46,7 +47,8 @@ func (a *Authority) PreviewSign(ctx context.Context, who usr.Caller, r SignReque
 func (a *Authority) preview(ctx context.Context, o order) (Preview, error) {
 	draft, _, err := a.draft(ctx, o)
 	if err == nil {
-		err = a.unblocked(ctx, o.request.PublicKey()) // the commit of a certificate asks for itself
+		// The commit of a certificate asks for itself.
+		err = cmp.Or(a.unblocked(ctx, o.request.PublicKey()), a.signerUnblocked(ctx, o))
 	}
 	if err != nil {
 		return Preview{}, err

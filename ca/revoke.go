@@ -86,6 +86,10 @@ type Revocations interface {
 	// LastList reads the state of the last list of a CA; zero when there is none.
 	LastList(ctx context.Context, id pki.AuthorityID) (ListState, error)
 
+	// Block makes durable that r.Block is not to be certified again, where r is in force
+	// already and did not say so.
+	Block(ctx context.Context, r Revocation) error
+
 	// Blocked reports whether a key is not to be certified again.
 	Blocked(ctx context.Context, key pki.KeyHash) (bool, error)
 }
@@ -113,13 +117,19 @@ func (a *Authority) Revoke(ctx context.Context, who usr.Caller, serial pki.Seria
 		return Revocation{}, err
 	}
 	r.By = who.By()
-	if reason == crl.KeyCompromise || reason == crl.CACompromise {
+	if compromised(reason) {
 		r.Block = pki.KeyHashOf(record.Certificate)
 	}
 	// RFC 5280, 5.3.1: the reason code extension is absent for unspecified, which crl sees to.
 	r.Serial, r.At, r.Reason, r.NotAfter = serial, a.now().UTC().Truncate(time.Second), reason, record.Certificate.NotAfter
 	err = a.store.Revoke(ctx, r)
 	if errors.Is(err, ErrConflict) && !errors.Is(err, ErrOvertaken) {
+		// The reason stays that of the list. That the key is in other hands may be found out later.
+		if compromised(reason) {
+			if err := a.store.Block(ctx, r); err != nil {
+				return Revocation{}, fmt.Errorf("blocking the key of %s: %w", serial, err)
+			}
+		}
 		return a.store.Revocation(ctx, r.Authority, serial)
 	}
 	if err != nil {
@@ -128,6 +138,44 @@ func (a *Authority) Revoke(ctx context.Context, who usr.Caller, serial pki.Seria
 	a.log.InfoContext(ctx, "revoked", "serial", serial, "reason", reason.String(), "subject", record.Certificate.Subject.String(), "owner", record.Owner,
 		"issuer", record.Issuer, "by", who.By(), "auth", who.Method, "address", who.Address, "request_id", who.RequestID)
 	return r, nil
+}
+
+// compromised reports whether the reason says that others may have the key.
+func compromised(reason crl.Reason) bool {
+	return reason == crl.KeyCompromise || reason == crl.CACompromise
+}
+
+// RevokeKey takes back, for the same reason, every other certificate on record over
+// the key of one that was revoked as compromised, and returns them. For another reason
+// it does nothing: then the key is not in question. It reads the whole inventory.
+func (a *Authority) RevokeKey(ctx context.Context, who usr.Caller, of Record, reason crl.Reason) ([]Record, error) {
+	if !compromised(reason) {
+		return nil, nil
+	}
+	var found []Record
+	for r, err := range a.store.Records(ctx, Query{Key: of.Certificate}) {
+		if err != nil {
+			return nil, err
+		}
+		if r.Serial() != of.Serial() && !selfSigned(r.Certificate) {
+			found = append(found, r.Record)
+		}
+	}
+	var taken []Record
+	for _, r := range found {
+		_, revoked, err := a.RevocationFor(ctx, r)
+		if err == nil && revoked {
+			continue
+		}
+		if err == nil {
+			_, err = a.Revoke(ctx, who, r.Serial(), reason)
+		}
+		if err != nil {
+			return taken, fmt.Errorf("%s is over the same key, and is not revoked yet: %w", r.Serial(), err)
+		}
+		taken = append(taken, r)
+	}
+	return taken, nil
 }
 
 // selfSigned reports whether the certificate is a root's.
@@ -225,6 +273,20 @@ func (a *Authority) revocationBelow(ctx context.Context, cert *x509.Certificate,
 		return Revocation{}, false, err
 	}
 	return a.RevocationFor(ctx, record)
+}
+
+// signerUnblocked refuses an issuer whose own key, or the key of a CA above it, is
+// blocked: others may sign with it too. Its answers about what it signed before go on.
+func (a *Authority) signerUnblocked(ctx context.Context, o order) error {
+	if o.profile.Name == ProfileOCSP || o.issuer.Certificate() == nil {
+		return nil
+	}
+	for _, cert := range o.issuer.Chain() {
+		if err := a.unblocked(ctx, cert.PublicKey); err != nil {
+			return fmt.Errorf("%s cannot sign: the CA %q: %w", o.issuer.path, cert.Subject, err)
+		}
+	}
+	return nil
 }
 
 // unblocked refuses a key that was revoked because it may be in other hands: what it

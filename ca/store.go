@@ -147,6 +147,8 @@ type ObjectRevision struct {
 
 // A Query selects records. Its zero value selects all of them.
 type Query struct {
+	Key *x509.Certificate // of certificates over the key of this one, by a look at each; nil for any key
+
 	Owner         string
 	Issuer        string
 	Profile       string

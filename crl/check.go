@@ -73,7 +73,7 @@ func (s *Set) judge(all []*series, cert *x509.Certificate, serial []byte, at tim
 	var verdict Verdict // the first that did not acquit
 	for _, one := range all {
 		mask, why := one.scope.covers(cert)
-		if mask == 0 {
+		if mask == 0 && (!one.scope.Indirect || one.scope.about(cert) != "") {
 			verdict.note("%s does not speak for it: %s", one.newest(), why)
 			continue
 		}
@@ -86,7 +86,9 @@ func (s *Set) judge(all []*series, cert *x509.Certificate, serial []byte, at tim
 		case Revoked:
 			return v
 		case Good:
-			acquitted |= mask
+			if acquitted |= mask; mask == 0 {
+				verdict.note("%s does not acquit: %s", one.newest(), why)
+			}
 		default:
 			verdict.note("%s", v.Why)
 		}

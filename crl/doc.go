@@ -25,8 +25,8 @@
 // So a policy "hard" refuses Revoked and Undetermined, a policy "soft" refuses
 // Revoked, and neither refuses a certificate because its CA has no lists at all.
 //
-// Indirect lists (RFC 5280, 5.2.5: those that speak for other issuers) are
-// read and never used: what only they cover is Undetermined.
+// Indirect lists (RFC 5280, 5.2.5: those that speak for other issuers, too) convict
+// certificates of their own issuer, and acquit none: what only they cover is Undetermined.
 //
 // The package never reads a clock, a disk, a network or the environment, and
 // never logs. Times are arguments. It imports only package pki of the project.

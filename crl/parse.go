@@ -143,17 +143,23 @@ func (l *List) parseEntries(in cryptobyte.String, limits Limits) error {
 		}
 	}
 	l.entries = newTable(count)
+	var of issuerOfEntry
 	for n := range count {
 		var entry cryptobyte.String
-		if !in.ReadASN1(&entry, asn1.SEQUENCE) || !l.parseEntry(entry, limits) {
+		if !in.ReadASN1(&entry, asn1.SEQUENCE) || !l.parseEntry(entry, limits, &of) {
 			return malformed(fmt.Sprintf("entry %d", n+1))
 		}
 	}
 	return nil
 }
 
-// parseEntry reads the content of one entry (RFC 5280, 5.1.2.6).
-func (l *List) parseEntry(in cryptobyte.String, limits Limits) bool {
+// issuerOfEntry is what the certificateIssuer of an entry says, which holds for the entries behind it, too (RFC 5280,
+// 5.3.3).
+type issuerOfEntry struct{ another bool } // it is not the issuer of the list
+
+// parseEntry reads the content of one entry (RFC 5280, 5.1.2.6). Those of an indirect list about certificates of
+// others are left out.
+func (l *List) parseEntry(in cryptobyte.String, limits Limits, of *issuerOfEntry) bool {
 	var serial cryptobyte.String
 	if !in.ReadASN1(&serial, asn1.INTEGER) || !minimalInteger(serial) || len(serial) > maxSerial {
 		return false
@@ -168,9 +174,12 @@ func (l *List) parseEntry(in cryptobyte.String, limits Limits) bool {
 		if len(in) > limits.EntryExtension || !in.ReadASN1(&extensions, asn1.SEQUENCE) || !in.Empty() {
 			return false
 		}
-		if reason, ok = l.parseEntryExtensions(extensions); !ok {
+		if reason, ok = l.parseEntryExtensions(extensions, of); !ok {
 			return false
 		}
+	}
+	if l.Scope.Indirect && of.another {
+		return true
 	}
 	l.entries.add(newRecord(serial, at, reason))
 	return true
@@ -178,7 +187,7 @@ func (l *List) parseEntry(in cryptobyte.String, limits Limits) bool {
 
 // parseEntryExtensions returns the reason among the extensions of an entry, and
 // notes in l what is critical and unknown (RFC 5280, 5.3).
-func (l *List) parseEntryExtensions(in cryptobyte.String) (Reason, bool) {
+func (l *List) parseEntryExtensions(in cryptobyte.String, of *issuerOfEntry) (Reason, bool) {
 	reason, seen := Unspecified, false
 	for !in.Empty() {
 		e, ok := readExtension(&in)
@@ -193,7 +202,8 @@ func (l *List) parseEntryExtensions(in cryptobyte.String) (Reason, bool) {
 			seen = true
 		case "\x55\x1d\x18": // invalidityDate: nothing is decided by it
 		case "\x55\x1d\x1d": // certificateIssuer
-			l.foreign = true
+			of.another = !l.isIssuer(e.value)
+			l.foreign = l.foreign || !l.Scope.Indirect
 		default:
 			if e.critical && l.UnknownCritical == "" {
 				l.UnknownCritical = oidText(e.id)
@@ -201,6 +211,23 @@ func (l *List) parseEntryExtensions(in cryptobyte.String) (Reason, bool) {
 		}
 	}
 	return reason, true
+}
+
+// isIssuer reports whether GeneralNames (RFC 5280, 5.3.3) have the name of the issuer of the list.
+func (l *List) isIssuer(value cryptobyte.String) bool {
+	in, ok := onlySequence(value)
+	for ok && !in.Empty() {
+		var name cryptobyte.String
+		if in.PeekASN1Tag(tag4 | constructed) {
+			if ok = in.ReadASN1(&name, tag4|constructed); ok && pki.EqualNames(name, l.RawIssuer) {
+				return true
+			}
+			continue
+		}
+		var tag asn1.Tag
+		ok = in.ReadAnyASN1(&name, &tag)
+	}
+	return false
 }
 
 // readReason reads a CRLReason. A number that RFC 5280 does not know is

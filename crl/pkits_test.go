@@ -391,8 +391,9 @@ func pkitsReasons() []pkitsCase {
 	}
 }
 
-// pkitsIndirect has the tests of indirect lists, all of which are undetermined
-// here. Those that the suite calls valid, openssl accepts with -extended_crl.
+// pkitsIndirect has the tests of indirect lists, which convict certificates of their
+// own issuer here and acquit none. Those that the suite calls valid, openssl accepts
+// with -extended_crl.
 func pkitsIndirect() []pkitsCase {
 	indirect := yes(0x84)
 	own := func(w *world, entries ...[]byte) { w.lists = []draft{list(w.ca, entries...).idp(indirect)} }
@@ -409,7 +410,19 @@ func pkitsIndirect() []pkitsCase {
 	}
 	return []pkitsCase{
 		{"4.14.22 IDP with indirectCRL", func(w *world) { own(w) }, crl.Undetermined, agrees},
-		undetermined("4.14.23 IDP with indirectCRL, revoked", func(w *world) { own(w, entry(5, crl.KeyCompromise)) }),
+		{"4.14.23 IDP with indirectCRL, revoked", func(w *world) { own(w, entry(5, crl.KeyCompromise)) }, crl.Revoked, agrees},
+		{"4.14 IDP with indirectCRL, revoked, beside a clean list", func(w *world) {
+			w.lists = []draft{list(w.ca), list(w.ca, entry(5, crl.KeyCompromise)).idp(indirect)}
+		}, crl.Revoked, accepts},
+		{"4.14 IDP with indirectCRL, revoked after another issuer's", func(w *world) {
+			own(w, entry(5, crl.KeyCompromise, at(w, w.root)), entry(5, crl.KeyCompromise, at(w, w.ca)))
+		}, crl.Revoked, agrees},
+		undetermined("4.14 IDP with indirectCRL, the serial number of another issuer", func(w *world) {
+			own(w, entry(4, crl.KeyCompromise, at(w, w.root)), entry(5, crl.KeyCompromise))
+		}),
+		undetermined("4.14 IDP with indirectCRL, for attribute certificates", func(w *world) {
+			w.lists = []draft{list(w.ca, entry(5, crl.KeyCompromise)).idp(indirect, yes(0x85))}
+		}),
 		undetermined("4.14.24 indirectCRL, other issuer", func(w *world) { of(w) }),
 		undetermined("4.14.25 indirectCRL, serial of another issuer", func(w *world) { of(w, entry(5, crl.KeyCompromise)) }),
 		undetermined("4.14.26 indirectCRL, no cRLIssuer in the point", func(w *world) {

@@ -160,19 +160,29 @@ func urlsOf(names [][]byte) []string {
 	return urls
 }
 
+// about says why a list of this scope says nothing of cert, whatever its entries are; "" if it does.
+func (s *Scope) about(cert *x509.Certificate) string {
+	isCA := cert.BasicConstraintsValid && cert.IsCA
+	switch {
+	case s.OnlyAttribute:
+		return "it speaks for attribute certificates only"
+	case s.OnlyUser && isCA:
+		return "it speaks for certificates of users only"
+	case s.OnlyCA && !isCA:
+		return "it speaks for certificates of CAs only"
+	}
+	return ""
+}
+
 // covers returns the reasons for which a list of this scope speaks about cert
 // (RFC 5280, 6.3.3 (b) and (d)), and why not when that is none.
 func (s *Scope) covers(cert *x509.Certificate) (ReasonSet, string) {
-	isCA := cert.BasicConstraintsValid && cert.IsCA
+	if why := s.about(cert); why != "" {
+		return 0, why
+	}
 	switch {
 	case s.Indirect:
-		return 0, "it is indirect, which is not supported"
-	case s.OnlyAttribute:
-		return 0, "it speaks for attribute certificates only"
-	case s.OnlyUser && isCA:
-		return 0, "it speaks for certificates of users only"
-	case s.OnlyCA && !isCA:
-		return 0, "it speaks for certificates of CAs only"
+		return 0, "it is indirect, and what it says of other issuers is not read"
 	case !s.partition:
 		return s.reasons(), ""
 	}

@@ -2,6 +2,9 @@ package pki
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
@@ -71,6 +74,23 @@ type KeyHash [sha256.Size]byte
 
 // KeyHashOf returns the identity of the key that the certificate certifies.
 func KeyHashOf(cert *x509.Certificate) KeyHash { return sha256.Sum256(CanonicalKey(cert)) }
+
+// KeyOctets returns octets that every encoding of a certificate over the key contains; nil for a type of key that is not supported.
+func KeyOctets(public any) []byte {
+	switch key := public.(type) {
+	case *ecdsa.PublicKey:
+		point, err := key.Bytes()
+		if err != nil {
+			return nil
+		}
+		return point
+	case *rsa.PublicKey:
+		return key.N.Bytes()
+	case ed25519.PublicKey:
+		return key
+	}
+	return nil
+}
 
 // HashKey returns the identity of a public key. Errors: ErrInvalid for a type of key that is not supported.
 func HashKey(public any) (KeyHash, error) {

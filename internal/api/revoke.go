@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"omca/ca"
@@ -123,15 +124,45 @@ func (d *door) revoke(ctx context.Context, c *call, record ca.Record, want Revok
 	} else if !listed {
 		c.notice("certificate %s is refused here, and on no list: the key of the CA that signed it (%q) is not here", serial, record.Certificate.Issuer.String())
 	}
+	others, err := d.Authority.RevokeKey(object.Unnoted(ctx), c.who, record, reason)
+	if len(others) > 0 {
+		c.overTheSameKey(others)
+	}
+	if err != nil {
+		return response{}, err
+	}
 	if reason != crl.Superseded {
-		if err := d.endUse(ctx, c, record); err != nil {
-			return response{}, err
+		for _, one := range append(others, record) {
+			if err := d.endUse(ctx, c, one); err != nil {
+				return response{}, err
+			}
 		}
 	}
 	if before && want.Reason != "" && r.Reason != reason {
-		c.notice("certificate %s was revoked at %s already, for %s, and that stays", serial, r.At.UTC().Format(time.RFC3339), r.Reason)
+		stays := "and that stays"
+		if reason == crl.KeyCompromise || reason == crl.CACompromise {
+			stays = "and that stays on its list; the key is blocked all the same"
+		}
+		c.notice("certificate %s was revoked at %s already, for %s, %s", serial, r.At.UTC().Format(time.RFC3339), r.Reason, stays)
 	}
 	return reply(http.StatusOK, Revoked{Serial: string(r.Serial), Reason: r.Reason.String(), RevokedAt: r.At.UTC()})
+}
+
+// mostNamed is how many certificates a notice names.
+const mostNamed = 5
+
+// overTheSameKey tells which certificates were taken back with the one that was asked for.
+func (c *call) overTheSameKey(others []ca.Record) {
+	names := make([]string, 0, mostNamed)
+	for _, r := range others[:min(len(others), mostNamed)] {
+		names = append(names, string(r.Serial())+" of "+r.Owner)
+	}
+	more := ""
+	if len(others) > mostNamed {
+		more = ", …"
+	}
+	c.note(slog.Int("same_key", len(others)))
+	c.notice("revoked with it, since they are over the same key: %d (%s%s)", len(others), strings.Join(names, ", "), more)
 }
 
 // endUse ends the sessions and the tokens of the user that a revoked certificate

@@ -1,6 +1,7 @@
 package object
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/binary"
@@ -193,9 +194,15 @@ func (s *Store) listed(ctx context.Context, q ca.Query, prefix string, e store.E
 	if q.Issuer != "" && h.Issuer != q.Issuer || q.Profile != "" && h.Profile != q.Profile {
 		return ca.Listed{}, true, nil // before the certificate is parsed, which takes most of the time
 	}
+	if q.Key != nil && !bytes.Contains(der, pki.KeyOctets(q.Key.PublicKey)) {
+		return ca.Listed{}, true, nil
+	}
 	record, err := h.with(der)
 	if err != nil {
 		return ca.Listed{}, false, err
+	}
+	if q.Key != nil && !pki.SameKey(record.Certificate.PublicKey, q.Key.PublicKey) {
+		return ca.Listed{}, true, nil
 	}
 	return ca.Listed{Record: record, Cursor: cursor}, true, nil
 }

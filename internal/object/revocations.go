@@ -63,11 +63,11 @@ func (s *Store) Revoke(ctx context.Context, r ca.Revocation) error {
 		tx.Puts = append(tx.Puts, store.Put{Key: key, Value: value})
 	}
 	if r.Block != (pki.KeyHash{}) {
-		text, err := json.Marshal(storedBlock{Serial: r.Serial, Authority: r.Authority, At: r.At, By: r.By})
+		put, err := putBlock(r)
 		if err != nil {
 			return err
 		}
-		tx.Puts = append(tx.Puts, store.Put{Key: blockedKey(r.Block), Value: text})
+		tx.Puts = append(tx.Puts, put)
 	}
 	rev, err := s.write(Repeatable(ctx), tx)
 	if errors.Is(err, store.ErrConflict) {
