@@ -2,8 +2,10 @@ package object
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +15,7 @@ import (
 	"strings"
 
 	"omca/ca"
+	"omca/crl"
 	"omca/internal/store"
 )
 
@@ -302,8 +305,42 @@ func (r *restorer) compare(ctx context.Context) error {
 		}
 		u.Owner = record.Owner
 		r.done.Issued = append(r.done.Issued, u)
-		return nil
+		return r.endUnknown(ctx, record)
 	})
+}
+
+// endUnknown puts a certificate that the backup does not know on record, and revokes it,
+// unless the key of the CA was made here: that CA's certificates have to be on record to
+// be accepted, and others' do not.
+func (r *restorer) endUnknown(ctx context.Context, record ca.Record) error {
+	authority := ca.Unplaced(cmp.Or(hex.EncodeToString(record.Certificate.AuthorityKeyId), record.Signer))
+	if !record.Authority.IsZero() {
+		authority = record.Authority.String()
+		e, err := r.Into.Get(ctx, authorityKey(record.Authority))
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if err == nil {
+			is, _, err := decodeAuthority(e)
+			if err != nil || is.KeyMade {
+				return err
+			}
+		}
+	}
+	key := revocationKey(authority, record.Serial())
+	if _, err := r.Into.Get(ctx, key); !errors.Is(err, store.ErrNotFound) {
+		return err // revoked before
+	}
+	value, err := json.Marshal(storedRevocation{record.IssuedAt.Unix(), record.Certificate.NotAfter.Unix(), crl.Superseded, "restore"})
+	if err != nil {
+		return err
+	}
+	tx := store.Tx{Puts: []store.Put{{Key: key, Value: value}}}
+	if err := putRecord(&tx, record); err != nil {
+		return err
+	}
+	_, err = r.Into.Commit(ctx, tx)
+	return err
 }
 
 // revoked are the serial numbers that the backup knows to be revoked, in either format.

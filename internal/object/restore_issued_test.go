@@ -1,0 +1,57 @@
+package object_test
+
+import (
+	"crypto/x509"
+	"errors"
+	"testing"
+
+	"omca/ca"
+	"omca/crl"
+	"omca/internal/object"
+	"omca/internal/store/mem"
+	"omca/pki"
+)
+
+// TestRestoreEndsWhatWasIssued: what was issued after the backup is not accepted any more. For a CA whose key was made here it is not on
+// record, and that is enough. For any other it is on record as revoked: without a record it would be taken for one that was signed elsewhere.
+func TestRestoreEndsWhatWasIssued(t *testing.T) {
+	s, db := filled(t)
+	ids := make(map[bool]pki.AuthorityID)
+	for _, made := range []bool{true, false} {
+		cert := userRecord(t, "calm-otter", "ca", "").Certificate // no CA, which nothing here asks
+		ids[made] = pki.AuthorityOf(cert)
+		a := ca.AuthorityRecord{ID: ids[made], Path: "system/sec/ca", Chain: []*x509.Certificate{cert}, KeyMade: made, Key: ca.KeyElsewhere}
+		if err := s.RecordAuthority(t.Context(), a, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := backup(t, s)
+	issued := make(map[bool]ca.Record)
+	for _, made := range []bool{true, false} {
+		r := userRecord(t, "calm-otter", "late", "system/usr/late")
+		r.Authority = ids[made]
+		record(t, s, r)
+		issued[made] = r
+	}
+	unplaced := userRecord(t, "calm-otter", "late", "system/usr/late")
+	unplaced.Signer = "010203" // as an older build kept it
+	record(t, s, unplaced)
+	into, master := mem.New(), fileMaster(t)
+	done := restore(t, object.RestoreConfig{Into: into, Master: master, Known: db}, old)
+	if len(done.Issued) != 3 {
+		t.Errorf("issued since: %+v", done.Issued)
+	}
+	after := newStore(t, into, master)
+	if _, err := after.Record(t.Context(), issued[true].Serial()); !errors.Is(err, ca.ErrNotFound) {
+		t.Errorf("of a CA made here: %v", err)
+	}
+	for what, r := range map[string]ca.Record{ids[false].String(): issued[false], ca.Unplaced("010203"): unplaced} {
+		revocation, err := after.Revocation(t.Context(), what, r.Serial())
+		if err != nil || revocation.Reason != crl.Superseded || !revocation.At.Equal(r.IssuedAt) {
+			t.Errorf("%.10s: %+v, %v", what, revocation, err)
+		}
+		if kept, err := after.Record(t.Context(), r.Serial()); err != nil || kept.Owner != r.Owner {
+			t.Errorf("%.10s: %+v, %v", what, kept, err)
+		}
+	}
+}
