@@ -41,6 +41,14 @@ type signed struct {
 	lost    bool // signed after the backup that was restored: not on record
 	foreign bool
 	request bool // made of a signing request: no object holds it
+
+	key  pki.KeyHash // that it certifies
+	root bool        // it signed itself
+}
+
+// newSigned is a certificate that the CA issuer signed.
+func newSigned(cert *x509.Certificate, issuer pki.AuthorityID) signed {
+	return signed{cert: cert, issuer: issuer, key: pki.KeyHashOf(cert), root: issuer == pki.AuthorityOf(cert)}
 }
 
 // A person is a user. One who is deleted and made anew begins another life.
@@ -60,7 +68,6 @@ type given struct {
 	dead     bool // revoked, or its user was
 	rotated  bool // dead by the end of the key that signed it
 	lost     bool // issued after the backup that was restored
-	unsure   bool // it may be either
 }
 
 // model is what is true. Everything else has to follow from it.
@@ -80,11 +87,13 @@ func (m model) clone() model {
 
 // restored is what is true once a backup was restored, with the knowledge of the store
 // that it replaces or without.
-func (m model) restored(backup model, knows bool) model {
+// What an imported CA signed since (made: its key was made here) would be accepted without
+// a record, and is revoked.
+func (m model) restored(backup model, knows bool, made func(pki.AuthorityID) bool) model {
 	next := backup.clone()
 	for i, c := range m.certs {
 		if i >= len(next.certs) {
-			c.lost, c.revoked = true, c.revoked && knows
+			c.lost, c.revoked = true, knows && (c.revoked || !made(c.issuer))
 			next.certs = append(next.certs, c)
 		}
 		next.certs[i].revoked = next.certs[i].revoked || c.revoked && knows
@@ -169,7 +178,7 @@ func (m model) ofCert(i int, clean, made bool) (verdict, right) {
 func (m model) ofToken(i int, now time.Time) (verdict, right) {
 	g := m.tokens[i]
 	u, exists := m.users[g.user]
-	if !exists || u.disabled || u.life != g.life || g.dead || g.lost && tokensNeedRecords || !now.Before(g.expires) {
+	if !exists || u.disabled || u.life != g.life || g.dead || g.lost || !now.Before(g.expires) {
 		return refused, right{}
 	}
 	return either, meet(g.right, u.right)

@@ -217,7 +217,9 @@ func (w *modelWorld) meetForeigners(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.m.certs = append(w.m.certs, signed{cert: leaf, issuer: id, user: "bob", foreign: true})
+		bob := newSigned(leaf, id)
+		bob.user, bob.foreign = "bob", true
+		w.m.certs = append(w.m.certs, bob)
 		return f
 	}
 	make("Corp CA", []byte("corp"))
@@ -300,9 +302,6 @@ func (w *modelWorld) byToken(i int) caller {
 		return r
 	}}
 	v, given := w.m.ofToken(i, w.now())
-	if w.m.tokens[i].unsure {
-		v, given = either, right{role: "root"} // it is not held against it
-	}
 	if v != refused {
 		c.subject, c.right = w.m.tokens[i].user, given // a token is never the user itself
 	}
@@ -361,8 +360,9 @@ func (w *modelWorld) absorb() error {
 		if err != nil {
 			return err
 		}
-		c := signed{cert: r.Certificate, issuer: r.Authority, owner: r.Owner, profile: r.Profile}
-		if w.m.blocked[pki.KeyHashOf(c.cert)] {
+		c := newSigned(r.Certificate, r.Authority)
+		c.owner, c.profile = r.Owner, r.Profile
+		if w.m.blocked[c.key] {
 			return fmt.Errorf("a key that was revoked as compromised is certified again: %s of %s", serial, r.Owner)
 		}
 		if r.Profile == ca.ProfileUser {
@@ -394,7 +394,7 @@ func (w *modelWorld) describe(i int) string {
 
 func (w *modelWorld) describeToken(i int) string {
 	g := w.m.tokens[i]
-	return fmt.Sprintf("token %d of %q (life %d, %q, dead %t, lost %t, unsure %t)", i, g.user, g.life, g.right, g.dead, g.lost, g.unsure)
+	return fmt.Sprintf("token %d of %q (life %d, %q, dead %t, lost %t)", i, g.user, g.life, g.right, g.dead, g.lost)
 }
 
 // made reports whether the key of a CA was made here.
@@ -410,8 +410,8 @@ func (w *modelWorld) chains(i int) [][]*x509.Certificate {
 		w.trust, _ = w.s.authority.Trust(w.ctx) // a CA that cannot be read is not trusted
 	}
 	c := w.m.certs[i]
-	if c.issuer == pki.AuthorityOf(c.cert) {
-		return nil // a root
+	if c.root {
+		return nil
 	}
 	return w.extend([]*x509.Certificate{c.cert}, c.issuer)
 }
@@ -448,7 +448,7 @@ func (w *modelWorld) clean(chains [][]*x509.Certificate) bool {
 // holdOCSP checks what is answered about the certificate i.
 func (w *modelWorld) holdOCSP(i int) error {
 	c := &w.m.certs[i]
-	if c.foreign || c.profile == ca.ProfileOCSP || c.issuer == pki.AuthorityOf(c.cert) || !living(c.cert, w.at) {
+	if c.foreign || c.profile == ca.ProfileOCSP || c.root || !living(c.cert, w.at) {
 		return nil
 	}
 	issuer := w.authorities[slices.IndexFunc(w.authorities, func(one caCert) bool { return one.id == c.issuer })].cert
@@ -564,9 +564,6 @@ func (w *modelWorld) holdCert(i int) error {
 
 // holdToken checks what the token i gives.
 func (w *modelWorld) holdToken(i int) error {
-	if w.m.tokens[i].unsure {
-		return nil
-	}
 	v, want := w.m.ofToken(i, w.now())
 	return w.holdCaller(w.byToken(i), v, want)
 }
@@ -601,6 +598,11 @@ func (w *modelWorld) restore(from savedWorld, knows bool) error {
 	if _, err := object.Restore(w.ctx, c, bytes.NewReader(from.text)); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	w.db, w.m = into, w.m.restored(from.model, knows)
+	w.db, w.m = into, w.m.restored(from.model, knows, w.made)
+	for _, c := range w.m.certs {
+		if c.revoked {
+			w.everRevoked[pki.SerialOf(c.cert)] = true
+		}
+	}
 	return w.start()
 }
