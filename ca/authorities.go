@@ -397,8 +397,7 @@ func (a *Authority) lastOf(ctx context.Context, dormant []*issuer) (map[pki.Auth
 
 // DestroyableKeys returns the identities of the CAs on record whose keys go when the
 // object at path is deleted with its keys: what it is, and what it was before. Of an
-// object that is gone, those are the CAs that it held last. It is ErrConflict when
-// another object holds one of them, which would go on without list and OCSP.
+// object that is gone, those are the CAs that it held last.
 func (a *Authority) DestroyableKeys(ctx context.Context, path string) ([]pki.AuthorityID, error) {
 	known, err := a.onRecord(ctx)
 	if err != nil {
@@ -418,14 +417,13 @@ func (a *Authority) DestroyableKeys(ctx context.Context, path string) ([]pki.Aut
 		}
 	}
 	slices.SortFunc(ids, func(x, y pki.AuthorityID) int { return slices.Compare(x[:], y[:]) })
-	return ids, a.heldNowhereElse(ctx, path, ids)
+	return ids, nil
 }
 
-// heldNowhereElse refuses when an object other than that at path holds one of the CAs.
-func (a *Authority) heldNowhereElse(ctx context.Context, path string, ids []pki.AuthorityID) error {
-	if len(ids) == 0 {
-		return nil
-	}
+// MayDestroyKeys refuses to destroy the keys of CAs with the object at path when another
+// object has the key of one of them, now or in its history: it would go on to sign, and
+// have neither list nor OCSP. Errors: ErrConflict.
+func (a *Authority) MayDestroyKeys(ctx context.Context, path string, ids []pki.AuthorityID) error {
 	paths, err := a.store.Holders(ctx)
 	if err != nil {
 		return err
@@ -434,7 +432,7 @@ func (a *Authority) heldNowhereElse(ctx context.Context, path string, ids []pki.
 		if other == path {
 			continue
 		}
-		has, err := a.holds(ctx, other)
+		has, err := a.keysOf(ctx, other)
 		if err != nil {
 			return err
 		}
@@ -449,29 +447,46 @@ func (a *Authority) heldNowhereElse(ctx context.Context, path string, ids []pki.
 // holds returns the CAs that the object at path holds or held before; nil when there is
 // no such object.
 func (a *Authority) holds(ctx context.Context, path string) (map[pki.AuthorityID]bool, error) {
+	ids, _, err := a.setsOf(ctx, path)
+	return ids, err
+}
+
+// keysOf returns those CAs of holds whose key the object has.
+func (a *Authority) keysOf(ctx context.Context, path string) (map[pki.AuthorityID]bool, error) {
+	_, keys, err := a.setsOf(ctx, path)
+	return keys, err
+}
+
+// setsOf returns the CAs that the object at path holds or held before, and those of them
+// whose key it has; nil when there is no such object.
+func (a *Authority) setsOf(ctx context.Context, path string) (all, withKey map[pki.AuthorityID]bool, err error) {
 	h, err := a.store.Holder(ctx, path)
 	if errors.Is(err, ErrNotFound) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	ids := make(map[pki.AuthorityID]bool)
+	all, withKey = make(map[pki.AuthorityID]bool), make(map[pki.AuthorityID]bool)
+	note := func(cert *x509.Certificate, key bool) {
+		id := pki.AuthorityOf(cert)
+		all[id], withKey[id] = true, withKey[id] || key
+	}
 	if have, err := live(h); err == nil && len(have.chain) > 0 {
-		ids[pki.AuthorityOf(have.chain[0])] = true
+		note(have.chain[0], have.key != nil)
 	}
 	sets, err := h.former()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for n, f := range sets {
 		chain, err := f.certificates()
 		if err != nil {
-			return nil, fmt.Errorf("%s: former set %d: %w", path, n, err)
+			return nil, nil, fmt.Errorf("%s: former set %d: %w", path, n, err)
 		}
-		ids[pki.AuthorityOf(chain[0])] = true
+		note(chain[0], f.Key != nil)
 	}
-	return ids, nil
+	return all, withKey, nil
 }
 
 // KeysDestroyed has the authority notice that keys of CAs on record were destroyed with

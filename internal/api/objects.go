@@ -475,7 +475,7 @@ func (d *door) toDestroy(ctx context.Context, c *call) ([]pki.AuthorityID, error
 	case destroy && len(held) == 0:
 		return nil, hint.With(fmt.Errorf("%w: destroy_key: %s holds no CA whose key is here", ca.ErrInvalid, c.path), "leave it out: the keys of other objects go with them")
 	case destroy:
-		return held, nil
+		return held, d.Authority.MayDestroyKeys(ctx, c.path.String(), held)
 	case len(held) > 0:
 		c.notice("the revocation list and the OCSP answers of %s go on until the last certificate that it signed has expired, with its key, which stays sealed; what is revoked stays refused", c.path)
 	}
