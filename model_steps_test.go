@@ -92,9 +92,12 @@ func (w *modelWorld) do(s step) error {
 	w.note("%s %d", s.do, s.who%4)
 	w.at = w.at.Add(time.Second) // each takes a moment
 	w.time.Add(int64(time.Second))
-	k := kinds()[s.do]
+	k, before := kinds()[s.do], w.db.count()
 	if err := k.run(w, s); err != nil {
 		return err
+	}
+	if k.touches != all && w.db.count() == before {
+		return nil // refused: all is as it was
 	}
 	if err := w.absorb(); err != nil {
 		return err
@@ -267,9 +270,11 @@ func (w *modelWorld) destroy(path string) error {
 	if !done {
 		return err
 	}
-	for _, id := range ids {
-		w.note("  the key of %s is destroyed", id.Short())
-		delete(w.m.keys, id)
+	for _, one := range w.authorities {
+		if slices.Contains(ids, pki.AuthorityOf(one.cert)) {
+			w.note("  the key of %s is destroyed", one.id.Short())
+			delete(w.m.keys, one.id)
+		}
 	}
 	return nil
 }
@@ -290,8 +295,8 @@ func (w *modelWorld) stepImport(s step) error {
 	}
 	second, _, err := w.asks(root, right{role: "root"}, "", "POST", modelObject+path+"/data/key?name="+ca.KeyChain, string(pki.EncodeCertificates(f.cert)))
 	if first && second {
-		w.note("  %s is now %s", path, pki.AuthorityOf(f.cert).Short())
-		w.m.keys[pki.AuthorityOf(f.cert)] = true
+		w.note("  %s is now %s", path, idOf(f.cert).Short())
+		w.m.keys[idOf(f.cert)] = true
 	}
 	return err
 }
@@ -359,7 +364,8 @@ func (w *modelWorld) stepSign(s step) error {
 	return err
 }
 
-// stepRevoke revokes a certificate by its serial number.
+// stepRevoke revokes a certificate by its serial number. Now and then the server is
+// restarted before there is a list with it.
 func (w *modelWorld) stepRevoke(s step) error {
 	i := s.a % len(w.m.certs)
 	if s.a%3 == 0 { // the newest are of more interest
@@ -391,7 +397,11 @@ func (w *modelWorld) stepRevoke(s step) error {
 			}
 		}
 	}
-	return err
+	if s.b/8%4 == 0 {
+		w.note("  and a restart")
+		return w.stepRestart(s)
+	}
+	return nil
 }
 
 // takenBack notes in the model that the certificate i was revoked, with the tokens of the
