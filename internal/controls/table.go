@@ -297,6 +297,8 @@ func table() []control {
 			[]cut{{"identify_session.go", "case !l.PasswordChanged.Equal(u.PasswordChanged):", "case false:"}}},
 		{"join-once", "internal/object", "TestJoinTokens", "spent again", "the single use of a token to join",
 			[]cut{{"internal/object/join.go", "store.Tx{Expect: []store.Expect{{Key: key, Rev: rev}}, Deletes", "store.Tx{Deletes"}}},
+		{"join-limited", ".", "TestJoinIsLimited", "is looked at", "the count of requests to join behind a proxy",
+			[]cut{{"cluster.go", "if from.Local {", "if _, err := netip.ParseAddrPort(from.Shown); err != nil {"}}},
 		{"member-stopped", "internal/member", "TestReadsWhileStopping", "a stopped member is read", "the end of calls before etcd closes its files",
 			[]cut{{"internal/member/client.go", "c.KV = clientv3.NewKVFromKVClient(", "_ = clientv3.NewKVFromKVClient("}}},
 		{"member-removed", "internal/member", "TestMembersComeAndGo", "may still connect", "the second try to close the door behind a leader that was removed",
