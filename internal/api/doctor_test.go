@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"net/http"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -16,11 +17,14 @@ import (
 	"filippo.io/age"
 )
 
-// troubles is the diagnosis as a text, one a line.
+// troubles is what needs a hand as a text, one a line.
 func (w *world) troubles(by string) string {
 	w.t.Helper()
 	var lines []string
 	for _, item := range into[Diagnosis](w.do(request{target: "/api/doctor", by: by}).want(http.StatusOK)).Items {
+		if item.Level == levelInfo {
+			continue
+		}
 		lines = append(lines, strings.Join([]string{item.Level, item.Check, item.Object, item.What, item.Mend}, "|"))
 	}
 	return strings.Join(lines, "\n")
@@ -84,6 +88,18 @@ func TestDoctor(t *testing.T) {
 	}
 	if lines := strings.Split(w.troubles("root"), "\n"); !slices.IsSortedFunc(lines, func(a, b string) int { return strings.Compare(a[:5], b[:5]) }) {
 		t.Errorf("errors must come first:\n%s", strings.Join(lines, "\n"))
+	}
+}
+
+// TestDoctorTellsWhatItWasBuiltWith: one line at the end, which is nothing to mend.
+func TestDoctorTellsWhatItWasBuiltWith(t *testing.T) {
+	w := newWorld(t)
+	for _, by := range []string{"root", "guest1"} {
+		items := into[Diagnosis](w.do(request{target: "/api/doctor", by: by}).want(http.StatusOK)).Items
+		want := Trouble{Check: "go", Level: "info", What: "omca was built with " + runtime.Version()}
+		if len(items) == 0 || items[len(items)-1] != want {
+			t.Errorf("%s is told %+v, want %+v at the end", by, items, want)
+		}
 	}
 }
 
