@@ -14,6 +14,7 @@ import (
 	"omca/internal/hint"
 	"omca/internal/openid/login"
 	"omca/internal/openid/openidtest"
+	"omca/internal/outbound"
 	"omca/usr"
 )
 
@@ -28,7 +29,7 @@ func issuer(t *testing.T, c openidtest.Config) *openidtest.Issuer {
 
 func discover(t *testing.T, i *openidtest.Issuer) *login.Flow {
 	t.Helper()
-	f, err := login.Discover(t.Context(), login.Config{Issuer: i.URL(), ClientID: "omca", Now: time.Now, Transport: i})
+	f, err := login.Discover(t.Context(), login.Config{Issuer: i.URL(), ClientID: "omca", Now: time.Now, Network: &outbound.Network{Transport: i}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +300,7 @@ func TestIssuersThatAreRefused(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		if _, err := login.Discover(t.Context(), login.Config{Issuer: i.URL(), ClientID: "omca", Now: time.Now, Transport: i}); err == nil {
+		if _, err := login.Discover(t.Context(), login.Config{Issuer: i.URL(), ClientID: "omca", Now: time.Now, Network: &outbound.Network{Transport: i}}); err == nil {
 			t.Errorf("%s: taken", what)
 		}
 	}
