@@ -427,7 +427,7 @@ func TestServers(t *testing.T) {
 					w.(http.Flusher).Flush()
 				}
 			}
-		}, "deadline exceeded", false},
+		}, "", false}, // the words differ with the moment
 		{"endless", func(w http.ResponseWriter, _ *http.Request) {
 			for block := make([]byte, 1000); ; {
 				if _, err := w.Write(block); err != nil {
