@@ -269,7 +269,7 @@ func (d *door) wantedNames(ctx context.Context, p object.Path) ([]string, error)
 }
 
 // checkLists looks for revocation lists that are late.
-func (d *door) checkLists(ctx context.Context, _ usr.Caller) ([]Trouble, error) {
+func (d *door) checkLists(ctx context.Context, who usr.Caller) ([]Trouble, error) {
 	status, err := d.Status(ctx)
 	if err != nil {
 		return nil, err
@@ -279,7 +279,7 @@ func (d *door) checkLists(ctx context.Context, _ usr.Caller) ([]Trouble, error) 
 		publish = "omca daemon run"
 	}
 	var all []Trouble
-	for _, l := range d.lists(ctx, d.Now()) {
+	for _, l := range d.listsFor(ctx, who) {
 		t := Trouble{Check: "crl", Level: levelError, Object: l.CA, Mend: "omca crl refresh " + l.Source}
 		if l.CA != "" {
 			t.Mend = publish
@@ -342,7 +342,7 @@ func (d *door) checkCluster(ctx context.Context, who usr.Caller) ([]Trouble, err
 		if !o.Usable {
 			level = levelError
 		}
-		all = append(all, Trouble{"openid", level, path.String(), "the OpenID issuer " + o.Issuer + " does not answer: " + o.LastError, "omca daemon status"})
+		all = append(all, Trouble{"openid", level, path.String(), "the OpenID issuer " + o.Issuer + " does not answer: " + toldOf(who, o.LastError), "omca daemon status"})
 	}
 	all = append(all, storeTroubles(status.Store)...)
 	all = append(all, clockTroubles(status)...)

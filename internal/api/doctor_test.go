@@ -122,6 +122,37 @@ func TestDoctorTellsOnlyWhatIsReadable(t *testing.T) {
 	w.do(request{target: "/api/doctor"}).refused(http.StatusUnauthorized)
 }
 
+// TestFailedFetchesAreRoots: others than the operator may name what is fetched, and what came of it would tell a caller what there is
+// in the network: only root is told.
+func TestFailedFetchesAreRoots(t *testing.T) {
+	w := newWorld(t)
+	w.put("system/usr/guestsys", "grant=guest:system")
+	const why = "127.0.0.1, port 22, is on the loopback"
+	list := ExternalList{Source: "http://crl.mycorp", LastError: why, Undetermined: []string{"CN=A"}}
+	w.external = []ExternalList{list, list, list, list}
+	for i, state := range []string{"fresh", "partial", "error", "never"} {
+		w.external[i].State = state
+	}
+	w.openid = &OpenIDStatus{Issuer: "https://idp.mycorp", LastError: why}
+	for _, target := range []string{"/api/crl", "/api/doctor", "/api/daemon/status"} {
+		for by, root := range map[string]bool{"root": true, "guest1": false, "adminall": false, "adminsys": false, "guestsys": false} {
+			got := w.do(request{target: target, by: by}).want(http.StatusOK)
+			if told := strings.Contains(string(got.body), why); told != root {
+				t.Errorf("%s to %s tells why: %v, want %v", target, by, told, root)
+			}
+			if root {
+				continue
+			}
+			if !strings.Contains(string(got.body), rootIsTold) {
+				t.Errorf("%s to %s does not tell that something failed: %s", target, by, got.body)
+			}
+		}
+	}
+	if w.openid.LastError != why {
+		t.Error("what one caller is told changed the status itself")
+	}
+}
+
 // aKey is a private key that fits nothing.
 func aKey(t *testing.T) string {
 	t.Helper()

@@ -68,16 +68,13 @@ func (n *Network) filter(ctx context.Context, servers []netip.AddrPort) ([]netip
 	var passed []netip.AddrPort
 	for _, at := range servers {
 		why := forbidden(at.Addr())
-		if why == "" {
-			own, err := n.listensOn(ctx, at)
-			if err != nil {
-				return nil, err
-			}
-			if own {
-				why = "is a listener of this daemon"
-			}
-		}
-		if why == "" {
+		own, err := n.listensOn(ctx, at)
+		switch {
+		case err != nil:
+			return nil, err
+		case own:
+			why = "is a listener of this daemon"
+		case why == "":
 			passed = append(passed, at)
 			continue
 		}

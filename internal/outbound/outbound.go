@@ -193,7 +193,7 @@ func (r Rules) check(answer *http.Response) error {
 		return hint.With(refuse("the answer is encoded as %.40q, and it was asked for as it is (Accept-Encoding: identity)", coding),
 			"have the server send this URL without Content-Encoding")
 	}
-	if answer.ContentLength > r.Bytes {
+	if answer.ContentLength > r.Bytes && answer.StatusCode/100 != 3 {
 		return refuse("%d bytes, at most %d are read", answer.ContentLength, r.Bytes)
 	}
 	return nil

@@ -358,6 +358,10 @@ func TestRedirects(t *testing.T) {
 	if _, err := get(t, w.Client(same), "http://outer.test/?to=/"); err != nil {
 		t.Errorf("to the same server: %v", err)
 	}
+	short := Rules{Redirects: 1, Bytes: 5} // less than the body of a redirect
+	if got, err := get(t, w.Client(short), "http://outer.test/?to=/"); err != nil || got != "hello" {
+		t.Errorf("a redirect with a body: %q, %v", got, err)
+	}
 	_, err = get(t, w.Client(Rules{}), "http://outer.test/?to=/")
 	refused(t, "none is followed", err, "none is followed")
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -318,5 +320,41 @@ func TestRedirectedTokens(t *testing.T) {
 	}
 	if n := i.Requests("/elsewhere"); n != 0 {
 		t.Errorf("%d requests went elsewhere", n)
+	}
+}
+
+// TestTokensGoNowhereOnThisMachine: an issuer that is named on the loopback is asked there, and the endpoints that its document names beside it
+// get neither a code nor a refresh token.
+func TestTokensGoNowhereOnThisMachine(t *testing.T) {
+	i, stop, err := openidtest.Serve("127.0.0.1:0", openidtest.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	var asked atomic.Int64
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	defer elsewhere.Close()
+	i.Override("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		document := map[string]any{"issuer": i.URL(), "jwks_uri": i.URL() + "/keys", "token_endpoint": elsewhere.URL, "revocation_endpoint": elsewhere.URL}
+		if err := json.NewEncoder(w).Encode(document); err != nil {
+			t.Error(err)
+		}
+	})
+	f, err := login.Discover(t.Context(), login.Config{Issuer: i.URL(), ClientID: "omca", Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, renewing := f.Refresh(t.Context(), "a refresh token")
+	for what, err := range map[string]error{"renewing": renewing, "revoking": f.Revoke(t.Context(), "a refresh token")} {
+		if err == nil || !strings.Contains(err.Error(), "did not name this host and port") || !strings.Contains(hint.Of(err), "its own host and port") {
+			t.Errorf("%s: %v, hint %q", what, err, hint.Of(err))
+		}
+	}
+	if n := asked.Load(); n > 0 {
+		t.Errorf("the server beside the issuer was asked %d times", n)
 	}
 }
