@@ -31,7 +31,9 @@ func TestOwnListenersAreNotAsked(t *testing.T) {
 	f := frontOf(t, Config{Cluster: true, Peer: peer})
 	f.root("PATCH", "/api/cluster/config?set=listener.port%3D1299&set=listener.http_addr%3D:8099", "")
 	network := f.s.network()
-	network.Lookup = func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("192.0.2.7")}, nil }
+	network.Lookup = func(context.Context, string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("192.0.2.7")}, nil
+	}
 	network.Addresses = func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("192.0.2.7")}, nil }
 	away := errors.New("connection refused")
 	network.Connect = func(context.Context, netip.AddrPort) (net.Conn, error) { return nil, away }
