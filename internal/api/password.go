@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -179,10 +180,21 @@ func Forwarded(r *http.Request) bool {
 	return false
 }
 
-// from is where a request comes from, for people.
-func (d *door) from(r *http.Request) string {
-	if d.Address == nil {
-		return r.RemoteAddr
+// Address is where a request comes from.
+type Address struct {
+	IP    netip.Addr // zero: there is none, or it cannot be known
+	Local bool       // by the unix socket, or in process: the caller is the machine's root
+	Shown string     // for people: with the port, where the port is the caller's own
+}
+
+// from is where a request comes from.
+func (d *door) from(r *http.Request) Address {
+	if d.Address != nil {
+		return d.Address(r)
 	}
-	return d.Address(r)
+	a := Address{Shown: r.RemoteAddr}
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		a.IP = peer.Addr().Unmap()
+	}
+	return a
 }
