@@ -16,16 +16,6 @@ import (
 	"omca/pki"
 )
 
-// tokensNeedRecords: a token whose record is gone is refused.
-const tokensNeedRecords = false
-
-// casAreRoots: what is a CA, in any namespace, is changed by root alone.
-const casAreRoots = false
-
-// goneIsRoots: what belongs to an owner who is gone is revoked by root alone, and not by
-// the next user of the same name.
-const goneIsRoots = false
-
 // A step is one thing that happens. Its numbers choose among what is there by then, so
 // that a sequence means something with steps left out.
 type step struct {
@@ -68,7 +58,7 @@ func kinds() map[string]kind {
 		"revoke":  {14, all, (*modelWorld).stepRevoke},
 		"token":   {4, nothing, (*modelWorld).stepToken},
 		"untoken": {3, nothing, (*modelWorld).stepUntoken},
-		"sweep":   {sweeps(), nothing, (*modelWorld).stepSweep},
+		"sweep":   {3, nothing, (*modelWorld).stepSweep},
 		"sec":     {2, nothing, (*modelWorld).stepSec},
 		"read":    {6, nothing, (*modelWorld).stepRead},
 		"upkeep":  {3, nothing, (*modelWorld).stepUpkeep},
@@ -78,15 +68,6 @@ func kinds() map[string]kind {
 		"backup":  {2, nothing, (*modelWorld).stepBackup},
 		"restore": {2, all, (*modelWorld).stepRestore},
 	}
-}
-
-// sweeps is how often what has expired is swept: never, until a token whose record is
-// gone is refused.
-func sweeps() int {
-	if tokensNeedRecords {
-		return 3
-	}
-	return 0
 }
 
 // draw draws a sequence of n steps.
@@ -111,9 +92,12 @@ func (w *modelWorld) do(s step) error {
 	w.note("%s %d", s.do, s.who%4)
 	w.at = w.at.Add(time.Second) // each takes a moment
 	w.time.Add(int64(time.Second))
-	k := kinds()[s.do]
+	k, before := kinds()[s.do], w.db.count()
 	if err := k.run(w, s); err != nil {
 		return err
+	}
+	if k.touches != all && w.db.count() == before {
+		return nil // refused: all is as it was
 	}
 	if err := w.absorb(); err != nil {
 		return err
@@ -174,18 +158,9 @@ func (w *modelWorld) stepUser(s step) error {
 func (w *modelWorld) end(name string) {
 	for i := range w.m.tokens {
 		if g := &w.m.tokens[i]; g.user == name {
-			w.endToken(g)
+			g.dead = true
 		}
 	}
-}
-
-// endToken ends a token with its user.
-func (w *modelWorld) endToken(g *given) {
-	if !tokensNeedRecords && (g.lost || !w.now().Before(g.expires)) {
-		g.unsure = true
-		return
-	}
-	g.dead = true
 }
 
 // stepGrant changes what a user may, or has somebody try.
@@ -268,9 +243,9 @@ func (w *modelWorld) stepRenew(s step) error {
 // stepLose has a CA lose its object, its chain or its key.
 func (w *modelWorld) stepLose(s step) error {
 	path := caPaths()[s.a%5]
-	who, need := w.caller(0), right{role: "root"}
-	if s.b%4 == 3 && path == "ns1/sec/ca" && !casAreRoots {
-		who, need = w.caller(s.who), right{"admin", "ns1"}
+	who, need := w.caller(0), right{role: "root"} // a CA is root's, in any namespace
+	if s.b%4 == 3 {
+		who = w.caller(s.who)
 	}
 	var err error
 	switch how := s.b % 4; how {
@@ -279,27 +254,27 @@ func (w *modelWorld) stepLose(s step) error {
 	case 1:
 		_, _, err = w.asks(who, need, "", "DELETE", modelObject+path+"/data/key?name="+pick([]string{ca.KeyChain, ca.KeyPrivate}, s.c), nil)
 	case 2:
-		var done bool
-		if done, _, err = w.asks(who, need, "", "POST", modelObject+path+"/action/delete", nil); done {
-			err = w.destroy(path)
-		}
+		err = w.destroy(path)
 	}
 	return err
 }
 
-// destroy destroys the keys of the CAs that the object at path held.
+// destroy deletes the object at path, if it is there, with the keys of the CAs that it
+// holds or held.
 func (w *modelWorld) destroy(path string) error {
 	ids, err := w.s.authority.DestroyableKeys(w.ctx, path)
 	if err != nil {
 		return err
 	}
-	if err := w.s.objects.DestroyKeys(w.ctx, ids); err != nil {
+	done, _, err := w.asks(w.caller(0), right{role: "root"}, "", "POST", modelObject+path+"/action/delete?destroy_key=true", nil)
+	if !done {
 		return err
 	}
-	w.s.authority.Changed("")
-	for _, id := range ids {
-		w.note("  the key of %s is destroyed", id.Short())
-		delete(w.m.keys, id)
+	for _, one := range w.authorities {
+		if slices.Contains(ids, pki.AuthorityOf(one.cert)) {
+			w.note("  the key of %s is destroyed", one.id.Short())
+			delete(w.m.keys, one.id)
+		}
 	}
 	return nil
 }
@@ -320,8 +295,8 @@ func (w *modelWorld) stepImport(s step) error {
 	}
 	second, _, err := w.asks(root, right{role: "root"}, "", "POST", modelObject+path+"/data/key?name="+ca.KeyChain, string(pki.EncodeCertificates(f.cert)))
 	if first && second {
-		w.note("  %s is now %s", path, pki.AuthorityOf(f.cert).Short())
-		w.m.keys[pki.AuthorityOf(f.cert)] = true
+		w.note("  %s is now %s", path, idOf(f.cert).Short())
+		w.m.keys[idOf(f.cert)] = true
 	}
 	return err
 }
@@ -389,7 +364,8 @@ func (w *modelWorld) stepSign(s step) error {
 	return err
 }
 
-// stepRevoke revokes a certificate by its serial number.
+// stepRevoke revokes a certificate by its serial number. Now and then the server is
+// restarted before there is a list with it.
 func (w *modelWorld) stepRevoke(s step) error {
 	i := s.a % len(w.m.certs)
 	if s.a%3 == 0 { // the newest are of more interest
@@ -400,10 +376,10 @@ func (w *modelWorld) stepRevoke(s step) error {
 	need, self := right{role: "root"}, ""
 	switch owner := strings.SplitN(c.owner, "/", 3); {
 	case c.profile == ca.ProfileUser:
-		if u := w.m.users[owner[2]]; u.life == c.life || !goneIsRoots {
+		if u := w.m.users[owner[2]]; u.life == c.life { // of an earlier user it is root's
 			self = owner[2]
 		}
-	case len(owner) == 3 && owner[0] != "system":
+	case len(owner) == 3 && owner[0] != "system" && c.profile != ca.ProfileCA:
 		need = right{"admin", owner[0]}
 	}
 	who := w.caller(s.who)
@@ -412,20 +388,32 @@ func (w *modelWorld) stepRevoke(s step) error {
 	if !done {
 		return err
 	}
-	w.revoked(i)
-	if reason == crl.KeyCompromise && !c.revoked {
-		w.m.blocked[pki.KeyHashOf(c.cert)] = true
-	}
-	for n := range w.m.tokens {
-		if g := &w.m.tokens[n]; c.profile == ca.ProfileUser && g.user == c.user && reason != crl.Superseded {
-			if g.life == c.life {
-				w.endToken(g)
-			} else {
-				g.unsure = true
+	w.takenBack(i, reason)
+	if reason == crl.KeyCompromise {
+		w.m.blocked[c.key] = true
+		for n, other := range w.m.certs { // all that is on record over the key
+			if other.key == c.key && !other.root && !other.lost && !other.foreign {
+				w.takenBack(n, reason)
 			}
 		}
 	}
-	return err
+	if s.b/8%4 == 0 {
+		w.note("  and a restart")
+		return w.stepRestart(s)
+	}
+	return nil
+}
+
+// takenBack notes in the model that the certificate i was revoked, with the tokens of the
+// user that it speaks for.
+func (w *modelWorld) takenBack(i int, reason crl.Reason) {
+	w.revoked(i)
+	c := w.m.certs[i]
+	for n := range w.m.tokens {
+		if g := &w.m.tokens[n]; c.profile == ca.ProfileUser && g.user == c.user && g.life == c.life && reason != crl.Superseded {
+			g.dead = true
+		}
+	}
 }
 
 // stepToken issues a token.
@@ -489,9 +477,16 @@ func (w *modelWorld) stepUntoken(s step) error {
 	return err
 }
 
-// stepSweep forgets tokens that expired, by the clock of the server.
+// stepSweep forgets tokens that expired, by the clock of the server: they are refused from
+// then on, whatever that clock shows later.
 func (w *modelWorld) stepSweep(step) error {
-	_, err := w.s.tokens.Sweep(w.ctx, 1000)
+	forgotten, err := w.s.tokens.Sweep(w.ctx, 1000)
+	w.note("  %d tokens are forgotten", forgotten)
+	for n := range w.m.tokens {
+		if g := &w.m.tokens[n]; g.expires.Before(w.now().Add(-day)) {
+			g.dead = true
+		}
+	}
 	return err
 }
 

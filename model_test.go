@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -28,11 +29,22 @@ import (
 // See model_steps_test.go for the steps, and model_run_test.go for how to run more of
 // them, or one again.
 
+// A caID is what the model knows a CA by: its name and its key, whatever else its
+// certificate says.
+type caID [sha256.Size]byte
+
+func idOf(cert *x509.Certificate) caID {
+	return sha256.Sum256(slices.Concat(cert.RawSubject, []byte{0}, cert.RawSubjectPublicKeyInfo))
+}
+
+// Short returns a few digits, for people.
+func (id caID) Short() string { return hex.EncodeToString(id[:4]) }
+
 // A signed is a certificate that was signed, here or (foreign) with a key that was
 // imported, and where it went.
 type signed struct {
 	cert    *x509.Certificate
-	issuer  pki.AuthorityID
+	issuer  caID
 	owner   string // path of an object; "" for a foreign one
 	profile string
 	user    string // whom it speaks for; "" for anything but a user's
@@ -41,6 +53,14 @@ type signed struct {
 	lost    bool // signed after the backup that was restored: not on record
 	foreign bool
 	request bool // made of a signing request: no object holds it
+
+	key  pki.KeyHash // that it certifies
+	root bool        // it signed itself
+}
+
+// newSigned is a certificate that the CA issuer signed.
+func newSigned(cert *x509.Certificate, issuer caID) signed {
+	return signed{cert: cert, issuer: issuer, key: pki.KeyHashOf(cert), root: issuer == idOf(cert)}
 }
 
 // A person is a user. One who is deleted and made anew begins another life.
@@ -60,7 +80,6 @@ type given struct {
 	dead     bool // revoked, or its user was
 	rotated  bool // dead by the end of the key that signed it
 	lost     bool // issued after the backup that was restored
-	unsure   bool // it may be either
 }
 
 // model is what is true. Everything else has to follow from it.
@@ -68,8 +87,8 @@ type model struct {
 	certs   []signed
 	users   map[string]person
 	tokens  []given
-	keys    map[pki.AuthorityID]bool // CAs whose keys are here
-	blocked map[pki.KeyHash]bool     // keys that are never certified again
+	keys    map[caID]bool        // CAs whose keys are here
+	blocked map[pki.KeyHash]bool // keys that are never certified again
 }
 
 func (m model) clone() model {
@@ -80,11 +99,13 @@ func (m model) clone() model {
 
 // restored is what is true once a backup was restored, with the knowledge of the store
 // that it replaces or without.
-func (m model) restored(backup model, knows bool) model {
+// What an imported CA signed since (made: its key was made here) would be accepted without
+// a record, and is revoked.
+func (m model) restored(backup model, knows bool, made func(caID) bool) model {
 	next := backup.clone()
 	for i, c := range m.certs {
 		if i >= len(next.certs) {
-			c.lost, c.revoked = true, c.revoked && knows
+			c.lost, c.revoked = true, knows && (c.revoked || !made(c.issuer))
 			next.certs = append(next.certs, c)
 		}
 		next.certs[i].revoked = next.certs[i].revoked || c.revoked && knows
@@ -169,7 +190,7 @@ func (m model) ofCert(i int, clean, made bool) (verdict, right) {
 func (m model) ofToken(i int, now time.Time) (verdict, right) {
 	g := m.tokens[i]
 	u, exists := m.users[g.user]
-	if !exists || u.disabled || u.life != g.life || g.dead || g.lost && tokensNeedRecords || !now.Before(g.expires) {
+	if !exists || u.disabled || u.life != g.life || g.dead || g.lost || !now.Before(g.expires) {
 		return refused, right{}
 	}
 	return either, meet(g.right, u.right)
@@ -190,32 +211,46 @@ func (s *seen) clone() *seen {
 	return &c
 }
 
-// look takes a list as the world sees it.
-func (s *seen) look(der []byte, issuer *x509.Certificate) error {
+// look takes a list as the world sees it, and returns which entries have left since the
+// list before, and the earlier time of the two.
+func (s *seen) look(der []byte, issuer *x509.Certificate) (left []pki.Serial, since time.Time, err error) {
 	if bytes.Equal(der, s.der) {
-		return nil
+		return nil, since, nil
 	}
 	list, err := x509.ParseRevocationList(der)
 	if err != nil {
-		return fmt.Errorf("a list of %q cannot be read: %w", issuer.Subject, err)
+		return nil, since, fmt.Errorf("a list of %q cannot be read: %w", issuer.Subject, err)
 	}
 	number, sum := list.Number.String(), sha256.Sum256(list.RawTBSRevocationList)
 	if known, ok := s.content[number]; ok && known != sum {
-		return fmt.Errorf("list number %s of %q has two contents", number, issuer.Subject)
+		return nil, since, fmt.Errorf("list number %s of %q has two contents", number, issuer.Subject)
 	}
 	if s.number != nil && list.Number.Cmp(s.number) < 0 {
-		return fmt.Errorf("the list number of %q fell from %s to %s", issuer.Subject, s.number, number)
+		return nil, since, fmt.Errorf("the list number of %q fell from %s to %s", issuer.Subject, s.number, number)
 	}
-	s.number, s.list, s.der, s.entries = list.Number, list, der, make(map[pki.Serial]bool)
-	s.content[number] = sum
+	entries := make(map[pki.Serial]bool)
 	for _, e := range list.RevokedCertificateEntries {
 		if e.RevocationTime.After(list.ThisUpdate) {
-			return fmt.Errorf("list number %s of %q is of %s, before an entry of %s", number, issuer.Subject, list.ThisUpdate, e.RevocationTime)
+			return nil, since, fmt.Errorf("list number %s of %q is of %s, before an entry of %s", number, issuer.Subject, list.ThisUpdate, e.RevocationTime)
 		}
-		s.entries[pki.Serial(e.SerialNumber.Text(16))] = true
+		entries[pki.Serial(e.SerialNumber.Text(16))] = true
 	}
-	return nil
+	since = list.ThisUpdate
+	for serial := range s.entries {
+		if !entries[serial] {
+			left = append(left, serial)
+		}
+		if s.list.ThisUpdate.Before(since) {
+			since = s.list.ThisUpdate
+		}
+	}
+	s.number, s.list, s.der, s.entries = list.Number, list, der, entries
+	s.content[number] = sum
+	return left, since, nil
 }
+
+// forget has the next list stand for itself.
+func (s *seen) forget() { s.entries, s.der = nil, nil }
 
 // living reports whether a certificate has not expired at any of the times.
 func living(c *x509.Certificate, at ...time.Time) bool {
@@ -240,16 +275,20 @@ func (w *modelWorld) holdLists() error {
 	return nil
 }
 
-// lookAtLists publishes, and looks at every list that there is.
+// lookAtLists publishes, and looks at every list that there is: not again when nothing
+// happened since.
 func (w *modelWorld) lookAtLists(ctx context.Context) error {
+	if since := w.now().Sub(w.asOf); w.db.count() == w.published && since >= 0 && since < time.Minute {
+		return nil
+	}
 	if _, err := w.s.publisher.Publish(ctx); err != nil {
 		return fmt.Errorf("publishing: %w", err)
 	}
 	for _, one := range w.authorities {
-		list, err := w.s.publisher.Current("x-" + one.id.Short())
+		list, err := w.s.publisher.Current("x-" + pki.AuthorityOf(one.cert).Short())
 		if errors.Is(err, ca.ErrNotFound) {
 			if s := w.lists[one.id]; s != nil {
-				s.entries, s.der = nil, nil
+				s.forget()
 			}
 			continue
 		}
@@ -259,11 +298,28 @@ func (w *modelWorld) lookAtLists(ctx context.Context) error {
 		if w.lists[one.id] == nil {
 			w.lists[one.id] = &seen{content: make(map[string][sha256.Size]byte)}
 		}
-		if err := w.lists[one.id].look(list.DER, one.cert); err != nil {
+		left, since, err := w.lists[one.id].look(list.DER, one.cert)
+		if err != nil {
+			return err
+		}
+		if err := w.noneLeftEarly(one.id, left, since); err != nil {
 			return err
 		}
 	}
+	w.published, w.asOf = w.db.count(), w.now()
 	return w.noneListedTooMany()
+}
+
+// noneLeftEarly checks that what left the list of a CA had expired before the list before.
+func (w *modelWorld) noneLeftEarly(by caID, left []pki.Serial, since time.Time) error {
+	for _, serial := range left {
+		for i, c := range w.m.certs {
+			if c.issuer == by && pki.SerialOf(c.cert) == serial && living(c.cert, since) {
+				return fmt.Errorf("revoked never becomes good: list number %s has no more %s, which lived at %s", w.lists[by].number, w.describe(i), since)
+			}
+		}
+	}
+	return nil
 }
 
 // noneListedTooMany checks that what is listed was revoked at some time.

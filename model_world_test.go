@@ -37,8 +37,9 @@ import (
 // serial numbers of what is recorded.
 type outliving struct {
 	*mem.Store
-	mu     sync.Mutex
-	issued []pki.Serial
+	mu      sync.Mutex
+	issued  []pki.Serial
+	commits int
 }
 
 func newOutliving() *outliving { return &outliving{Store: mem.New()} }
@@ -51,6 +52,7 @@ func (o *outliving) Commit(ctx context.Context, tx store.Tx) (int64, error) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.commits++
 	for _, p := range tx.Puts {
 		if serial, ok := strings.CutPrefix(p.Key, "serial/"); ok {
 			o.issued = append(o.issued, pki.Serial(serial))
@@ -68,14 +70,21 @@ func (o *outliving) taken() []pki.Serial {
 	return all
 }
 
+// count returns how many commits there were.
+func (o *outliving) count() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.commits
+}
+
 // Close leaves the store open: the next server goes on with it.
 func (o *outliving) Close() error { return nil }
 
 // A caCert is the certificate of a CA, which the world keeps whatever omca does.
 type caCert struct {
 	cert  *x509.Certificate
-	id    pki.AuthorityID
-	above pki.AuthorityID
+	id    caID
+	above caID
 }
 
 // A foreign is a CA that was made elsewhere, with its key.
@@ -88,7 +97,7 @@ type foreign struct {
 type savedWorld struct {
 	text     []byte
 	model    model
-	numbered map[pki.AuthorityID]bool // CAs that had lists
+	numbered map[caID]bool // CAs that had lists
 	spent    bool
 }
 
@@ -107,12 +116,15 @@ type modelWorld struct {
 	foreigners  []foreign
 	imported    map[pki.KeyHash]bool // keys that were made elsewhere
 	everRevoked map[pki.Serial]bool
-	lists       map[pki.AuthorityID]*seen
+	lists       map[caID]*seen
 	backups     []savedWorld
 	requests    map[string][]crypto.Signer // keys of users for signing requests
 	trust       []*x509.Certificate        // what client certificates may chain to now
 	asked       map[pki.Serial][]byte      // OCSP requests
 	log         []string
+
+	published int       // commits when there was nothing left to publish; -1 for a new server
+	asOf      time.Time // by the clock of the server, when that was so
 }
 
 func (w *modelWorld) now() time.Time { return time.Unix(0, w.time.Load()).UTC() }
@@ -130,7 +142,7 @@ func (w *modelWorld) start() error {
 	if err != nil {
 		return fmt.Errorf("the start failed: %w", err)
 	}
-	w.trust = nil
+	w.trust, w.published = nil, -1
 	return nil
 }
 
@@ -140,8 +152,8 @@ func newModelWorld(t *testing.T) *modelWorld {
 	t.Helper()
 	w := &modelWorld{
 		ctx: t.Context(), home: t.TempDir() + "/home", db: newOutliving(), at: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
-		m:        model{users: make(map[string]person), keys: make(map[pki.AuthorityID]bool), blocked: make(map[pki.KeyHash]bool)},
-		imported: make(map[pki.KeyHash]bool), everRevoked: make(map[pki.Serial]bool), lists: make(map[pki.AuthorityID]*seen),
+		m:        model{users: make(map[string]person), keys: make(map[caID]bool), blocked: make(map[pki.KeyHash]bool)},
+		imported: make(map[pki.KeyHash]bool), everRevoked: make(map[pki.Serial]bool), lists: make(map[caID]*seen),
 		requests: make(map[string][]crypto.Signer), asked: make(map[pki.Serial][]byte),
 	}
 	w.time.Store(w.at.UnixNano())
@@ -177,7 +189,7 @@ func (w *modelWorld) fork() (*modelWorld, error) {
 	next := &modelWorld{
 		ctx: w.ctx, home: w.home, db: newOutliving(), at: w.at, m: w.m.clone(), lives: w.lives,
 		authorities: slices.Clone(w.authorities), foreigners: w.foreigners, imported: w.imported,
-		everRevoked: maps.Clone(w.everRevoked), lists: make(map[pki.AuthorityID]*seen), requests: w.requests, asked: maps.Clone(w.asked),
+		everRevoked: maps.Clone(w.everRevoked), lists: make(map[caID]*seen), requests: w.requests, asked: maps.Clone(w.asked),
 	}
 	next.time.Store(w.time.Load())
 	for id, s := range w.lists {
@@ -208,7 +220,7 @@ func (w *modelWorld) meetForeigners(t *testing.T) {
 		}
 		f := foreign{cert, key}
 		w.foreigners = append(w.foreigners, f)
-		id := pki.AuthorityOf(cert)
+		id := idOf(cert)
 		w.authorities = append(w.authorities, caCert{cert, id, id})
 		w.imported[pki.KeyHashOf(cert)] = true
 		leaf, err := signForeign(cert, key, key, x509.Certificate{
@@ -217,7 +229,9 @@ func (w *modelWorld) meetForeigners(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.m.certs = append(w.m.certs, signed{cert: leaf, issuer: id, user: "bob", foreign: true})
+		bob := newSigned(leaf, id)
+		bob.user, bob.foreign = "bob", true
+		w.m.certs = append(w.m.certs, bob)
 		return f
 	}
 	make("Corp CA", []byte("corp"))
@@ -300,9 +314,6 @@ func (w *modelWorld) byToken(i int) caller {
 		return r
 	}}
 	v, given := w.m.ofToken(i, w.now())
-	if w.m.tokens[i].unsure {
-		v, given = either, right{role: "root"} // it is not held against it
-	}
 	if v != refused {
 		c.subject, c.right = w.m.tokens[i].user, given // a token is never the user itself
 	}
@@ -361,8 +372,13 @@ func (w *modelWorld) absorb() error {
 		if err != nil {
 			return err
 		}
-		c := signed{cert: r.Certificate, issuer: r.Authority, owner: r.Owner, profile: r.Profile}
-		if w.m.blocked[pki.KeyHashOf(c.cert)] {
+		issuer, err := w.signer(r.Certificate)
+		if err != nil {
+			return err
+		}
+		c := newSigned(r.Certificate, issuer)
+		c.owner, c.profile = r.Owner, r.Profile
+		if w.m.blocked[c.key] {
 			return fmt.Errorf("a key that was revoked as compromised is certified again: %s of %s", serial, r.Owner)
 		}
 		if r.Profile == ca.ProfileUser {
@@ -370,14 +386,24 @@ func (w *modelWorld) absorb() error {
 			c.life = w.m.users[c.user].life
 		}
 		if r.Profile == ca.ProfileCA {
-			id := pki.AuthorityOf(c.cert)
-			w.authorities = append(w.authorities, caCert{c.cert, id, r.Authority})
+			id := idOf(c.cert)
+			w.authorities = append(w.authorities, caCert{c.cert, id, issuer})
 			w.m.keys[id] = true
 		}
 		w.m.certs = append(w.m.certs, c)
 		w.note("  signed %s", w.describe(len(w.m.certs)-1))
 	}
 	return nil
+}
+
+// signer returns the CA that signed a certificate, which may be itself.
+func (w *modelWorld) signer(cert *x509.Certificate) (caID, error) {
+	for _, by := range append([]caCert{{cert: cert, id: idOf(cert)}}, w.authorities...) {
+		if bytes.Equal(by.cert.RawSubject, cert.RawIssuer) && by.cert.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature) == nil {
+			return by.id, nil
+		}
+	}
+	return caID{}, fmt.Errorf("no CA ever has signed %s", pki.SerialOf(cert))
 }
 
 // describe names a certificate for people.
@@ -394,11 +420,11 @@ func (w *modelWorld) describe(i int) string {
 
 func (w *modelWorld) describeToken(i int) string {
 	g := w.m.tokens[i]
-	return fmt.Sprintf("token %d of %q (life %d, %q, dead %t, lost %t, unsure %t)", i, g.user, g.life, g.right, g.dead, g.lost, g.unsure)
+	return fmt.Sprintf("token %d of %q (life %d, %q, dead %t, lost %t)", i, g.user, g.life, g.right, g.dead, g.lost)
 }
 
 // made reports whether the key of a CA was made here.
-func (w *modelWorld) made(id pki.AuthorityID) bool {
+func (w *modelWorld) made(id caID) bool {
 	i := slices.IndexFunc(w.authorities, func(c caCert) bool { return c.id == id })
 	return i >= 0 && !w.imported[pki.KeyHashOf(w.authorities[i].cert)]
 }
@@ -410,13 +436,13 @@ func (w *modelWorld) chains(i int) [][]*x509.Certificate {
 		w.trust, _ = w.s.authority.Trust(w.ctx) // a CA that cannot be read is not trusted
 	}
 	c := w.m.certs[i]
-	if c.issuer == pki.AuthorityOf(c.cert) {
-		return nil // a root
+	if c.root {
+		return nil
 	}
 	return w.extend([]*x509.Certificate{c.cert}, c.issuer)
 }
 
-func (w *modelWorld) extend(chain []*x509.Certificate, above pki.AuthorityID) (all [][]*x509.Certificate) {
+func (w *modelWorld) extend(chain []*x509.Certificate, above caID) (all [][]*x509.Certificate) {
 	now := w.now()
 	if c := chain[len(chain)-1]; now.Before(c.NotBefore) || now.After(c.NotAfter) {
 		return nil
@@ -448,7 +474,7 @@ func (w *modelWorld) clean(chains [][]*x509.Certificate) bool {
 // holdOCSP checks what is answered about the certificate i.
 func (w *modelWorld) holdOCSP(i int) error {
 	c := &w.m.certs[i]
-	if c.foreign || c.profile == ca.ProfileOCSP || c.issuer == pki.AuthorityOf(c.cert) || !living(c.cert, w.at) {
+	if c.foreign || c.profile == ca.ProfileOCSP || c.root || !living(c.cert, w.at) {
 		return nil
 	}
 	issuer := w.authorities[slices.IndexFunc(w.authorities, func(one caCert) bool { return one.id == c.issuer })].cert
@@ -544,7 +570,7 @@ func (w *modelWorld) holdSome(n int) error {
 	if err := errors.Join(w.holdHandshakes(), w.holdCert(i)); err != nil {
 		return err
 	}
-	if n%4 == 0 {
+	if n%8 == 0 {
 		if err := w.holdOCSP(i); err != nil {
 			return err
 		}
@@ -564,9 +590,6 @@ func (w *modelWorld) holdCert(i int) error {
 
 // holdToken checks what the token i gives.
 func (w *modelWorld) holdToken(i int) error {
-	if w.m.tokens[i].unsure {
-		return nil
-	}
 	v, want := w.m.ofToken(i, w.now())
 	return w.holdCaller(w.byToken(i), v, want)
 }
@@ -577,7 +600,7 @@ func (w *modelWorld) backup() error {
 	if err := w.s.objects.Backup(w.ctx, &text); err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
-	saved := savedWorld{text: text.Bytes(), model: w.m.clone(), numbered: make(map[pki.AuthorityID]bool)}
+	saved := savedWorld{text: text.Bytes(), model: w.m.clone(), numbered: make(map[caID]bool)}
 	for id := range w.lists {
 		saved.numbered[id] = true
 	}
@@ -596,11 +619,19 @@ func (w *modelWorld) restore(from savedWorld, knows bool) error {
 		c.Known = w.db.Store
 	} else {
 		// Nothing in the backup says that there were lists of these CAs.
-		maps.DeleteFunc(w.lists, func(id pki.AuthorityID, _ *seen) bool { return !from.numbered[id] })
+		maps.DeleteFunc(w.lists, func(id caID, _ *seen) bool { return !from.numbered[id] })
+		for _, s := range w.lists {
+			s.forget()
+		}
 	}
 	if _, err := object.Restore(w.ctx, c, bytes.NewReader(from.text)); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	w.db, w.m = into, w.m.restored(from.model, knows)
+	w.db, w.m = into, w.m.restored(from.model, knows, w.made)
+	for _, c := range w.m.certs {
+		if c.revoked {
+			w.everRevoked[pki.SerialOf(c.cert)] = true
+		}
+	}
 	return w.start()
 }

@@ -22,6 +22,7 @@ const (
 	interop = "internal/interop"
 	opened  = "TestRevokeOpenConnections/"
 	cells   = "TestRevocationTable/"
+	model   = "TestModel"
 )
 
 // table is all controls, those of one change of the sources together: go builds it once.
@@ -31,6 +32,10 @@ func table() []control {
 		resuming = cut{"listener/generation.go", "VerifyConnection: l.verifyConnection,",
 			"VerifyConnection: func(state tls.ConnectionState) error {\nif state.DidResume {\nreturn nil\n}\nreturn l.verifyConnection(state)\n},"}
 		dormant = cut{"ca/authorities.go", "\t\t\t\tdormant = append(dormant, is)\n", ""}
+		objects = cut{"revoked.go", "if err := onRecord(own, cert, chain[i+1]); err != nil {",
+			"held := func(l ca.PublishedList) bool { return l.Former == 0 && l.Signer.Equal(chain[i+1]) }\nif err := onRecord(own, cert, chain[i+1]); err != nil && slices.ContainsFunc(s.publisher.All(), held) {"}
+		byKeyID = []cut{{"pki/authority.go", "\th.Write(name)\n\th.Write(CanonicalKey(cert))\n", "\th.Write(cert.SubjectKeyId)\n"},
+			{"pki/authority.go", "binary.BigEndian.AppendUint32(nil, uint32(len(name)))", "[]byte{byte(len(name)) & 0}"}}
 		ledger  = cut{"revoked.go", "return fmt.Errorf(\"%w: %s was taken back here (%s)\", errRevoked, e.Serial, e.Reason)", "_ = e"}
 		revoked = cut{"usr/token/service.go", "if s.Store.Revoked(id) {", "if false {"}
 		// An answer that is there at all is a yes.
@@ -67,14 +72,26 @@ func table() []control {
 		{"table-ledger", ".", cells + "subordinate/object_deleted/revoked_after/new_handshake", "which is revoked, is accepted in TLS 1.3", "the look at what was revoked here",
 			[]cut{ledger}},
 		{"table-objects", ".", cells + "subordinate/object_deleted/revoked_after", "open after a minute", "the enforcement for CAs that no object holds",
-			[]cut{{"revoked.go", "if err := onRecord(own, cert, chain[i+1]); err != nil {",
-				"held := func(l ca.PublishedList) bool { return l.Former == 0 && l.Signer.Equal(chain[i+1]) }\nif err := onRecord(own, cert, chain[i+1]); err != nil && slices.ContainsFunc(s.publisher.All(), held) {"}}},
+			[]cut{objects}},
 		{"table-list", ".", cells + "former_CA/object_there/revoked_before/CRL", "not within a minute", "the lists of CAs that no object holds", []cut{dormant}},
 		{"table-ocsp", ".", cells + "subordinate/forced_anew/revoked_after/OCSP", "unauthorized", "the OCSP answers for CAs that no object holds", []cut{dormant}},
 		{"table-key", ".", cells + "two_imported_CAs_with_one_name/object_there/revoked_after", "double", "the key in the identity of a CA",
 			[]cut{{"pki/authority.go", "\th.Write(CanonicalKey(cert))\n", ""}}},
 		{"table-ski", ".", cells + "two_imported_CAs_with_one_SKI/object_there/revoked_after", "double", "name and key in the identity of a CA, in favour of its subjectKeyIdentifier",
-			[]cut{{"pki/authority.go", "\th.Write(name)\n\th.Write(CanonicalKey(cert))\n", "\th.Write(cert.SubjectKeyId)\n"}, {"pki/authority.go", "binary.BigEndian.AppendUint32(nil, uint32(len(name)))", "[]byte{byte(len(name)) & 0}"}}},
+			byKeyID},
+		// The model, which tries random sequences of steps.
+		{"model-s1", ".", model, "a handshake with", "the enforcement for CAs that no object holds", []cut{objects}},
+		{"model-s1-list", ".", model, "seed ", "the lists of CAs that no object holds", []cut{dormant}},
+		{"model-s2", ".", model, "seed ", "name and key in the identity of a CA, in favour of its subjectKeyIdentifier", byKeyID},
+		{"model-s2-none", ".", model, "a handshake with", "the enforcement for CAs without a subjectKeyIdentifier",
+			[]cut{{"revoked.go", "if e, revoked := own.Check(cert, issuer); revoked {", "if e, revoked := own.Check(cert, issuer); revoked && len(issuer.SubjectKeyId) > 0 {"}}},
+		{"model-c1", ".", model, "is without", "the memory of entries that a clock says are over",
+			[]cut{{"crl/builder.go", "\treturn entries.dated(thisUpdate)", "\tb.entries = entries\n\treturn entries.dated(thisUpdate)"}}},
+		{"model-c1-left", ".", model, "has no more", "the entry on a list after the end of its certificate",
+			[]cut{{"crl/builder.go", "\t\tlast := b.last\n", "\t\tlast := thisUpdate\n"}}},
+		{"model-c1-number", ".", model, "has two contents", "the revision up to which a list of a number has what was revoked",
+			[]cut{{"ca/publish.go", "if r.Revision > state.Revision {", "if r.Revision > state.Revision && r.Revision < 0 {"}}},
+		{"model-c2", ".", model, "rights that were not given: token", "the look whether a token is on record", []cut{unrecorded}},
 		{"table-told", "ca", "TestRecordedBeforeTold", "expected 2 each time", "the look into the store while a CA is put on record",
 			[]cut{{"ca/authorities.go", "if known != nil && !recording {", "if known != nil && (!recording || true) {"}}},
 		{"imported-mark", "ca", "TestIdentifyBelowAnImportedCA", "marked elsewhere with the key of an imported CA", "the refusal of marks by holders of an imported key",
