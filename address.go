@@ -53,6 +53,12 @@ func (s *Server) from(r *http.Request) string {
 	return address.String()
 }
 
+// origin is address and from together, and whether the caller is the machine's root.
+func (s *Server) origin(r *http.Request) api.Address {
+	_, err := s.bySocket(r)
+	return api.Address{IP: s.address(r), Local: err == nil, Shown: s.from(r)}
+}
+
 // forwardedFor returns where a request comes from that the connection of peer
 // brought.
 func forwardedFor(h http.Header, peer netip.Addr, proxies []netip.Prefix) netip.Addr {

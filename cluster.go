@@ -39,19 +39,20 @@ func (s *Server) newMembers(ctx context.Context) (api.Members, error) {
 		return nil, err
 	}
 	id, _ := cluster.Config.Get("cluster.id")
-	tries := usr.NewGuesses(s.config.Now)
 	return &members{Server: s, n: n, server: join.Server{
-		Cluster: id, Store: s.objects.JoinTokens(), Now: s.config.Now,
-		Limit: func(caller string) error {
-			from, err := netip.ParseAddrPort(caller)
-			if err != nil {
-				return nil // the unix socket, which is root's
-			}
-			_, err = tries.Take(usr.GuessLimit{Rate: 0.2, Burst: 10}, caller, from.Addr())
-			return err
-		},
-		Check: s.readsTheStore,
+		Cluster: id, Store: s.objects.JoinTokens(), Now: s.config.Now, Limit: joinLimit(s.config.Now), Check: s.readsTheStore,
 	}}, nil
+}
+
+// joinLimit counts the requests of an address to join. The address is that of the
+// client: a port is not in it, and behind a trusted proxy it is what the proxy says.
+// Callers whose address cannot be known count as one.
+func joinLimit(now func() time.Time) func(netip.Addr) error {
+	tries := usr.NewGuesses(now)
+	return func(from netip.Addr) error {
+		_, err := tries.Take(usr.GuessLimit{Rate: 0.2, Burst: 10}, from.String(), from)
+		return err
+	}
 }
 
 // readsTheStore refuses a machine whose build cannot read the store of the cluster.
@@ -107,13 +108,17 @@ func (m *members) reachable(ctx context.Context) ([]string, error) {
 }
 
 // Join implements [api.Members].
-func (m *members) Join(ctx context.Context, caller string, request []byte) ([]byte, error) {
-	redeemed, err := m.server.Redeem(ctx, caller, request)
+func (m *members) Join(ctx context.Context, from api.Address, request []byte) ([]byte, error) {
+	server := m.server
+	if from.Local {
+		server.Limit = nil // root may try as often as it likes
+	}
+	redeemed, err := server.Redeem(ctx, from.IP, request)
 	if err != nil {
 		return nil, err
 	}
 	// The daemon acts for the maker of the token, which may have had fewer rights.
-	by := usr.Caller{Name: redeemed.By, Method: usr.MethodDaemon, Grants: usr.RootGrants(), Address: caller}
+	by := usr.Caller{Name: redeemed.By, Method: usr.MethodDaemon, Grants: usr.RootGrants(), Address: from.Shown}
 	peer := member.Peer{Name: redeemed.Node, URL: redeemed.URL}
 	if err := m.makeRoom(ctx, peer); err != nil {
 		return nil, err
@@ -128,7 +133,7 @@ func (m *members) Join(ctx context.Context, caller string, request []byte) ([]by
 	if err := m.listNode(ctx, peer.Name, "+="); err != nil {
 		return nil, err
 	}
-	m.config.Log.InfoContext(ctx, "node admitted", "node", peer.Name, "url", peer.URL, "by", redeemed.By, "address", caller)
+	m.config.Log.InfoContext(ctx, "node admitted", "node", peer.Name, "url", peer.URL, "by", redeemed.By, "address", from.Shown)
 	grant := join.Grant{
 		Certificate: string(pki.EncodeCertificates(issued.Chain...)),
 		CA:          string(pki.EncodeCertificates(issued.Chain[len(issued.Chain)-1])),

@@ -21,7 +21,7 @@ const crlKey = "crl"
 func (s *Server) newFeeds() error {
 	c := feed.Config{
 		Memory: listMemory{s.objects}, Object: s.listValue, Signers: s.listSigners,
-		Changed: s.listsCame, Now: s.config.Now, Log: s.config.Log, Panics: s.panics,
+		Changed: s.listsCame, Now: s.config.Now, Log: s.config.Log, Panics: s.panics, Network: s.network(),
 	}
 	if s.db.follows != nil {
 		c.Elsewhere = func() bool { return !s.chosen() }

@@ -6,6 +6,7 @@ import (
 	"encoding/asn1"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -274,4 +275,39 @@ func TestListRefused(t *testing.T) {
 		t.Errorf("refresh: %d", status)
 	}
 	w.enter(t, "with a good list", map[*http.Client]bool{w.carol: true, w.dave: true, w.erin: true})
+}
+
+// TestNothingIsFetchedFromOurselves: a source, and an issuer, that lead to the daemon
+// itself are refused, and root is told the way out.
+func TestNothingIsFetchedFromOurselves(t *testing.T) {
+	w := runServer(t, omca.Config{})
+	own := "https://" + w.address + "/crl/ca.crl"
+	var issuer string
+	web := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/.well-known/openid-configuration" {
+			fmt.Fprintf(out, `{"issuer":%q,"jwks_uri":%q}`, issuer, own)
+			return
+		}
+		http.Redirect(out, r, own, http.StatusFound)
+	}))
+	t.Cleanup(web.Close)
+	issuer = web.URL
+	local(t, w.Server, "PATCH", "/api/cluster/config?set=cluster.crl%3D"+web.URL+"&set=listener.openid_issuer%3D"+issuer, nil)
+	until(t, "the source is followed", func() bool {
+		status, _ := try(t, w.Server, "POST", "/api/crl/refresh", map[string]string{"source": web.URL})
+		return status == http.StatusBadGateway
+	})
+	_, problem := try(t, w.Server, "POST", "/api/crl/refresh", map[string]string{"source": web.URL})
+	for _, want := range []string{own, "is a listener of this daemon", "cluster.crl+=URL"} {
+		if !strings.Contains(string(problem), want) {
+			t.Errorf("root is not told %q: %s", want, problem)
+		}
+	}
+	until(t, "the issuer was asked", func() bool {
+		o := status(t, w.Server).OpenID
+		return o != nil && !o.Since.IsZero()
+	})
+	if o := status(t, w.Server).OpenID; o.Usable || !strings.Contains(o.LastError, "is a listener of this daemon") {
+		t.Errorf("the issuer: %+v", o)
+	}
 }

@@ -2,7 +2,9 @@ package omca
 
 import (
 	"errors"
+	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,6 +107,54 @@ func TestJoinNeedsAFreshHome(t *testing.T) {
 	for _, bad := range []string{"", "N2", "a/b", "n_2", strings.Repeat("n", 59)} {
 		if _, err := nodePath(bad); !errors.Is(err, ca.ErrInvalid) {
 			t.Errorf("node %q: %v", bad, err)
+		}
+	}
+}
+
+// Requests to join are counted by the address of the client, also behind a proxy,
+// whatever port they come from. The machine's root is not counted.
+func TestJoinIsLimited(t *testing.T) {
+	const burst = 10
+	f := frontOf(t, Config{Cluster: true, Peer: freePeer(t)})
+	f.root("PATCH", "/api/cluster/config?set=listener.trusted_proxies%3D192.0.2.10", "")
+	body := `{"version":1,"token":"` + strings.Repeat("t", 22) + `","cluster":"c","node":"n2","url":"https://n2:1217","csr":"r","key":"AAAA","proof":"AAAA"}`
+	try := func(from string, headers ...string) bool {
+		f.said()
+		w := f.call(t.Context(), from, "POST", "/api/cluster/join", body, headers...)
+		f.want(w, http.StatusForbidden)
+		said := f.said()
+		if !strings.Contains(said, `"join refused"`) {
+			t.Fatalf("the log has no reason: %s", said)
+		}
+		return strings.Contains(said, "too many attempts")
+	}
+	through := func(client string) func(int) bool {
+		return func(i int) bool { return try(fmt.Sprintf("192.0.2.10:%d", 4000+i), "X-Forwarded-For", client) }
+	}
+	for name, attempt := range map[string]func(int) bool{
+		"its own connections":          func(i int) bool { return try(fmt.Sprintf("203.0.113.1:%d", 4000+i)) },
+		"a proxy":                      through("203.0.113.2"),
+		"a proxy that tells the port":  func(i int) bool { return through(fmt.Sprintf("203.0.113.3:%d", 4000+i))(i) },
+		"a proxy, IPv6":                func(i int) bool { return through(fmt.Sprintf("2001:db8::%x", i))(i) },
+		"a proxy whose word is no use": through("nonsense"),
+	} {
+		for i := range burst {
+			if attempt(i) {
+				t.Errorf("by %s: try %d is one too many", name, i+1)
+			}
+		}
+		if !attempt(burst) {
+			t.Errorf("by %s: try %d is looked at", name, burst+1)
+		}
+	}
+	if through("203.0.113.4")(0) {
+		t.Error("another client behind the proxy is locked out too")
+	}
+	for range burst + 1 {
+		f.said()
+		f.want(f.asRoot("POST", "/api/cluster/join", body), http.StatusForbidden)
+		if said := f.said(); strings.Contains(said, "too many attempts") {
+			t.Fatalf("the machine's root is limited: %s", said)
 		}
 	}
 }

@@ -1,6 +1,6 @@
 module omca
 
-go 1.26.0
+go 1.26.8
 
 require (
 	github.com/cloudflare/cfssl v1.6.5

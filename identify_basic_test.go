@@ -51,12 +51,17 @@ func (f *front) said() string {
 
 func newFront(t testing.TB) *front {
 	t.Helper()
+	return frontOf(t, Config{})
+}
+
+// frontOf opens c, which lacks what every front has.
+func frontOf(t testing.TB, c Config) *front {
+	t.Helper()
 	f := &front{TB: t}
 	f.clock.Store(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC).UnixNano())
-	s, err := Open(t.Context(), Config{
-		Home: t.TempDir() + "/home", ClusterName: "clu", NodeName: "node1", Log: slog.New(slog.NewJSONHandler(f, nil)),
-		Now: func() time.Time { return time.Unix(0, f.clock.Load()) },
-	})
+	c.Home, c.ClusterName, c.NodeName, c.Log = t.TempDir()+"/home", "clu", "node1", slog.New(slog.NewJSONHandler(f, nil))
+	c.Now = func() time.Time { return time.Unix(0, f.clock.Load()) }
+	s, err := Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func (s *Server) webLogin(ctx context.Context) (*login.Flow, openid.Settings, er
 	if flow, ok, err := s.flows.known(settings, s.config.Now()); ok {
 		return flow, settings, err
 	}
-	flow, err := login.Discover(ctx, login.Config{Issuer: settings.Issuer, ClientID: settings.ClientID, Scopes: []string{"profile", "email"}, Now: s.config.Now})
+	flow, err := login.Discover(ctx, login.Config{Issuer: settings.Issuer, ClientID: settings.ClientID, Scopes: []string{"profile", "email"}, Now: s.config.Now, Network: s.network()})
 	if ctx.Err() != nil { // the visitor went: that says nothing of the issuer
 		return nil, settings, ctx.Err()
 	}

@@ -278,7 +278,7 @@ func (s *Server) compose(ctx context.Context) error {
 		OCSP: s.answer, External: s.externalLists, Refresh: s.feeds.Refresh,
 		Collectors: append(s.measures(), s.openidMeasures()...), AuthInfo: s.authInfo,
 		Sessions: s.sessions, Login: s.login, AskOpenID: s.askOpenID, LoginOpenID: s.loginOpenID,
-		Passwords: s.passwords, CheckPassword: s.checkPassword, Unlock: s.unlock, Address: s.from,
+		Passwords: s.passwords, CheckPassword: s.checkPassword, Unlock: s.unlock, Address: s.origin,
 		Tokens: s.tokens, IdentifyRefresh: s.identifyRefresh, InspectToken: s.inspectToken,
 		Foreign: s.foreignTokens(), Trail: s.lastLines, Members: members,
 	}

@@ -16,7 +16,7 @@ import (
 // until configureOpenID, and asks for nothing until Run or a token.
 func (s *Server) newOpenID() error {
 	var err error
-	s.openid, err = openid.New(openid.Config{Now: s.config.Now, Log: s.config.Log, Foreign: s.foreignKey, Panics: s.panics})
+	s.openid, err = openid.New(openid.Config{Now: s.config.Now, Log: s.config.Log, Foreign: s.foreignKey, Panics: s.panics, Network: s.network()})
 	return err
 }
 

@@ -95,18 +95,18 @@ func openBolt(ctx context.Context, c Config) (opened, error) {
 	if _, err := os.Stat(key); errors.Is(missing, fs.ErrNotExist) && err == nil {
 		// The store is made before the key: it was there, and is gone.
 		return opened{}, hint.With(fmt.Errorf("%s is gone, and %s is still there", file, key),
-			"bring the store back from the backup; to begin anew, with another CA, remove %s", key)
+			"move what is left of the home away and make it anew from a backup with \"omca restore FILE\"; to begin anew, with another CA, remove %s", key)
 	}
 	db, err := bolt.Open(ctx, bolt.Config{Path: file})
 	if err != nil && !errors.Is(err, store.ErrLocked) && hint.Of(err) == "" {
-		err = hint.With(err, "if the file is damaged, bring %s back from the backup (docs/backup.md)", file)
+		err = hint.With(err, "if %s is damaged, move the home away and make it anew from a backup with \"omca restore FILE --replaces DIR\" (docs/backup.md)", file)
 	}
 	if err != nil {
 		return opened{}, err
 	}
 	return opened{
 		Store:    db,
-		keyHint:  "the store is sealed with this key: bring it back from the backup, or name the passphrase file if it was sealed by one",
+		keyHint:  "the store is sealed with this key: name the passphrase file if it was sealed by one, or make the home anew from a backup with \"omca restore FILE\"",
 		measures: boltMeasures(db),
 	}, nil
 }

@@ -214,7 +214,7 @@ func (a *Authority) entitle(ctx context.Context, o *order) error {
 		return err
 	}
 	o.mayAsk, o.since = h.MayAsk, h.Created
-	return nil
+	return ownOrganization(o.who, o.request.Subject(), h.Subject)
 }
 
 // madeAt says when the object of an owner was made, zero when there is none.
@@ -402,19 +402,57 @@ func onlyItself(subject pki.Subject, names pki.Names) bool {
 	return len(list) == 0 || len(list) == 1 && list[0] == "DNS:"+subject.CommonName
 }
 
+// MayName decides whether who may give these names, and the organization and unit of
+// subject, to an object that who may change: the next to renew its certificate may be
+// root, which asks for no leave. They are held against the keywords of the caller's
+// user, as those of a request are.
+func (a *Authority) MayName(ctx context.Context, who usr.Caller, names []string, subject pki.Subject) error {
+	if isRoot(who) || len(names) == 0 && subject == (pki.Subject{}) {
+		return nil
+	}
+	self, err := a.selfOf(ctx, who)
+	if err != nil {
+		return err
+	}
+	if err := ownOrganization(who, subject, self.Subject); err != nil || len(names) == 0 {
+		return err
+	}
+	return mayAsk(who, names, self.MayAsk)
+}
+
+// ownOrganization refuses an organization, and a unit, that is not the one of the
+// caller's user: services that read groups in a subject (Kubernetes does, in O) would
+// take a certificate for that of a member.
+func ownOrganization(who usr.Caller, asked, own pki.Subject) error {
+	for _, part := range []struct{ keyword, asked, own string }{
+		{"o", asked.Organization, own.Organization}, {"ou", asked.OrganizationalUnit, own.OrganizationalUnit},
+	} {
+		if part.asked != "" && part.asked != part.own {
+			return hint.With(fmt.Errorf("%w: only root names another %s of a subject than %q, that of the user %q: %q", usr.ErrDenied, part.keyword, part.own, who.Name, part.asked),
+				"leave it out, or have root run \"omca %s%s config update --set %s='%s'\"", userPrefix, who.Name, part.keyword, part.asked)
+		}
+	}
+	return nil
+}
+
 // checkAsked holds every name, the common name among them, against the keyword
 // names of the caller's user.
 func checkAsked(o order, subject pki.Subject, names pki.Names) error {
-	permitted, err := permits(o.mayAsk)
-	if err != nil {
-		return fmt.Errorf("keyword names of %q: %w", o.who.Name, err)
-	}
 	asked := names.Strings()
 	if subject.CommonName != "" {
 		asked = append(asked, subject.CommonName)
 	}
-	if err := usr.CanSignNames(o.who, asked, permitted); err != nil {
-		return hint.With(err, "root grants names with \"omca %s%s config update --set names+=NAME\"", userPrefix, o.who.Name)
+	return mayAsk(o.who, asked, o.mayAsk)
+}
+
+// mayAsk holds names against the patterns of the keyword names of the caller's user.
+func mayAsk(who usr.Caller, names, patterns []string) error {
+	permitted, err := permits(patterns)
+	if err != nil {
+		return fmt.Errorf("keyword names of %q: %w", who.Name, err)
+	}
+	if err := usr.CanSignNames(who, names, permitted); err != nil {
+		return hint.With(err, "root grants names with \"omca %s%s config update --set names+=NAME\"", userPrefix, who.Name)
 	}
 	return nil
 }

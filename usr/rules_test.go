@@ -228,12 +228,13 @@ func TestCanGrant(t *testing.T) {
 func TestCanSetKeyword(t *testing.T) {
 	for keyword, want := range map[string]bool{ // for who is not root
 		"cn": no, "names": no, "profile": no, "allow_names": no, "deny_names": no, "grant": no, "roles": no, "ca": no,
-		"o": yes, "comment": yes, "alt_names": no, "validity": yes, "disabled": yes, "allowed_ips": yes,
+		"o": no, "ou": no, "c": yes, "comment": yes, "alt_names": no, "validity": yes, "disabled": yes, "allowed_ips": yes,
 	} {
 		decide(t, keyword, usr.CanSetKeyword(caller(t, "alice", "admin admin:system squatter"), object("system/usr/bob"), keyword), want)
 		decide(t, keyword+" by root", usr.CanSetKeyword(caller(t, "alice", "root"), object("system/usr/bob"), keyword), yes)
 	}
 	decide(t, "alt_names of a sec", usr.CanSetKeyword(caller(t, "alice", "admin"), object("ns1/sec/web"), "alt_names"), yes)
+	decide(t, "o of a sec", usr.CanSetKeyword(caller(t, "alice", "admin"), object("ns1/sec/web"), "o"), yes)
 	decide(t, "alt_names of a user elsewhere", usr.CanSetKeyword(caller(t, "alice", "admin"), object("ns1/usr/bob"), "alt_names"), no)
 }
 

@@ -179,9 +179,10 @@ func (c *call) issue(ctx context.Context, how func(*client.Client, context.Conte
 	}
 	issued, err := how(api, ctx, p, r)
 	var problem *client.Error
-	if errors.As(err, &problem) && problem.Status == http.StatusConflict && !r.ReplaceExternal {
+	// Other conflicts, such as a blocked key, are not a matter of consent: their hints do not name --yes.
+	if errors.As(err, &problem) && problem.Status == http.StatusConflict && strings.Contains(problem.Hint, "--yes") && !r.ReplaceExternal {
 		if !isTerminal(c.stdin) {
-			return hint.With(err, "replace it with --yes")
+			return err
 		}
 		if err := c.confirm(ctx, problem.Error()+"\nreplace it?"); err != nil {
 			return err

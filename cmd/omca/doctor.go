@@ -42,10 +42,10 @@ func doctor(ctx context.Context, c *call) error {
 	troubles = append(troubles, found.Items...)
 	troubles = append(troubles, c.checkClock(found.Now)...)
 	troubles = append(troubles, c.checkContexts()...)
-	slices.SortStableFunc(troubles, func(a, b client.Trouble) int { return strings.Compare(a.Level, b.Level) })
+	troubles, facts := apart(troubles)
 	if c.format == "table" {
-		c.printTroubles(troubles)
-	} else if err := emit(c.printer, troubles, troubleColumns()); err != nil {
+		c.printTroubles(troubles, facts)
+	} else if err := emit(c.printer, append(slices.Clone(troubles), facts...), troubleColumns()); err != nil {
 		return err
 	}
 	if len(troubles) == 0 {
@@ -55,12 +55,25 @@ func doctor(ctx context.Context, c *call) error {
 	return errors.Join(c.flush(), fmt.Errorf("%d to mend", len(troubles)))
 }
 
+// apart returns what needs a hand, errors first, and what is only good to know.
+func apart(all []client.Trouble) (troubles, facts []client.Trouble) {
+	for _, t := range all {
+		if t.Level == "info" {
+			facts = append(facts, t)
+		} else {
+			troubles = append(troubles, t)
+		}
+	}
+	slices.SortStableFunc(troubles, func(a, b client.Trouble) int { return strings.Compare(a.Level, b.Level) })
+	return troubles, facts
+}
+
 // printTroubles holds back a paragraph for each: sentences are too long for a table.
-func (c *call) printTroubles(troubles []client.Trouble) {
+func (c *call) printTroubles(troubles, facts []client.Trouble) {
 	if len(troubles) == 0 {
 		c.print("nothing to mend\n")
 	}
-	for _, t := range troubles {
+	for _, t := range append(slices.Clone(troubles), facts...) {
 		what := t.What
 		if t.Object != "" {
 			what = t.Object + ": " + what
@@ -73,7 +86,9 @@ func (c *call) printTroubles(troubles []client.Trouble) {
 			}
 			c.print("%s%s\n", head, line)
 		}
-		c.print("  mend: %s\n", cell(t.Mend))
+		if t.Mend != "" {
+			c.print("  mend: %s\n", cell(t.Mend))
+		}
 	}
 }
 

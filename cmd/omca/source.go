@@ -16,6 +16,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/outbound"
 )
 
 const (
@@ -24,6 +25,7 @@ const (
 	maxRequest    = 64 << 10         // bytes of a certificate request or of a certificate to look at
 	maxFiles      = 1000             // files of a directory that become keys
 	sourceTimeout = 30 * time.Second // of a URL, all of it
+	maxRedirects  = 5                // of a URL
 )
 
 func isStdin(from string) bool { return from == "-" || from == "stdin" || from == "/dev/stdin" }
@@ -83,14 +85,17 @@ func readAll(r io.Reader, name string, limit int64) ([]byte, error) {
 	return value, nil
 }
 
+// readURL fetches what a person typed: its own host and port may be anywhere, and where it redirects to is filtered.
 func readURL(ctx context.Context, from string, limit int64) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, sourceTimeout)
-	defer cancel()
+	client := new(outbound.Network).Client(outbound.Rules{
+		Named: []string{from}, Hint: "if that address is meant, give it to the command itself",
+		Whole: sourceTimeout, Bytes: limit, Redirects: maxRedirects,
+	})
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
 		return nil, fmt.Errorf("--from %q: %w", from, err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}

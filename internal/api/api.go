@@ -97,11 +97,11 @@ type Config struct {
 	// nil: nobody changes their own.
 	// Unlock forgets the attempts to log in as a user, and says whether there were
 	// too many; nil: nobody is ever locked out. Address says where a request comes
-	// from, for the audit trail; nil: from the address of the connection.
+	// from; nil: from the address of the connection.
 	Passwords     *usr.Passwords
 	CheckPassword func(r *http.Request, name string, password []byte) (object.User, error)
 	Unlock        func(r *http.Request, user string) (bool, error)
-	Address       func(*http.Request) string
+	Address       func(*http.Request) Address
 
 	// Trail is the last lines of the audit trail, the oldest first. Nil: none are kept.
 	Trail func(most int) []AuditLine

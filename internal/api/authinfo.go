@@ -27,7 +27,7 @@ type OpenIDStatus struct {
 	Since     time.Time `json:"since,omitzero"` // of reachable
 	FetchedAt time.Time `json:"fetched_at,omitzero"`
 	Keys      int       `json:"keys"`
-	LastError string    `json:"last_error,omitempty"`
+	LastError string    `json:"last_error,omitempty"` // to callers without root, that there is one
 }
 
 func (d *door) authInfo(context.Context, *call) (response, error) {

@@ -7,10 +7,12 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/pki"
 	"omca/usr"
 )
 
@@ -334,7 +336,40 @@ func (d *door) maySet(ctx context.Context, who usr.Caller, next object.Config, c
 	if p := next.Path(); p.Kind.Sealed() && len(changed) > 0 && saysCA(next) {
 		return usr.CanChangeCA(who, target(p))
 	}
-	return nil
+	return d.mayName(ctx, who, next, changed)
+}
+
+// mayName decides whether who may give an object the names that next has and that it does
+// not have yet, and its organization.
+func (d *door) mayName(ctx context.Context, who usr.Caller, next object.Config, changed []string) error {
+	p := next.Path()
+	if p.Kind != object.KindSec || who.May(usr.Root()) == nil {
+		return nil
+	}
+	var now object.Config
+	switch o, err := d.Objects.Get(ctx, p); {
+	case err == nil:
+		now = o.Config
+	case !errors.Is(err, ca.ErrNotFound):
+		return err
+	}
+	var names []string
+	for _, keyword := range []string{"alt_names", "email"} { // cn is root's
+		if !slices.Contains(changed, keyword) {
+			continue
+		}
+		words, _ := next.Get(keyword)
+		have, _ := now.Get(keyword)
+		old := strings.Fields(have)
+		names = append(names, slices.DeleteFunc(strings.Fields(words), func(word string) bool { return slices.Contains(old, word) })...)
+	}
+	var subject pki.Subject
+	for keyword, value := range map[string]*string{"o": &subject.Organization, "ou": &subject.OrganizationalUnit} {
+		if slices.Contains(changed, keyword) {
+			*value, _ = next.Get(keyword)
+		}
+	}
+	return d.Authority.MayName(ctx, who, names, subject)
 }
 
 // mayUseCA decides whether who may name the CA that signs for an object: the

@@ -24,6 +24,7 @@ func canIAsk(by, verb, path, what, as string) request {
 
 func TestCanI(t *testing.T) {
 	w := newWorld(t)
+	w.alter("system/usr/admin1", "o=MyCorp")
 	w.put("system/usr/off", "grant=root", "disabled=true")
 	for _, tt := range []struct {
 		by, verb, path, what, as string

@@ -23,8 +23,9 @@ type Members interface {
 	// Token makes a token with which one machine becomes a member until it expires.
 	Token(ctx context.Context, who usr.Caller, life time.Duration) (JoinToken, error)
 	// Join redeems the request of a machine: join.ErrRefused for every request that
-	// is not proven, whatever is wrong with it.
-	Join(ctx context.Context, caller string, request []byte) ([]byte, error)
+	// is not proven, whatever is wrong with it. Tries are counted by from.IP, unless
+	// from.Local: a zero IP is an address of its own.
+	Join(ctx context.Context, from Address, request []byte) ([]byte, error)
 	// List lists the members by name, as far as is known here.
 	List(ctx context.Context) ([]ClusterMember, error)
 	// Status is how the member of this node is doing.
@@ -149,14 +150,11 @@ func (d *door) clusterJoin(ctx context.Context, c *call) (response, error) {
 	if d.Members == nil {
 		return response{}, fmt.Errorf("%w: %w", usr.ErrDenied, join.ErrRefused)
 	}
-	caller := c.request.RemoteAddr
-	if d.Address != nil {
-		caller = d.Address(c.request)
-	}
+	from := d.from(c.request)
 	// The token decides, and one commit spends it. The rest is not all in the store.
-	answer, err := d.Members.Join(object.Undecided(ctx), caller, c.body)
+	answer, err := d.Members.Join(object.Undecided(ctx), from, c.body)
 	if errors.Is(err, join.ErrRefused) {
-		d.Log.WarnContext(ctx, "join refused", "address", caller, "request_id", c.id, "error", join.Reason(err))
+		d.Log.WarnContext(ctx, "join refused", "address", from.Shown, "request_id", c.id, "error", join.Reason(err))
 		return response{}, fmt.Errorf("%w: %w", usr.ErrDenied, join.ErrRefused)
 	}
 	if err != nil {

@@ -30,7 +30,7 @@ func (f *fakeMembers) Token(_ context.Context, who usr.Caller, life time.Duratio
 	return JoinToken{Token: "omcajoin1-secret", ID: "id", Addresses: []string{"node1:1215"}}, nil
 }
 
-func (f *fakeMembers) Join(_ context.Context, _ string, request []byte) ([]byte, error) {
+func (f *fakeMembers) Join(_ context.Context, _ Address, request []byte) ([]byte, error) {
 	if f.refuse != nil || len(request) == 0 {
 		return nil, f.refuse
 	}

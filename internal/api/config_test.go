@@ -59,6 +59,7 @@ func patch(path string, set ...string) string {
 
 func TestConfigPatch(t *testing.T) {
 	w := newWorld(t)
+	w.alter("system/usr/admin1", "o=MyCorp", "names=*.clu.mycorp")
 	change := func(by, target string) bool {
 		t.Helper()
 		return into[Changed](w.do(request{method: http.MethodPatch, target: target, by: by}).want(http.StatusOK)).IsChanged
@@ -85,6 +86,7 @@ func TestConfigPatch(t *testing.T) {
 // with 200, and one that could not be made is a conflict.
 func TestConfigPatchAtOnce(t *testing.T) {
 	w := newWorld(t)
+	w.alter("system/usr/admin1", "names=*.clu.mycorp")
 	var writers sync.WaitGroup
 	var made atomic.Int32
 	for _, name := range []string{"a", "b", "c", "d"} {
@@ -148,6 +150,7 @@ func TestClusterName(t *testing.T) {
 
 func TestConfigFile(t *testing.T) {
 	w := newWorld(t)
+	w.alter("system/usr/admin1", "o=MyCorp", "ou=Web")
 	file := request{method: http.MethodPost, target: at + "ns1/sec/new/config/file", by: "admin1", media: "application/octet-stream", body: "[DEFAULT]\no = MyCorp\n"}
 	w.do(file).want(http.StatusNoContent)
 	w.do(file).refused(http.StatusConflict, "exists", "PUT")

@@ -15,6 +15,7 @@ import (
 	"omca/crl"
 	"omca/internal/hint"
 	"omca/pki"
+	"omca/usr"
 )
 
 // mostCached bounds how long others may keep a list or an OCSP answer of ours
@@ -43,7 +44,7 @@ type CRL struct {
 	NextUpdate *time.Time `json:"next_update"`
 	Entries    int        `json:"entries"`
 	State      string     `json:"state"`      // "fresh"; "partial": another list of the source cannot be used; "stale": past its next update; "never" or "error": there is none
-	LastError  string     `json:"last_error"` // of the last attempt to get it
+	LastError  string     `json:"last_error"` // of the last attempt to get it; to callers without root, that there is one
 	FetchedAt  *time.Time `json:"fetched_at"`
 	URL        string     `json:"url"`         // path of ours on this server
 	LastingURL string     `json:"lasting_url"` // the same for as long as that CA has certificates, whatever takes its place
@@ -105,8 +106,30 @@ func (c Config) lists(ctx context.Context, now time.Time) []CRL {
 	return all
 }
 
-func (d *door) listCRLs(ctx context.Context, _ *call) (response, error) {
-	return reply(http.StatusOK, CRLList{Items: d.lists(ctx, d.Now())})
+// rootIsTold stands for why a fetch failed where the caller is not root. Others than
+// the operator may name what is fetched, in a list or by a redirect: what came of it
+// would tell them which servers there are, and what answers there.
+const rootIsTold = "the last attempt failed or was refused; root is told why"
+
+// toldOf returns what a caller is told of why a fetch failed.
+func toldOf(who usr.Caller, why string) string {
+	if why == "" || who.May(usr.Root()) == nil {
+		return why
+	}
+	return rootIsTold
+}
+
+// listsFor describes all lists to a caller.
+func (d *door) listsFor(ctx context.Context, who usr.Caller) []CRL {
+	all := d.lists(ctx, d.Now())
+	for i := range all {
+		all[i].LastError = toldOf(who, all[i].LastError)
+	}
+	return all
+}
+
+func (d *door) listCRLs(ctx context.Context, c *call) (response, error) {
+	return reply(http.StatusOK, CRLList{Items: d.listsFor(ctx, c.who)})
 }
 
 // refreshCRL fetches one source, or all: a failure of one leaves the others.

@@ -43,10 +43,15 @@ func (d *door) readyz(ctx context.Context, _ *call) (response, error) {
 	return reply(http.StatusOK, Health{"ok"})
 }
 
-func (d *door) status(ctx context.Context, _ *call) (response, error) {
+func (d *door) status(ctx context.Context, c *call) (response, error) {
 	s, err := d.Status(ctx)
 	if err != nil {
 		return response{}, err
+	}
+	if s.OpenID != nil {
+		told := *s.OpenID
+		told.LastError = toldOf(c.who, told.LastError)
+		s.OpenID = &told
 	}
 	s.Addresses = append([]string{}, s.Addresses...)
 	return reply(http.StatusOK, s)

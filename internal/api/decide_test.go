@@ -135,7 +135,7 @@ func TestSlowBody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			// A password that is there can be changed.
-			w.do(request{method: http.MethodPost, target: none + "/data/key?name=password", by: "root", body: "her own", media: mediaAny}).want(http.StatusNoContent)
+			w.do(request{method: http.MethodPost, target: none + "/data/key?name=password", by: "root", body: "her own words", media: mediaAny}).want(http.StatusNoContent)
 			var before map[string]string
 			got := w.slowly(tt.request, func() { tt.meanwhile(w); before = w.holds() })
 			if got != tt.want {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -18,14 +19,14 @@ import (
 
 // Trouble is something that needs a hand, and the command that mends it.
 type Trouble struct {
-	Check  string `json:"check"`  // "pending", "expiring", "revoked", "orphan", "names", "crl", "policy", "openid", "store", "clock", "panic", "member", "restart" or "backup"
-	Level  string `json:"level"`  // "error": something does not work; "warning": it will not, or a guard is off
+	Check  string `json:"check"`  // "pending", "expiring", "revoked", "orphan", "names", "crl", "policy", "openid", "store", "clock", "panic", "member", "restart", "backup" or "go"
+	Level  string `json:"level"`  // "error": something does not work; "warning": it will not, or a guard is off; "info": a fact, nothing to mend
 	Object string `json:"object"` // path; "" when it is about none
 	What   string `json:"what"`
-	Mend   string `json:"mend"` // a command as typed
+	Mend   string `json:"mend"` // a command as typed; "" when there is nothing to mend
 }
 
-// Diagnosis is what needs a hand, errors first.
+// Diagnosis is what needs a hand, errors first, and at the end what is only good to know.
 type Diagnosis struct {
 	Now   time.Time `json:"now"` // by the clock of the server
 	Items []Trouble `json:"items"`
@@ -34,6 +35,7 @@ type Diagnosis struct {
 const (
 	levelError   = "error"
 	levelWarning = "warning"
+	levelInfo    = "info"
 
 	announced  = 30 * 24 * time.Hour // before a certificate expires that does not renew itself
 	backupLife = 30 * 24 * time.Hour // that a backup counts
@@ -42,7 +44,7 @@ const (
 func (d *door) doctorRoutes() []route {
 	return []route{
 		{method: http.MethodGet, path: "/api/doctor", rule: looksAround(), id: "doctor",
-			about:  "What needs a hand, and the command that mends it, as far as the caller may read the objects. Nothing is changed.",
+			about:  "What needs a hand, and the command that mends it, as far as the caller may read the objects; at level info, which Go the server was built with. Nothing is changed.",
 			answer: jsonAnswer[Diagnosis](http.StatusOK), handle: d.doctor},
 	}
 }
@@ -60,7 +62,14 @@ func (d *door) doctor(ctx context.Context, c *call) (response, error) {
 		found.Items = append(found.Items, all...)
 	}
 	slices.SortStableFunc(found.Items, func(a, b Trouble) int { return strings.Compare(a.Level, b.Level) })
+	found.Items = append(found.Items, builtWith(runtime.Version()))
 	return reply(http.StatusOK, found)
+}
+
+// builtWith names the Go that the program was built with: faults of crypto/tls and
+// crypto/x509 are mended by a build with a later one.
+func builtWith(version string) Trouble {
+	return Trouble{Check: "go", Level: levelInfo, What: "omca was built with " + version}
 }
 
 // readable reports whether who may read the object at path.
@@ -260,7 +269,7 @@ func (d *door) wantedNames(ctx context.Context, p object.Path) ([]string, error)
 }
 
 // checkLists looks for revocation lists that are late.
-func (d *door) checkLists(ctx context.Context, _ usr.Caller) ([]Trouble, error) {
+func (d *door) checkLists(ctx context.Context, who usr.Caller) ([]Trouble, error) {
 	status, err := d.Status(ctx)
 	if err != nil {
 		return nil, err
@@ -270,7 +279,7 @@ func (d *door) checkLists(ctx context.Context, _ usr.Caller) ([]Trouble, error) 
 		publish = "omca daemon run"
 	}
 	var all []Trouble
-	for _, l := range d.lists(ctx, d.Now()) {
+	for _, l := range d.listsFor(ctx, who) {
 		t := Trouble{Check: "crl", Level: levelError, Object: l.CA, Mend: "omca crl refresh " + l.Source}
 		if l.CA != "" {
 			t.Mend = publish
@@ -333,7 +342,7 @@ func (d *door) checkCluster(ctx context.Context, who usr.Caller) ([]Trouble, err
 		if !o.Usable {
 			level = levelError
 		}
-		all = append(all, Trouble{"openid", level, path.String(), "the OpenID issuer " + o.Issuer + " does not answer: " + o.LastError, "omca daemon status"})
+		all = append(all, Trouble{"openid", level, path.String(), "the OpenID issuer " + o.Issuer + " does not answer: " + toldOf(who, o.LastError), "omca daemon status"})
 	}
 	all = append(all, storeTroubles(status.Store)...)
 	all = append(all, clockTroubles(status)...)

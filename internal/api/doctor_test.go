@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"net/http"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -16,11 +17,14 @@ import (
 	"filippo.io/age"
 )
 
-// troubles is the diagnosis as a text, one a line.
+// troubles is what needs a hand as a text, one a line.
 func (w *world) troubles(by string) string {
 	w.t.Helper()
 	var lines []string
 	for _, item := range into[Diagnosis](w.do(request{target: "/api/doctor", by: by}).want(http.StatusOK)).Items {
+		if item.Level == levelInfo {
+			continue
+		}
 		lines = append(lines, strings.Join([]string{item.Level, item.Check, item.Object, item.What, item.Mend}, "|"))
 	}
 	return strings.Join(lines, "\n")
@@ -87,6 +91,18 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
+// TestDoctorTellsWhatItWasBuiltWith: one line at the end, which is nothing to mend.
+func TestDoctorTellsWhatItWasBuiltWith(t *testing.T) {
+	w := newWorld(t)
+	for _, by := range []string{"root", "guest1"} {
+		items := into[Diagnosis](w.do(request{target: "/api/doctor", by: by}).want(http.StatusOK)).Items
+		want := Trouble{Check: "go", Level: "info", What: "omca was built with " + runtime.Version()}
+		if len(items) == 0 || items[len(items)-1] != want {
+			t.Errorf("%s is told %+v, want %+v at the end", by, items, want)
+		}
+	}
+}
+
 // TestDoctorTellsOnlyWhatIsReadable: it is no way around the grants.
 func TestDoctorTellsOnlyWhatIsReadable(t *testing.T) {
 	w := newWorld(t)
@@ -104,6 +120,37 @@ func TestDoctorTellsOnlyWhatIsReadable(t *testing.T) {
 	}
 	w.do(request{target: "/api/doctor", by: "none"}).refused(http.StatusForbidden)
 	w.do(request{target: "/api/doctor"}).refused(http.StatusUnauthorized)
+}
+
+// TestFailedFetchesAreRoots: others than the operator may name what is fetched, and what came of it would tell a caller what there is
+// in the network: only root is told.
+func TestFailedFetchesAreRoots(t *testing.T) {
+	w := newWorld(t)
+	w.put("system/usr/guestsys", "grant=guest:system")
+	const why = "127.0.0.1, port 22, is on the loopback"
+	list := ExternalList{Source: "http://crl.mycorp", LastError: why, Undetermined: []string{"CN=A"}}
+	w.external = []ExternalList{list, list, list, list}
+	for i, state := range []string{"fresh", "partial", "error", "never"} {
+		w.external[i].State = state
+	}
+	w.openid = &OpenIDStatus{Issuer: "https://idp.mycorp", LastError: why}
+	for _, target := range []string{"/api/crl", "/api/doctor", "/api/daemon/status"} {
+		for by, root := range map[string]bool{"root": true, "guest1": false, "adminall": false, "adminsys": false, "guestsys": false} {
+			got := w.do(request{target: target, by: by}).want(http.StatusOK)
+			if told := strings.Contains(string(got.body), why); told != root {
+				t.Errorf("%s to %s tells why: %v, want %v", target, by, told, root)
+			}
+			if root {
+				continue
+			}
+			if !strings.Contains(string(got.body), rootIsTold) {
+				t.Errorf("%s to %s does not tell that something failed: %s", target, by, got.body)
+			}
+		}
+	}
+	if w.openid.LastError != why {
+		t.Error("what one caller is told changed the status itself")
+	}
 }
 
 // aKey is a private key that fits nothing.

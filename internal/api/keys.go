@@ -48,6 +48,7 @@ type KeyEdit struct {
 	String *string `json:"string,omitempty"` // the same as text
 	To     string  `json:"to,omitempty"`     // for rename
 	Hashed bool    `json:"hashed,omitempty"` // for the password of a usr: the value is its hash
+	Weak   bool    `json:"weak,omitempty"`   // for the password of a usr, by root: it is taken however easy to guess
 
 	Password string `json:"password,omitempty"` // for a private_key that is encrypted; it is kept without
 }
@@ -196,12 +197,15 @@ func (d *door) writeKey(ctx context.Context, c *call, action object.Action) (res
 	if err != nil {
 		return response{}, err
 	}
-	hashed, err := c.flag("hashed")
+	var form passwordForm
+	if form.hashed, err = c.flag("hashed"); err == nil {
+		form.weak, err = c.flag("weak")
+	}
 	if err != nil {
 		return response{}, err
 	}
 	edit := object.Edit{Action: action, Name: name, Value: c.body}
-	if err := d.edit(ctx, c, []object.Edit{edit}, hashed); err != nil {
+	if err := d.edit(ctx, c, []object.Edit{edit}, form); err != nil {
 		return response{}, err
 	}
 	return noContent()
@@ -212,7 +216,7 @@ func (d *door) removeKey(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	if err := d.edit(ctx, c, []object.Edit{{Action: object.Remove, Name: name}}, false); err != nil {
+	if err := d.edit(ctx, c, []object.Edit{{Action: object.Remove, Name: name}}, passwordForm{}); err != nil {
 		return response{}, err
 	}
 	return noContent()
@@ -228,7 +232,7 @@ func (d *door) patchData(ctx context.Context, c *call) (response, error) {
 	}
 	var edits []object.Edit
 	var names []string
-	var hashed []bool
+	var forms []passwordForm
 	locked := 0
 	for _, s := range steps {
 		value, err := s.value()
@@ -243,19 +247,19 @@ func (d *door) patchData(ctx context.Context, c *call) (response, error) {
 		}
 		edits = append(edits, object.Edit{Action: object.Action(s.Action), Name: s.Name, Value: value, To: s.To})
 		names = append(names, s.Name)
-		hashed = append(hashed, s.Hashed)
+		forms = append(forms, passwordForm{s.Hashed, s.Weak})
 	}
 	c.note(slog.String("keys", strings.Join(names, " ")))
-	if err := d.edit(ctx, c, edits, hashed...); err != nil {
+	if err := d.edit(ctx, c, edits, forms...); err != nil {
 		return response{}, err
 	}
 	return noContent()
 }
 
 // edit changes keys, all or none. A part of a certificate set goes to ca, which
-// looks whether it fits; it comes alone. hashed says of each edit whether its
-// value is the hash of a password.
-func (d *door) edit(ctx context.Context, c *call, edits []object.Edit, hashed ...bool) error {
+// looks whether it fits; it comes alone. forms say of each edit what its value
+// is, where that is the password of a user.
+func (d *door) edit(ctx context.Context, c *call, edits []object.Edit, forms ...passwordForm) error {
 	for _, e := range edits {
 		if err := d.mayEdit(ctx, c, e); err != nil {
 			return err
@@ -264,7 +268,7 @@ func (d *door) edit(ctx context.Context, c *call, edits []object.Edit, hashed ..
 	if err := d.keepsItsSet(ctx, c.path, edits); err != nil {
 		return err
 	}
-	if err := d.hashPasswords(ctx, c, edits, hashed); err != nil {
+	if err := d.hashPasswords(ctx, c, edits, forms); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(edits, func(e object.Edit) bool { return importing(c.path, e) }) {

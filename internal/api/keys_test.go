@@ -111,7 +111,7 @@ func TestPatchData(t *testing.T) {
 // TestRenameIsReading: renaming a key to another name must not make it readable.
 func TestRenameIsReading(t *testing.T) {
 	w := newWorld(t)
-	w.do(request{method: http.MethodPost, target: at + "system/usr/none/data/key?name=password", by: "root", body: "secret", media: "text/plain"}).want(http.StatusNoContent)
+	w.do(request{method: http.MethodPost, target: at + "system/usr/none/data/key?name=password", by: "root", body: "secret words", media: "text/plain"}).want(http.StatusNoContent)
 	for _, step := range []string{`{"action":"rename","name":"private_key","to":"x"}`, `{"action":"rename","name":"password","to":"x"}`} {
 		w.do(request{method: http.MethodPatch, target: at + "system/usr/none/data", by: "adminsys", body: "[" + step + "]"}).refused(http.StatusForbidden)
 	}

@@ -208,6 +208,7 @@ func TestNamespaceCannotBeProbed(t *testing.T) {
 
 func TestSquatter(t *testing.T) {
 	w := newWorld(t)
+	w.alter("system/usr/squatter", "o=MyCorp")
 	w.do(request{method: http.MethodPost, target: at + "fresh/sec/x", by: "squatter", body: `{"keywords":["o=MyCorp"]}`}).want(http.StatusCreated)
 	got := into[Whoami](w.do(request{target: "/whoami", by: "squatter"}).want(http.StatusOK))
 	if got.RawGrant != "squatter admin:fresh" {

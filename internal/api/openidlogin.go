@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"omca/ca"
+	"omca/internal/hint"
 	"omca/internal/object"
 	"omca/usr"
 )
@@ -61,7 +62,7 @@ func checkRedirect(address string) error {
 	return nil
 }
 
-func (d *door) askOpenID(_ context.Context, c *call) (response, error) {
+func (d *door) askOpenID(ctx context.Context, c *call) (response, error) {
 	want, err := decode[OpenIDRequest](c)
 	if err != nil {
 		return response{}, err
@@ -74,7 +75,7 @@ func (d *door) askOpenID(_ context.Context, c *call) (response, error) {
 	}
 	q, err := d.AskOpenID(c.request, want.RedirectURI)
 	if err != nil {
-		return response{}, upstream(err)
+		return response{}, d.upstream(ctx, c, err)
 	}
 	return reply(http.StatusOK, q)
 }
@@ -92,7 +93,7 @@ func (d *door) loginOpenID(ctx context.Context, c *call) (response, error) {
 	}
 	proved, err := d.LoginOpenID(c.request, got)
 	if err != nil {
-		return response{}, upstream(err)
+		return response{}, d.upstream(ctx, c, err)
 	}
 	// The issuer answers once, so this is not run again. The session itself keeps the
 	// facts that must still hold, and they are looked at each time that it is used.
@@ -100,12 +101,13 @@ func (d *door) loginOpenID(ctx context.Context, c *call) (response, error) {
 }
 
 // upstream makes what an issuer failed at an error of what is behind this server,
-// unless it says more.
-func upstream(err error) error {
+// unless it says more. The caller may be anybody, so the reason is for the log.
+func (d *door) upstream(ctx context.Context, c *call, err error) error {
 	for _, known := range []error{usr.ErrLimited, usr.ErrUnauthenticated, ca.ErrNotFound, context.Canceled} {
 		if errors.Is(err, known) {
 			return err
 		}
 	}
-	return fmt.Errorf("%w: %w", errUpstream, err)
+	d.Log.WarnContext(ctx, "openid login failed", "request_id", c.id, "error", err.Error(), "hint", hint.Of(err))
+	return fmt.Errorf("%w: the OpenID issuer cannot be asked; the log of the daemon has the reason under this request id", errUpstream)
 }

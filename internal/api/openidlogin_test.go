@@ -37,5 +37,13 @@ func TestOpenIDLogin(t *testing.T) {
 	back.body = asJSON(t, answer)
 	w.do(back).refused(http.StatusUnauthorized)
 	w.idp = errors.New("the issuer is away")
-	ask(redirect).refused(http.StatusBadGateway, "away")
+	w.log.take()
+	failed := ask(redirect)
+	failed.refused(http.StatusBadGateway, "the log of the daemon has the reason")
+	if strings.Contains(string(failed.body), "away") {
+		t.Errorf("the visitor is told why: %s", failed.body)
+	}
+	if said := w.log.take(); !strings.Contains(said, "the issuer is away") {
+		t.Errorf("the log lacks the reason: %s", said)
+	}
 }

@@ -127,7 +127,7 @@ func (d *door) record(ctx context.Context, r route, c *call, status int, err err
 	}
 	address := c.who.Address
 	if address == "" {
-		address = d.from(c.request)
+		address = d.from(c.request).Shown
 	}
 	attrs := append([]slog.Attr{
 		slog.String("action", r.id), slog.String("path", c.path.String()), slog.Int("status", status),

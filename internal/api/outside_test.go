@@ -156,6 +156,7 @@ func TestStopWithoutDaemon(t *testing.T) {
 // TestAudit: one line for what was denied, changed or given away, none for plain reads, and no value in any.
 func TestAudit(t *testing.T) {
 	w := newWorld(t)
+	w.alter("system/usr/admin1", "o=x", "ou=y")
 	for _, tt := range []struct {
 		request
 		lines []string // words of the one line; none means no line

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -54,10 +55,16 @@ func (d *door) unlockUser(ctx context.Context, c *call) (response, error) {
 	return reply(http.StatusOK, done)
 }
 
+// passwordForm says in what form a password comes.
+type passwordForm struct {
+	hashed bool // it is the hash of a password
+	weak   bool // it is taken however easy to guess
+}
+
 // hashPasswords has the passwords that the edits set hashed: what gets to the
 // store is a hash, whichever way the password came. One call sets one: a hash
 // is made to be work.
-func (d *door) hashPasswords(ctx context.Context, c *call, edits []object.Edit, hashed []bool) error {
+func (d *door) hashPasswords(ctx context.Context, c *call, edits []object.Edit, forms []passwordForm) error {
 	seen := false
 	for i := range edits {
 		e := &edits[i]
@@ -65,8 +72,8 @@ func (d *door) hashPasswords(ctx context.Context, c *call, edits []object.Edit, 
 			continue
 		}
 		if !isPassword(c.path, e.Name) {
-			if hashed[i] {
-				return fmt.Errorf("%w: hashed goes with the key %q of a usr, not with %.64q of %s", errBadRequest, keyPassword, e.Name, c.path)
+			if forms[i] != (passwordForm{}) {
+				return fmt.Errorf("%w: hashed and weak go with the key %q of a usr, not with %.64q of %s", errBadRequest, keyPassword, e.Name, c.path)
 			}
 			continue
 		}
@@ -75,7 +82,7 @@ func (d *door) hashPasswords(ctx context.Context, c *call, edits []object.Edit, 
 		}
 		seen = true
 		var err error
-		if e.Hash, err = d.hashPassword(ctx, c, e.Value, hashed[i]); err != nil {
+		if e.Hash, err = d.hashPassword(ctx, c, e.Value, forms[i]); err != nil {
 			return fmt.Errorf("key %q: %w", keyPassword, err)
 		}
 		e.Value = nil
@@ -86,8 +93,8 @@ func (d *door) hashPasswords(ctx context.Context, c *call, edits []object.Edit, 
 // hashPassword makes the hash of a password, or reads the hash that came in its
 // place. Which of the two it is says the caller, never the text: a password may
 // look like a hash.
-func (d *door) hashPassword(ctx context.Context, c *call, value []byte, hashed bool) (usr.PasswordHash, error) {
-	if hashed {
+func (d *door) hashPassword(ctx context.Context, c *call, value []byte, form passwordForm) (usr.PasswordHash, error) {
+	if form.hashed {
 		h, err := usr.ParsePasswordHash(value)
 		if err == nil {
 			c.note(slog.String("hash", h.Scheme()))
@@ -97,11 +104,43 @@ func (d *door) hashPassword(ctx context.Context, c *call, value []byte, hashed b
 	if d.Passwords == nil {
 		return usr.PasswordHash{}, fmt.Errorf("%w: nobody logs in with a password here", errBadRequest)
 	}
+	if err := d.checkPassword(ctx, c, value, form.weak); err != nil {
+		return usr.PasswordHash{}, err
+	}
 	h, err := d.hashOnce(ctx, c, value)
 	if errors.Is(err, usr.ErrInvalid) {
 		return h, hint.With(err, "pipe it in without a line break: printf %%s \"$PASSWORD\" | omca %s key change --name password --from -", c.path)
 	}
 	return h, err
+}
+
+// checkPassword refuses a password that is too easy to guess. Root may have it taken all
+// the same, as ClusterCockpit's own command does, and is told.
+func (d *door) checkPassword(ctx context.Context, c *call, password []byte, weak bool) error {
+	if weak {
+		if err := c.who.May(usr.Root()); err != nil {
+			return fmt.Errorf("a weak password: %w", err)
+		}
+	}
+	if _, err := usr.NormalPassword(password); err != nil {
+		return nil //nolint:nilerr // what cannot be hashed is refused there, with the way out
+	}
+	cluster, err := d.Objects.Get(ctx, object.ClusterPath())
+	if err != nil {
+		return err
+	}
+	least, err := cluster.Config.Int("cluster.min_password")
+	if err != nil {
+		return err
+	}
+	name, _ := cluster.Config.Get("cluster.name")
+	switch err := usr.CheckPassword(password, least, c.path.Name, name, "omca"); {
+	case err != nil && weak:
+		c.notice("this password is weak: %v", err)
+	case err != nil:
+		return hint.With(err, "a sentence of a few words is long and easy to keep in mind; a hash that was made elsewhere is taken as it is")
+	}
+	return nil
 }
 
 // hashOnce hashes the one password that the body of the call sets, once, however
@@ -141,10 +180,21 @@ func Forwarded(r *http.Request) bool {
 	return false
 }
 
-// from is where a request comes from, for people.
-func (d *door) from(r *http.Request) string {
-	if d.Address == nil {
-		return r.RemoteAddr
+// Address is where a request comes from.
+type Address struct {
+	IP    netip.Addr // zero: there is none, or it cannot be known
+	Local bool       // by the unix socket, or in process: the caller is the machine's root
+	Shown string     // for people: with the port, where the port is the caller's own
+}
+
+// from is where a request comes from.
+func (d *door) from(r *http.Request) Address {
+	if d.Address != nil {
+		return d.Address(r)
 	}
-	return d.Address(r)
+	a := Address{Shown: r.RemoteAddr}
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		a.IP = peer.Addr().Unmap()
+	}
+	return a
 }

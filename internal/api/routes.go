@@ -184,7 +184,8 @@ func (d *door) configRoutes() []route {
 
 func (d *door) keyRoutes() []route {
 	name := []param{{name: "name", about: "Name of the key."}}
-	set := append(name[:1:1], param{name: "hashed", about: "true: the value is the hash of the password of a usr, made by argon2id or bcrypt elsewhere."})
+	set := append(name[:1:1], param{name: "hashed", about: "true: the value is the hash of the password of a usr, made by argon2id or bcrypt elsewhere."},
+		param{name: "weak", about: "true, by root: the password of a usr is taken however easy to guess."})
 	raw := body{media: mediaAny, limit: limitRaw}
 	none := answer{status: http.StatusNoContent}
 	return []route{

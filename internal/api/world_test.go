@@ -59,6 +59,7 @@ type world struct {
 	external  []ExternalList
 	clock     *ClockStatus
 	panics    []TaskPanics
+	openid    *OpenIDStatus
 	trail     []AuditLine
 	ocsp      func(request []byte) (answer []byte, next time.Time, err error)
 	refresh   error    // that fetching gives
@@ -198,7 +199,7 @@ func (w *world) config(authority *ca.Authority, log *slog.Logger, clock func() t
 	return Config{
 		Authority: authority, Objects: w.objects, Publisher: w.publisher, Identify: w.identify, Log: log, Now: clock, Version: "1.2.3",
 		Status: func(context.Context) (Status, error) {
-			return Status{Node: "node1", Version: "1.2.3", Addresses: []string{"[::]:1215"}, ListenerNotAfter: w.now, Clock: w.clock, Panics: w.panics}, nil
+			return Status{Node: "node1", Version: "1.2.3", Addresses: []string{"[::]:1215"}, ListenerNotAfter: w.now, Clock: w.clock, Panics: w.panics, OpenID: w.openid}, nil
 		},
 		Members: &w.members,
 		Ready:   func(context.Context) error { return w.ready },

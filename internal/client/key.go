@@ -45,6 +45,7 @@ type KeyAction struct {
 	Bytes  []byte `json:"bytes,omitempty"`  // of add and change; base64 in JSON
 	To     string `json:"to,omitempty"`     // of rename: the new name
 	Hashed bool   `json:"hashed,omitempty"` // of the password of a user: Bytes is a hash of it
+	Weak   bool   `json:"weak,omitempty"`   // of the password of a user: root has it taken however easy to guess
 
 	Password string `json:"password,omitempty"` // of a private key that is encrypted
 }

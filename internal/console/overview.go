@@ -133,7 +133,9 @@ func showHands(v *visit) error {
 	}
 	p := handsPage{Asked: true}
 	for _, t := range found.Items {
-		p.Hands = append(p.Hands, v.hand(t))
+		if t.Mend != "" { // else it is only good to know
+			p.Hands = append(p.Hands, v.hand(t))
+		}
 	}
 	return v.show(http.StatusOK, "hands", "What needs a hand", "overview", p)
 }

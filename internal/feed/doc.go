@@ -26,12 +26,12 @@
 // # What an operator must know
 //
 // Whoever may set cluster.crl chooses an address that this machine connects to and a file that it reads. So nothing that came is ever
-// shown but what a well-formed list says of itself, no scheme but http and https is spoken, redirects are few, never lead from https to
-// http, and carry no credentials. Lists are signed, so plain http is safe against forging; what it allows is withholding, and then the
-// lists lapse.
+// shown but what a well-formed list says of itself. Redirects, and the addresses of delta lists that a list names, are chosen by others:
+// package outbound filters them, unless they have the host and port of a URL in cluster.crl. Lists are signed, so plain http is safe against
+// forging; what it allows is withholding, and then the lists lapse.
 //
-// The package never decides about a certificate, never writes but through Memory, never reads the clock, flags or the environment, and
-// uses no proxy. Its log is one line, "crl source", for each change of the state of a source.
+// The package never decides about a certificate, never writes but through Memory, and never reads the clock, flags or the environment. Its
+// log is one line, "crl source", for each change of the state of a source.
 //
 // Conventions: errors wrap pki.ErrInvalid when what came is refused; anything else is that nothing came. Times are UTC.
 package feed

@@ -1,13 +1,13 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +16,7 @@ import (
 	"omca/crl"
 	"omca/internal/background"
 	"omca/internal/hint"
+	"omca/internal/outbound"
 )
 
 // ErrUnknown is the error for a source that is not among those configured.
@@ -44,7 +45,7 @@ type Memory interface {
 	SaveList(ctx context.Context, source string, k Kept) error
 }
 
-// Config is what stays the same as long as the feeds live. All but Limits, Transport, Rand and Panics is required.
+// Config is what stays the same as long as the feeds live. All but Limits, Network, Rand and Panics is required.
 type Config struct {
 	Memory Memory
 	// Object returns the value, PEM or DER, of the key that holds the lists of a sec. Path is always written in full, ns/sec/name.
@@ -54,13 +55,13 @@ type Config struct {
 	// Changed gets all good lists, those past their nextUpdate among them, each time that they change, or that Awaited does, and once at the
 	// end of Load. Calls come one after the other, the newest last, and hold up what follows. It may call Status and Awaited, and nothing
 	// else of the Feeds.
-	Changed   func(ctx context.Context, lists []*crl.Verified)
-	Now       func() time.Time
-	Log       *slog.Logger
-	Limits    Limits
-	Transport http.RoundTripper  // nil: one of its own, that trusts the roots of the system and no proxy
-	Rand      func() float64     // jitter, in [0,1); nil: math/rand/v2
-	Panics    *background.Panics // of attempts, which fail with them; nil: they end the process
+	Changed func(ctx context.Context, lists []*crl.Verified)
+	Now     func() time.Time
+	Log     *slog.Logger
+	Limits  Limits
+	Network *outbound.Network  // nil: that of the system
+	Rand    func() float64     // jitter, in [0,1); nil: math/rand/v2
+	Panics  *background.Panics // of attempts, which fail with them; nil: they end the process
 
 	// Elsewhere reports whether another process with the same Memory fetches from URLs for all: then copies are taken from there,
 	// and a URL is asked only when these are not fresh. Nil: none does.
@@ -69,10 +70,10 @@ type Config struct {
 
 // Feeds follows sources of revocation lists. Any number of goroutines may use it.
 type Feeds struct {
-	cfg    Config
-	limits Limits
-	client *http.Client
-	wake   chan struct{}
+	cfg     Config
+	limits  Limits
+	network *outbound.Network
+	wake    chan struct{}
 
 	// settle is held while what came is read, replaces what is held, is announced and is saved: by one source at a time, so that the
 	// last call of Changed has the last lists, and at most one download is being unfolded. It comes before mu.
@@ -97,7 +98,9 @@ func New(cfg Config) (*Feeds, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Float64
 	}
-	return &Feeds{cfg: cfg, limits: limits, client: newClient(cfg.Transport, limits), wake: make(chan struct{}, 1), set: crl.NewSet(crl.Sources{})}, nil
+	return &Feeds{
+		cfg: cfg, limits: limits, network: cmp.Or(cfg.Network, new(outbound.Network)), wake: make(chan struct{}, 1), set: crl.NewSet(crl.Sources{}),
+	}, nil
 }
 
 // Load makes sources the ones that are followed, before the first connection is accepted: it takes the last good copies from Memory,

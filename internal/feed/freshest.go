@@ -10,7 +10,8 @@ import (
 	"omca/pki"
 )
 
-// maxFreshest is how many addresses of delta lists are followed. Whoever signs a list names them, not the operator.
+// maxFreshest is how many addresses of delta lists are followed. The signer of a list names them, not the operator: they are filtered,
+// unless they have the host and port of a source.
 const maxFreshest = 16
 
 // freshestPrefix sets the copies of delta lists apart, in Memory, from those of a source that an operator wrote.

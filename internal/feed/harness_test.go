@@ -27,6 +27,7 @@ import (
 	tags "golang.org/x/crypto/cryptobyte/asn1"
 
 	"omca/crl"
+	"omca/internal/outbound"
 )
 
 const (
@@ -225,7 +226,7 @@ func newBench(t *testing.T, limits Limits, signers ...ca) *bench {
 		return a
 	}
 	b.build(Config{
-		Limits: limits, Transport: b, Now: time.Now, Rand: func() float64 { return 0.5 },
+		Limits: limits, Network: &outbound.Network{Transport: b}, Now: time.Now, Rand: func() float64 { return 0.5 },
 		Log: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{ReplaceAttr: noTime})),
 	})
 	return b

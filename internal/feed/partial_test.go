@@ -15,6 +15,8 @@ import (
 
 	"golang.org/x/crypto/cryptobyte"
 	tags "golang.org/x/crypto/cryptobyte/asn1"
+
+	"omca/internal/outbound"
 )
 
 // as returns c under a name, DER, and with a key identifier, both of another certificate over its key.
@@ -327,7 +329,7 @@ func TestPartialCopy(t *testing.T) {
 	// What another process keeps after the one that holds the copies was started is in force at once.
 	synctest.Test(t, func(t *testing.T) {
 		b, now := newBench(t, Limits{}, other, corp), time.Now()
-		b.build(Config{Transport: b, Now: time.Now, Log: slog.New(slog.DiscardHandler), Elsewhere: func() bool { return true }})
+		b.build(Config{Network: &outbound.Network{Transport: b}, Now: time.Now, Log: slog.New(slog.DiscardHandler), Elsewhere: func() bool { return true }})
 		keep := func(unused ...Unused) {
 			t.Helper()
 			k := Kept{DER: other.sign(t, draft{number: 1, this: now.Add(-hour), next: now.Add(day)}), FetchedAt: now, Unused: unused}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"omca/internal/background"
+	"omca/internal/hint"
 	"omca/pki"
 )
 
@@ -236,6 +237,9 @@ func (f *Feeds) note(ctx context.Context, s *source, now time.Time) {
 	}
 	if c.trouble != "" {
 		attrs = append(attrs, slog.String("trouble", c.trouble), slog.Any("error", trouble))
+	}
+	if h := hint.Of(trouble); h != "" {
+		attrs = append(attrs, slog.String("hint", h))
 	}
 	f.cfg.Log.LogAttrs(ctx, level, "crl source", attrs...)
 }

@@ -15,6 +15,7 @@ import (
 
 	"omca/crl"
 	"omca/internal/background"
+	"omca/internal/outbound"
 )
 
 // sleep lets d pass, and what is due then happen.
@@ -530,7 +531,7 @@ func TestElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Limits{}, corp)
 		var here atomic.Bool
-		b.build(Config{Transport: b, Now: time.Now, Log: slog.New(slog.DiscardHandler), Elsewhere: func() bool { return !here.Load() }})
+		b.build(Config{Network: &outbound.Network{Transport: b}, Now: time.Now, Log: slog.New(slog.DiscardHandler), Elsewhere: func() bool { return !here.Load() }})
 		start := time.Now()
 		b.serve(corp.sign(t, draft{number: 9, this: start.Add(2 * time.Hour), next: start.Add(20 * day)}))
 		keep := func(number int64) {

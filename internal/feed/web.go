@@ -5,48 +5,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"io"
 	"net/http"
-	"net/url"
+	"time"
 
+	"omca/internal/outbound"
 	"omca/pki"
 )
 
 const (
 	maxRedirects = 3
 	maxValidator = 1 << 10 // octets of an ETag or a Last-Modified that are sent back
-	maxHeader    = 64 << 10
 )
 
-// newClient returns a client that keeps no connection, no cookie and no secret. A name is looked up for each fetch: it may move.
-func newClient(transport http.RoundTripper, limits Limits) *http.Client {
-	if transport == nil {
-		transport = &http.Transport{
-			DialContext:            (&net.Dialer{Timeout: limits.Connect}).DialContext,
-			TLSHandshakeTimeout:    limits.Connect,
-			ResponseHeaderTimeout:  limits.Header,
-			MaxResponseHeaderBytes: maxHeader,
-			DisableKeepAlives:      true,
-			DisableCompression:     true,
+// client returns a client for one fetch. The operator names the sources of cluster.crl; a redirect, and the delta list that a list names,
+// are what others name.
+func (f *Feeds) client() *http.Client {
+	var named []string
+	for _, s := range f.configured() {
+		if s.kind == web {
+			named = append(named, s.place)
 		}
 	}
-	return &http.Client{Transport: transport, CheckRedirect: checkRedirect}
-}
-
-// checkRedirect decides whether a redirect is followed, and takes from it what could carry a secret. The client itself never sends
-// credentials, as no source has any.
-func checkRedirect(next *http.Request, via []*http.Request) error {
-	switch from := via[len(via)-1].URL; {
-	case len(via) > maxRedirects:
-		return fmt.Errorf("%w: more than %d redirects", pki.ErrInvalid, maxRedirects)
-	case next.URL.Scheme != "https" && next.URL.Scheme != "http":
-		return fmt.Errorf("%w: a redirect to scheme %.40q, only http and https are followed", pki.ErrInvalid, next.URL.Scheme)
-	case from.Scheme == "https" && next.URL.Scheme == "http":
-		return fmt.Errorf("%w: a redirect from https to http", pki.ErrInvalid)
-	}
-	next.URL.User = nil
-	next.Header.Del("Referer")
-	return nil
+	return f.network.Client(outbound.Rules{
+		Named: named, Hint: "if it is to be asked all the same, name it: \"omca cluster config update --set cluster.crl+=URL\"",
+		Connect: f.limits.Connect, Header: f.limits.Header, Bytes: int64(f.limits.Bytes), Redirects: maxRedirects,
+		Whole: f.limits.Whole + time.Second, // the context of an attempt ends before, with a reason
+	})
 }
 
 // get asks for address, on condition that it is not what came with etag or modified, "" for none.
@@ -64,9 +49,9 @@ func (f *Feeds) get(ctx context.Context, address, etag, modified string) (p parc
 	if modified != "" {
 		request.Header.Set("If-Modified-Since", modified)
 	}
-	answer, err := f.client.Do(request)
+	answer, err := f.client().Do(request)
 	if err != nil {
-		return p, bare(err)
+		return p, invalid(outbound.Reason(err))
 	}
 	defer func() { err = cmp.Or(err, answer.Body.Close()) }()
 	switch {
@@ -74,12 +59,10 @@ func (f *Feeds) get(ctx context.Context, address, etag, modified string) (p parc
 		return parcel{outcome: confirmed}, nil
 	case answer.StatusCode != http.StatusOK:
 		return p, fmt.Errorf("the server answered %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
-	case answer.ContentLength > int64(f.limits.Bytes):
-		return p, tooLong(answer.ContentLength, f.limits.Bytes)
 	}
 	p.etag, p.modified = validator(answer, "ETag"), validator(answer, "Last-Modified")
-	p.body, err = readAll(answer.Body, f.limits.Bytes)
-	return p, err
+	p.body, err = io.ReadAll(answer.Body)
+	return p, invalid(err)
 }
 
 func validator(answer *http.Response, name string) string {
@@ -89,10 +72,10 @@ func validator(answer *http.Response, name string) string {
 	return ""
 }
 
-// bare takes the URL from an error of the client: the source is named beside it anyway, and a redirect may have led to one with a secret.
-func bare(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
+// invalid makes an error of what was refused on its way here one of what came.
+func invalid(err error) error {
+	if errors.Is(err, outbound.ErrRefused) {
+		return fmt.Errorf("%w: %w", pki.ErrInvalid, err)
 	}
 	return err
 }

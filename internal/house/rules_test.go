@@ -18,6 +18,7 @@ func rules() []rule {
 		{"package comment", packageComment},
 		{"documented", documented},
 		{"calls", calls},
+		{"clients", clients},
 		{"init", inits},
 		{"variables", variables},
 		{"goroutines", goroutines},

@@ -97,6 +97,24 @@ var (
 `), []string{"pki/pki.go:3: F has no", "pki/pki.go:8: M has no", "pki/pki.go:13: V has no", "pki/pki.go:16: A has no", "pki/pki.go:19: B has no"}},
 		{"documented", one("omca.go", "package omca\n\ntype T int\n"), []string{"omca.go:3: T has no"}},
 
+		{"clients", one("internal/feed/f.go", "package feed\n\nimport \"net/http\"\n\nvar c *http.Client\n\nvar r = http.Request{Method: http.MethodGet}\n"), nil},
+		{"clients", one("internal/outbound/o.go", "package outbound\n\nimport \"net/http\"\n\nvar c = http.Client{}\n"), nil},
+		{"clients", one("joining.go", "package omca\n\nimport \"net/http\"\n\nvar t = http.Transport{}\n"), nil},
+		{"clients", one("internal/feed/f_test.go", "package feed\n\nimport \"net/http\"\n\nvar c = http.Client{}\n"), nil},
+		{"clients", one("cmd/omca/x.go", `package main
+
+import web "net/http"
+
+func f() {
+	web.Get("http://x")
+	_ = web.DefaultClient
+	_ = &web.Client{}
+	_ = new(web.Transport)
+	var c web.Client
+}
+`), []string{"cmd/omca/x.go:6: http.Get", "cmd/omca/x.go:7: http.DefaultClient", "cmd/omca/x.go:8: an http.Client", "cmd/omca/x.go:9: an http.Transport", "cmd/omca/x.go:10: an http.Client"}},
+		{"clients", one("feeds.go", "package omca\n\nimport \"net/http\"\n\nvar t = http.Transport{}\n"), []string{"feeds.go:5: an http.Transport"}},
+
 		{"calls", one("ca/ca.go", "package ca\n\nimport \"log/slog\"\n\nfunc f(log *slog.Logger) { log.Info(\"x\") }\n"), nil},
 		{"calls", one("ca/ca_test.go", "package ca\n\nimport \"time\"\n\nvar _ = time.Now()\n"), nil},
 		{"calls", one("listener/l.go", "package listener\n\nimport \"net/http\"\n\nfunc f() { panic(http.ErrAbortHandler) }\n"), nil},

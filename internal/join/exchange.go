@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"time"
 )
@@ -47,9 +48,9 @@ type Server struct {
 	Cluster string // id of this cluster
 	Store   Store
 	Now     func() time.Time
-	// Limit is asked before anything is looked at, with the caller's address;
-	// an error refuses it (too many tries).
-	Limit func(caller string) error
+	// Limit is asked before anything is looked at, with the caller's address, zero
+	// when it cannot be known; an error refuses the request (too many tries).
+	Limit func(from netip.Addr) error
 	// Check is asked about a request that has proven that it knows its token, before
 	// the token is spent; the caller hears its error. Nil: nothing is asked.
 	Check func(Request) error
@@ -86,9 +87,9 @@ func Reason(err error) error {
 // Redeem reads a request and spends its token. The caller hears one and the same
 // ErrRefused for everything that is wrong with the request; Reason has more. An
 // error that is not ErrRefused is the store's.
-func (s *Server) Redeem(ctx context.Context, caller string, text []byte) (*Redeemed, error) {
+func (s *Server) Redeem(ctx context.Context, from netip.Addr, text []byte) (*Redeemed, error) {
 	if s.Limit != nil {
-		if err := s.Limit(caller); err != nil {
+		if err := s.Limit(from); err != nil {
 			return nil, refuse(err)
 		}
 	}

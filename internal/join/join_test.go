@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/netip"
 	"reflect"
 	"strings"
 	"sync"
@@ -131,7 +132,7 @@ func (w *world) grant() join.Grant {
 // refused checks that a request is, with a reason for the log and none for the caller.
 func (w *world) refused(t *testing.T, body []byte, reason string) {
 	t.Helper()
-	r, err := w.server.Redeem(t.Context(), "10.0.0.2", body)
+	r, err := w.server.Redeem(t.Context(), netip.MustParseAddr("10.0.0.2"), body)
 	if !errors.Is(err, join.ErrRefused) || r != nil {
 		t.Fatalf("%v, expected ErrRefused (%s)", err, reason)
 	}
@@ -149,7 +150,7 @@ func TestExchange(t *testing.T) {
 	if bytes.Contains(s.Body(), []byte(w.token.Text()[20:50])) {
 		t.Error("the request carries the secret")
 	}
-	r, err := w.server.Redeem(t.Context(), "10.0.0.2", s.Body())
+	r, err := w.server.Redeem(t.Context(), netip.MustParseAddr("10.0.0.2"), s.Body())
 	if err != nil {
 		t.Fatal(join.Reason(err))
 	}
@@ -186,12 +187,12 @@ func TestCheck(t *testing.T) {
 		return old
 	}
 	s := w.begin(t, "n2")
-	if _, err := w.server.Redeem(t.Context(), "", s.Body()); !errors.Is(err, old) {
+	if _, err := w.server.Redeem(t.Context(), netip.Addr{}, s.Body()); !errors.Is(err, old) {
 		t.Errorf("it hears %v", err)
 	}
 	w.refused(t, edited(t, s.Body(), "node", "n3"), "altered") // without the token nothing is said
 	w.server.Check = nil
-	if _, err := w.server.Redeem(t.Context(), "", s.Body()); err != nil {
+	if _, err := w.server.Redeem(t.Context(), netip.Addr{}, s.Body()); err != nil {
 		t.Errorf("the token was spent: %v", join.Reason(err))
 	}
 }
@@ -212,7 +213,7 @@ func TestTampered(t *testing.T) {
 	w.refused(t, append(s.Body(), '1'), "follows")
 	w.refused(t, make([]byte, join.MaxRequest+1), "more than")
 
-	r, err := w.server.Redeem(t.Context(), "", s.Body())
+	r, err := w.server.Redeem(t.Context(), netip.Addr{}, s.Body())
 	if err != nil {
 		t.Fatal("the token was spent by requests that were refused: ", join.Reason(err))
 	}
@@ -259,15 +260,15 @@ func TestRefused(t *testing.T) {
 	w.server.Cluster = "west"
 	w.refused(t, s.Body(), `for cluster "6f0f1a0e-east", this is "west"`)
 	w.server.Cluster = cluster
-	w.server.Limit = func(caller string) error { return fmt.Errorf("%s tries too often", caller) }
+	w.server.Limit = func(from netip.Addr) error { return fmt.Errorf("%s tries too often", from) }
 	w.refused(t, s.Body(), "10.0.0.2 tries too often")
 	w.server.Limit = nil
 	w.store.fail = errors.New("no majority")
-	if _, err := w.server.Redeem(t.Context(), "", s.Body()); err == nil || errors.Is(err, join.ErrRefused) {
+	if _, err := w.server.Redeem(t.Context(), netip.Addr{}, s.Body()); err == nil || errors.Is(err, join.ErrRefused) {
 		t.Errorf("a store that fails: %v", err)
 	}
 	w.store.fail = nil
-	if _, err := w.server.Redeem(t.Context(), "", s.Body()); err != nil {
+	if _, err := w.server.Redeem(t.Context(), netip.Addr{}, s.Body()); err != nil {
 		t.Errorf("after all that: %v", join.Reason(err))
 	}
 }
@@ -282,7 +283,7 @@ func TestOnce(t *testing.T) {
 	for i := range 20 {
 		body := w.begin(t, fmt.Sprintf("n%d", i)).Body()
 		group.Go(func() {
-			if _, err := w.server.Redeem(t.Context(), "", body); err == nil {
+			if _, err := w.server.Redeem(t.Context(), netip.Addr{}, body); err == nil {
 				taken.Store(i, true)
 			}
 		})
@@ -375,7 +376,7 @@ func FuzzToken(f *testing.F) {
 func FuzzMessages(f *testing.F) {
 	w := newWorld(f)
 	s := w.begin(f, "n2")
-	r, err := w.server.Redeem(f.Context(), "", s.Body())
+	r, err := w.server.Redeem(f.Context(), netip.Addr{}, s.Body())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -389,7 +390,7 @@ func FuzzMessages(f *testing.F) {
 		if _, err := join.ParseRequest(text); err != nil && !errors.Is(err, join.ErrInvalid) {
 			t.Error(err)
 		}
-		if _, err := w.server.Redeem(t.Context(), "", text); err == nil {
+		if _, err := w.server.Redeem(t.Context(), netip.Addr{}, text); err == nil {
 			t.Error("a spent token is taken")
 		}
 		_, key, err := s.Finish(text)

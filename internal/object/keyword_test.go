@@ -41,6 +41,7 @@ func samples() map[string]struct{ good, bad []string } {
 		"cluster.id":                  {list("0b5d8a1e-3f0c-4f7e-9a55-7d1c2f3e4b6a"), list("0b5d8a1e", "0b5d8a1e3f0c4f7e9a557d1c2f3e4b6a", "gb5d8a1e-3f0c-4f7e-9a55-7d1c2f3e4b6a")},
 		"cluster.nodes":               {list("node1 node2", "n1.mycorp"), list("node_1", "a..b", "-a", "a-.b", strings.Repeat("a.", 126)+"aa")},
 		"cluster.away_limit":          {list("10m", "1h", "90s"), list("ten", "-1m", "m")},
+		"cluster.min_password":        {list("8", "16"), list("-1", "x", "1000001")},
 		"cluster.vip":                 {list("vip.clu.mycorp", "192.0.2.10 2001:db8::10"), list("192.0.2.10/24@eth0", "192.0.2", "300.1.1.1")},
 		"cluster.ca":                  {list("system/sec/ca-external", "sec/a sec/b"), list("system/usr/a", "http://ca")},
 		"cluster.crl":                 {list("http://crl.mycorp", "https://a/b.crl /etc/ca.crl system/sec/ca"), list("ftp://a/b", "crl.pem", "http://", "http://u:p@h/", "system/usr/a")},
@@ -112,7 +113,7 @@ func TestKeywordsOfKinds(t *testing.T) {
 		KindSec: "cn c st l o ou email alt_names validity key_type bits ca profile comment allow_names deny_names",
 		KindUsr: "cn c st l o ou email alt_names validity key_type bits ca profile comment grant names roles allowed_ips disabled",
 		KindCfg: "comment",
-		KindCcfg: "cluster.name cluster.id cluster.nodes cluster.vip cluster.ca cluster.away_limit cluster.crl listener.addr listener.port listener.http_addr " +
+		KindCcfg: "cluster.name cluster.id cluster.nodes cluster.vip cluster.ca cluster.away_limit cluster.min_password cluster.crl listener.addr listener.port listener.http_addr " +
 			"listener.crl_policy listener.tls_min_version listener.openid_issuer listener.openid_client_id listener.openid_grant_claim " +
 			"listener.rate_limiter_rate listener.rate_limiter_burst listener.trusted_proxies listener.session_max_age token.issuer token.max_age",
 	} {

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -19,11 +18,11 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"omca/internal/hint"
+	"omca/internal/outbound"
 )
 
 const (
 	maxAnswer    = 512 << 10 // octets of a discovery document or of a set of keys
-	maxHeader    = 64 << 10
 	maxRedirects = 3
 	maxKeys      = 64
 	minRSA       = 2048 // bits
@@ -38,75 +37,36 @@ func algorithms() []jose.SignatureAlgorithm {
 	}
 }
 
-// NewTransport returns a transport to an issuer: it trusts the roots of the system, uses no proxy, keeps no connection, and waits for
-// moments.
-func NewTransport() http.RoundTripper {
-	return &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: connect}).DialContext,
-		TLSHandshakeTimeout:    connect,
-		ResponseHeaderTimeout:  whole,
-		MaxResponseHeaderBytes: maxHeader,
-		DisableKeepAlives:      true, // the next request is minutes away
-		DisableCompression:     true, // or few octets could become many
+// Rules are those of a client for what an issuer says of itself. The operator named the issuer; what its document names is filtered, unless it
+// has the host and port of the issuer.
+func Rules(issuer string) outbound.Rules {
+	return outbound.Rules{
+		Named: []string{issuer}, Hint: "have the issuer name addresses at its own host and port, or ones that are not of this machine",
+		Connect: connect, Header: whole, Whole: whole, Bytes: maxAnswer, Redirects: maxRedirects, SameServer: true,
 	}
 }
 
-// NewClient returns a client for what an issuer says of itself: it keeps no cookie and no secret, follows no redirect to elsewhere, and
-// any answer that is endless, or no success, is an error.
-func NewClient(transport http.RoundTripper) *http.Client {
-	return &http.Client{Transport: bounded{transport}, CheckRedirect: checkRedirect, Timeout: whole}
+// NewClient returns a client for what an issuer says of itself: any answer that is no success is an error.
+func NewClient(network *outbound.Network, issuer string) *http.Client {
+	client := network.Client(Rules(issuer))
+	client.Transport = successful{client.Transport}
+	return client
 }
 
-// checkRedirect lets a redirect lead only to the host that was asked, by the same scheme.
-func checkRedirect(next *http.Request, via []*http.Request) error {
-	from := via[len(via)-1].URL
-	switch {
-	case len(via) > maxRedirects:
-		return fmt.Errorf("more than %d redirects", maxRedirects)
-	case next.URL.Scheme != from.Scheme || next.URL.Host != from.Host || next.URL.User != nil:
-		return fmt.Errorf("a redirect from %s://%s to %s://%s", from.Scheme, from.Host, next.URL.Scheme, next.URL.Host)
-	}
-	return nil
-}
-
-// bounded is a transport whose answers are short, and good: what else an answer says is nobody's business.
-type bounded struct{ next http.RoundTripper }
+// successful is a transport whose answers are good: what else an answer says is not shown.
+type successful struct{ next http.RoundTripper }
 
 // RoundTrip implements [http.RoundTripper].
-func (b bounded) RoundTrip(request *http.Request) (*http.Response, error) {
-	answer, err := b.next.RoundTrip(request)
+func (s successful) RoundTrip(request *http.Request) (*http.Response, error) {
+	answer, err := s.next.RoundTrip(request)
 	if err != nil {
 		return nil, err
 	}
 	redirect := answer.StatusCode >= 300 && answer.StatusCode < 400
-	switch {
-	case answer.StatusCode != http.StatusOK && !redirect:
-		err = fmt.Errorf("it answered %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
-	case answer.ContentLength > maxAnswer:
-		err = tooLong()
+	if answer.StatusCode != http.StatusOK && !redirect {
+		return nil, errors.Join(fmt.Errorf("it answered %d %s", answer.StatusCode, http.StatusText(answer.StatusCode)), answer.Body.Close())
 	}
-	if err != nil {
-		return nil, errors.Join(err, answer.Body.Close())
-	}
-	answer.Body = &boundedBody{answer.Body, maxAnswer}
 	return answer, nil
-}
-
-func tooLong() error { return fmt.Errorf("its answer is longer than %d bytes", maxAnswer) }
-
-// boundedBody is a body that is in error when it is too long, so that nobody takes its beginning for the whole.
-type boundedBody struct {
-	io.ReadCloser
-	left int
-}
-
-// Read implements [io.Reader].
-func (b *boundedBody) Read(to []byte) (int, error) {
-	n, err := b.ReadCloser.Read(to[:min(len(to), b.left+1)])
-	if b.left -= n; b.left < 0 {
-		return 0, tooLong()
-	}
-	return n, err
 }
 
 // discovery is what an issuer says of itself.
@@ -124,28 +84,28 @@ type fetched struct {
 
 // fetch asks the issuer for its keys, and before that where they are, unless it is known.
 func (v *Verifier) fetch(ctx context.Context, s Settings, known discovery) (fetched, error) {
-	f := fetched{discovery: known}
+	f, client := fetched{discovery: known}, NewClient(v.cfg.Network, s.Issuer)
 	var err error
 	if f.found == nil {
-		if f.discovery, err = v.discover(ctx, s); err != nil {
+		if f.discovery, err = discover(ctx, client, s); err != nil {
 			return fetched{}, fmt.Errorf("discovery: %w", err)
 		}
 	}
-	if f.keys, err = v.fetchKeys(ctx, f.jwks); err != nil {
+	if f.keys, err = v.fetchKeys(ctx, client, f.jwks); err != nil {
 		return fetched{}, fmt.Errorf("keys: %w", err)
 	}
 	return f, nil
 }
 
 // discover reads the discovery document of the issuer (OpenID Connect Discovery 1.0, section 4).
-func (v *Verifier) discover(ctx context.Context, s Settings) (discovery, error) {
-	found, err := oidc.NewProvider(oidc.ClientContext(ctx, v.client), s.Issuer)
+func discover(ctx context.Context, client *http.Client, s Settings) (discovery, error) {
+	found, err := oidc.NewProvider(oidc.ClientContext(ctx, client), s.Issuer)
 	if err != nil {
 		if wrong, ok := errors.AsType[*oidc.IssuerMismatchError](err); ok {
 			return discovery{}, hint.With(fmt.Errorf("it calls itself %.128q, and listener.openid_issuer says %.128q", wrong.Discovered, s.Issuer),
 				"write the issuer as it writes itself, down to the last slash")
 		}
-		return discovery{}, bare(err)
+		return discovery{}, outbound.Reason(err)
 	}
 	var about struct {
 		Keys       string                    `json:"jwks_uri"`
@@ -171,24 +131,16 @@ func (v *Verifier) discover(ctx context.Context, s Settings) (discovery, error) 
 	return discovery{found, about.Keys, algs}, nil
 }
 
-// bare takes the URL from an error of the client: which issuer it is about is said beside it.
-func bare(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return err
-}
-
 // fetchKeys reads a set of keys (RFC 7517, section 5).
-func (v *Verifier) fetchKeys(ctx context.Context, from string) ([]jose.JSONWebKey, error) {
+func (v *Verifier) fetchKeys(ctx context.Context, client *http.Client, from string) ([]jose.JSONWebKey, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
 		return nil, err
 	}
 	request.Header.Set("Accept", "application/jwk-set+json, application/json")
-	answer, err := v.client.Do(request)
+	answer, err := client.Do(request)
 	if err != nil {
-		return nil, bare(err)
+		return nil, outbound.Reason(err)
 	}
 	body, err := io.ReadAll(answer.Body)
 	if err := errors.Join(err, answer.Body.Close()); err != nil {

@@ -301,8 +301,8 @@ func TestAnswersOfTheIssuer(t *testing.T) {
 			return about(w, map[string]any{"id_token_signing_alg_values_supported": []string{"HS256", "none"}})
 		}, "signs by"},
 		{"no document", document, func(*world) http.HandlerFunc { return say("<html>welcome</html>") }, "discovery"},
-		{"an endless document", document, func(*world) http.HandlerFunc { return say(strings.Repeat("x", 1<<20)) }, "longer than"},
-		{"endless keys", keys, func(*world) http.HandlerFunc { return say(`{"keys":[` + strings.Repeat(" ", 1<<20) + `]}`) }, "longer than"},
+		{"an endless document", document, func(*world) http.HandlerFunc { return say(strings.Repeat("x", 1<<20)) }, "more than 524288 bytes"},
+		{"endless keys", keys, func(*world) http.HandlerFunc { return say(`{"keys":[` + strings.Repeat(" ", 1<<20) + `]}`) }, "more than 524288 bytes"},
 		{"too many keys", keys, func(*world) http.HandlerFunc { return say(`{"keys":[` + strings.Repeat("{},", 64) + `{}]}`) }, "at most 64"},
 		{"no set of keys", keys, func(*world) http.HandlerFunc { return say(`"keys"`) }, "no set of keys"},
 		{"a text with the reason", keys, func(*world) http.HandlerFunc {

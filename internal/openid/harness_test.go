@@ -13,6 +13,7 @@ import (
 
 	"omca/internal/openid"
 	"omca/internal/openid/openidtest"
+	"omca/internal/outbound"
 	"omca/usr"
 )
 
@@ -58,7 +59,7 @@ func inWorld(t *testing.T, c openidtest.Config, alter func(*openid.Config), test
 			t.Fatal(err)
 		}
 		w := &world{t: t, issuer: issuer, log: &journal{}}
-		config := openid.Config{Now: time.Now, Log: slog.New(slog.NewTextHandler(w.log, nil)), Transport: issuer, Rand: func() float64 { return 0.5 }}
+		config := openid.Config{Now: time.Now, Log: slog.New(slog.NewTextHandler(w.log, nil)), Network: &outbound.Network{Transport: issuer}, Rand: func() float64 { return 0.5 }}
 		if alter != nil {
 			alter(&config)
 		}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 
 	"omca/internal/background"
 	"omca/internal/hint"
+	"omca/internal/outbound"
 	"omca/usr"
 )
 
@@ -23,11 +23,11 @@ var ErrUnavailable = errors.New("the OpenID issuer cannot be reached")
 
 // Config is what stays the same as long as the verifier lives.
 type Config struct {
-	Now       func() time.Time   // required
-	Log       *slog.Logger       // required
-	Transport http.RoundTripper  // nil: one of its own, that trusts the roots of the system and no proxy
-	Rand      func() float64     // jitter, in [0,1); nil: math/rand/v2
-	Panics    *background.Panics // of attempts, which fail with them; nil: they end the process
+	Now     func() time.Time   // required
+	Log     *slog.Logger       // required
+	Network *outbound.Network  // nil: that of the system
+	Rand    func() float64     // jitter, in [0,1); nil: math/rand/v2
+	Panics  *background.Panics // of attempts, which fail with them; nil: they end the process
 
 	// Foreign says of a public key whether it may be the issuer's: ours are not, or a token that was taken back here could come in again as
 	// one of the issuer. Nil: every key may.
@@ -78,9 +78,8 @@ func sheltered(u *url.URL) bool {
 
 // Verifier takes the tokens of the issuer that is configured. Any number of goroutines may use it.
 type Verifier struct {
-	cfg    Config
-	client *http.Client
-	wake   chan struct{}
+	cfg  Config
+	wake chan struct{}
 
 	mu      sync.Mutex // guards what follows and all providers, for moments only
 	current *provider  // nil: there is no issuer
@@ -106,10 +105,10 @@ func New(c Config) (*Verifier, error) {
 	if c.Foreign == nil {
 		c.Foreign = func(any) bool { return true }
 	}
-	if c.Transport == nil {
-		c.Transport = NewTransport()
+	if c.Network == nil {
+		c.Network = new(outbound.Network)
 	}
-	return &Verifier{cfg: c, client: NewClient(c.Transport), wake: make(chan struct{}, 1)}, nil
+	return &Verifier{cfg: c, wake: make(chan struct{}, 1)}, nil
 }
 
 // Configure makes s whose tokens are taken, from now on: those of another issuer before it, or for another client, are refused when it

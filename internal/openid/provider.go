@@ -7,6 +7,8 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
+
+	"omca/internal/hint"
 )
 
 const (
@@ -41,6 +43,7 @@ type provider struct {
 	reachable bool
 	since     time.Time // of reachable
 	trouble   string    // of the last attempt
+	advice    string    // what to try about it; "" for nothing known
 	logged    string    // state that the log was told last
 	strange   map[string]bool
 }
@@ -104,12 +107,12 @@ func (p *provider) settle(f fetched, err error) {
 	}
 	if err != nil {
 		p.v.counts.Failures++
-		p.trouble = Printable(err.Error())
+		p.trouble, p.advice = Printable(err.Error()), hint.Of(err)
 		wait := min(retry<<min(p.failures, 16), slow)
 		p.failures++
 		p.next = now.Add(wait/2 + time.Duration(p.v.cfg.Rand()*float64(wait/2)))
 	} else {
-		p.failures, p.trouble = 0, ""
+		p.failures, p.trouble, p.advice = 0, "", ""
 		p.found, p.jwks, p.algs, p.keys, p.fetched = f.found, f.jwks, f.algs, f.keys, now
 		p.next = now.Add(often/3*2 + time.Duration(p.v.cfg.Rand()*float64(often/3)))
 	}
@@ -133,6 +136,9 @@ func (p *provider) note(now time.Time) {
 	attrs := []slog.Attr{slog.String("issuer", p.Issuer), slog.String("state", state), slog.Int("keys", len(p.keys))}
 	if p.trouble != "" {
 		attrs = append(attrs, slog.String("error", p.trouble))
+	}
+	if p.advice != "" {
+		attrs = append(attrs, slog.String("hint", p.advice))
 	}
 	p.v.cfg.Log.LogAttrs(p.ctx, level, "openid issuer", attrs...)
 }

@@ -18,15 +18,16 @@ import (
 
 	"omca/internal/hint"
 	"omca/internal/openid"
+	"omca/internal/outbound"
 )
 
-// Config says where to log in. All but Scopes and Transport is required.
+// Config says where to log in. All but Scopes and Network is required.
 type Config struct {
-	Issuer    string // URL, as the issuer writes itself
-	ClientID  string // of a public client
-	Scopes    []string
-	Now       func() time.Time
-	Transport http.RoundTripper // nil: one of its own, that trusts the roots of the system
+	Issuer   string // URL, as the issuer writes itself
+	ClientID string // of a public client
+	Scopes   []string
+	Now      func() time.Time
+	Network  *outbound.Network // nil: that of the system
 }
 
 // Tokens are what a login brought.
@@ -60,15 +61,14 @@ func Discover(ctx context.Context, c Config) (*Flow, error) {
 	if err := openid.CheckAddress(c.Issuer); err != nil {
 		return nil, fmt.Errorf("OpenID issuer: %w", err)
 	}
-	if c.Transport == nil {
-		c.Transport = openid.NewTransport()
+	if c.Network == nil {
+		c.Network = new(outbound.Network)
 	}
-	f := &Flow{cfg: c, strict: openid.NewClient(c.Transport)}
-	f.plain = &http.Client{
-		Transport: c.Transport, Timeout: f.strict.Timeout,
-		// A code or a refresh token goes to the address that the issuer named, and nowhere else.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	f := &Flow{cfg: c, strict: openid.NewClient(c.Network, c.Issuer)}
+	// A code or a refresh token goes to the address that the issuer named, and nowhere else.
+	rules := openid.Rules(c.Issuer)
+	rules.Redirects = 0
+	f.plain = c.Network.Client(rules)
 	var err error
 	if f.provider, err = oidc.NewProvider(oidc.ClientContext(ctx, f.strict), c.Issuer); err != nil {
 		return nil, f.failed("discovery", err)
@@ -123,7 +123,11 @@ func (f *Flow) failed(what string, err error) error {
 			return fmt.Errorf("OpenID issuer %s: %s: %w", f.cfg.Issuer, what, known)
 		}
 	}
-	return fmt.Errorf("OpenID issuer %s: %s: %s", f.cfg.Issuer, what, openid.Printable(err.Error()))
+	failed := fmt.Errorf("OpenID issuer %s: %s: %s", f.cfg.Issuer, what, openid.Printable(err.Error()))
+	if h := hint.Of(err); h != "" {
+		return hint.With(failed, "%s", h)
+	}
+	return failed
 }
 
 // client is the context that makes oauth2 use a client.

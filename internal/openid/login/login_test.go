@@ -6,14 +6,17 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"omca/internal/hint"
 	"omca/internal/openid/login"
 	"omca/internal/openid/openidtest"
+	"omca/internal/outbound"
 	"omca/usr"
 )
 
@@ -28,7 +31,7 @@ func issuer(t *testing.T, c openidtest.Config) *openidtest.Issuer {
 
 func discover(t *testing.T, i *openidtest.Issuer) *login.Flow {
 	t.Helper()
-	f, err := login.Discover(t.Context(), login.Config{Issuer: i.URL(), ClientID: "omca", Now: time.Now, Transport: i})
+	f, err := login.Discover(t.Context(), login.Config{Issuer: i.URL(), ClientID: "omca", Now: time.Now, Network: &outbound.Network{Transport: i}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +302,7 @@ func TestIssuersThatAreRefused(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		if _, err := login.Discover(t.Context(), login.Config{Issuer: i.URL(), ClientID: "omca", Now: time.Now, Transport: i}); err == nil {
+		if _, err := login.Discover(t.Context(), login.Config{Issuer: i.URL(), ClientID: "omca", Now: time.Now, Network: &outbound.Network{Transport: i}}); err == nil {
 			t.Errorf("%s: taken", what)
 		}
 	}
@@ -317,5 +320,41 @@ func TestRedirectedTokens(t *testing.T) {
 	}
 	if n := i.Requests("/elsewhere"); n != 0 {
 		t.Errorf("%d requests went elsewhere", n)
+	}
+}
+
+// TestTokensGoNowhereOnThisMachine: an issuer that is named on the loopback is asked there, and the endpoints that its document names beside it
+// get neither a code nor a refresh token.
+func TestTokensGoNowhereOnThisMachine(t *testing.T) {
+	i, stop, err := openidtest.Serve("127.0.0.1:0", openidtest.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	var asked atomic.Int64
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	defer elsewhere.Close()
+	i.Override("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		document := map[string]any{"issuer": i.URL(), "jwks_uri": i.URL() + "/keys", "token_endpoint": elsewhere.URL, "revocation_endpoint": elsewhere.URL}
+		if err := json.NewEncoder(w).Encode(document); err != nil {
+			t.Error(err)
+		}
+	})
+	f, err := login.Discover(t.Context(), login.Config{Issuer: i.URL(), ClientID: "omca", Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, renewing := f.Refresh(t.Context(), "a refresh token")
+	for what, err := range map[string]error{"renewing": renewing, "revoking": f.Revoke(t.Context(), "a refresh token")} {
+		if err == nil || !strings.Contains(err.Error(), "did not name this host and port") || !strings.Contains(hint.Of(err), "its own host and port") {
+			t.Errorf("%s: %v, hint %q", what, err, hint.Of(err))
+		}
+	}
+	if n := asked.Load(); n > 0 {
+		t.Errorf("the server beside the issuer was asked %d times", n)
 	}
 }

@@ -212,12 +212,30 @@ type group struct {
 	staged  *table // the first of the snapshot's
 	rev     int64  // of the last change
 	changes []store.Change
+
+	met map[string]store.Entry // what bbolt has under the keys that were asked for
+}
+
+// get returns the entry of a key, with revision 0 when it is absent. Requests of a group
+// expect much the same keys, and bbolt, which none of them changes, is asked once for each.
+func (g *group) get(key string) (store.Entry, error) {
+	if e, known := recall(g.tables, g.snapshot.rev, key); known {
+		return e, nil
+	}
+	if e, met := g.met[key]; met {
+		return e, nil
+	}
+	e, err := stored(g.bucket, key)
+	if err == nil {
+		g.met[key] = e
+	}
+	return e, err
 }
 
 // judge gives each request its verdict after those before it. The error is
 // about reading, and spoils the group.
 func (s *Store) judge(requests []*request) (*group, []verdict, error) {
-	g := &group{staged: new(table), rev: s.recent.Rev()}
+	g := &group{staged: new(table), rev: s.recent.Rev(), met: make(map[string]store.Entry)}
 	g.snapshot = snapshot{tables: append([]*table{g.staged}, *s.tables.Load()...), rev: latest}
 	verdicts := make([]verdict, len(requests))
 	err := s.view(func(b *bbolt.Bucket) error {

@@ -124,14 +124,6 @@ type snapshot struct {
 // latest is the revision of a snapshot that shows whatever is there.
 const latest = math.MaxInt64
 
-// get returns the entry of a key, with revision 0 when it is absent.
-func (s snapshot) get(key string) (store.Entry, error) {
-	if e, known := recall(s.tables, s.rev, key); known {
-		return e, nil
-	}
-	return stored(s.bucket, key)
-}
-
 // recall returns what the tables know about a key. The revision is 0 when it
 // was deleted.
 func recall(tables []*table, rev int64, key string) (e store.Entry, known bool) {
