@@ -330,6 +330,7 @@ func (a *Authority) takeUser(ctx context.Context, who usr.Caller, root *x509.Cer
 // there already.
 func (a *Authority) record(ctx context.Context, who usr.Caller, root *x509.Certificate, ad Adoption, found []foundling, c Change, done *Adopted) error {
 	now := a.now().UTC()
+	var certs []*x509.Certificate
 	for _, f := range found {
 		if !f.known.IsZero() {
 			continue
@@ -341,10 +342,11 @@ func (a *Authority) record(ctx context.Context, who usr.Caller, root *x509.Certi
 		}
 		c.Records = append(c.Records, r)
 		c.Keys = append(c.Keys, pki.KeyHashOf(f.cert))
+		certs = append(certs, f.cert)
 	}
 	if len(c.Records) > 0 || c.Path != "" {
 		if err := a.store.Commit(ctx, c); err != nil {
-			return err
+			return a.refused(ctx, err, certs...)
 		}
 	}
 	for _, r := range c.Records {

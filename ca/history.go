@@ -247,7 +247,7 @@ func (a *Authority) Rollback(ctx context.Context, who usr.Caller, path string, t
 		c.Remove = append(c.Remove, KeyPrivate) // it is another certificate's
 	}
 	if err := a.commit(ctx, c); err != nil {
-		return nil, err
+		return nil, a.refused(ctx, err, chain[0])
 	}
 	a.log.InfoContext(ctx, "rolled back", "path", path, "to", to, "serial", pki.SerialOf(chain[0]), "subject", chain[0].Subject.String(),
 		"by", who.By(), "auth", who.Method, "address", who.Address, "request_id", who.RequestID)

@@ -99,7 +99,7 @@ func (a *Authority) goLive(ctx context.Context, who usr.Caller, h Holder, chain 
 	}
 	c.Keys = []pki.KeyHash{pki.KeyHashOf(chain[0])}
 	if err := a.commit(ctx, c); err != nil {
-		return err
+		return a.refused(ctx, err, chain[0])
 	}
 	a.log.InfoContext(ctx, "imported", "path", h.Path, "serial", pki.SerialOf(chain[0]), "subject", chain[0].Subject.String(),
 		"not_after", chain[0].NotAfter, "by", who.By(), "auth", who.Method, "address", who.Address, "request_id", who.RequestID)

@@ -284,8 +284,8 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 	}
 	change.Expect = append(change.Expect, o.issuer.basis...)
 	if err := a.commit(ctx, change); err != nil {
-		if errors.Is(err, ErrConflict) { // the commit expects that no key is blocked
-			err = cmp.Or(a.unblocked(ctx, cert.PublicKey), a.signerUnblocked(ctx, o), err)
+		if err = a.refused(ctx, err, cert); errors.Is(err, ErrConflict) {
+			err = cmp.Or(a.signerUnblocked(ctx, o), err)
 		}
 		return nil, fmt.Errorf("recording serial %s: %w", draft.Serial(), err)
 	}

@@ -303,6 +303,20 @@ func (a *Authority) unblocked(ctx context.Context, key crypto.PublicKey) error {
 	return errBlocked(key)
 }
 
+// refused explains the refusal of a commit that certified the keys of certs: one of
+// them was blocked since it was looked at, or it is err.
+func (a *Authority) refused(ctx context.Context, err error, certs ...*x509.Certificate) error {
+	if !errors.Is(err, ErrConflict) {
+		return err
+	}
+	for _, cert := range certs {
+		if blocked := a.unblocked(ctx, cert.PublicKey); blocked != nil {
+			return blocked
+		}
+	}
+	return err
+}
+
 func errBlocked(key crypto.PublicKey) error {
 	return hint.With(fmt.Errorf("%w: the key (%s) was revoked as compromised: it is never certified again", ErrConflict, pki.DescribeKey(key)),
 		"make a new key: \"omca PATH certificate renew --rekey\", or a new request over a new key")
