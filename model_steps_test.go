@@ -301,12 +301,20 @@ func (w *modelWorld) stepImport(s step) error {
 	return err
 }
 
-// stepRollback puts the set that a CA had before back in its place.
+// stepRollback puts the set that a CA had before back in its place: of the first CA that
+// had one.
 func (w *modelWorld) stepRollback(s step) error {
-	path := pick(caPaths(), s.a)
-	done, text, err := w.asks(w.caller(s.who/3*4), right{role: "root"}, "", "POST", modelObject+path+"/certificate/rollback", "{}")
-	if !done {
-		return err
+	var path string
+	var text []byte
+	for n, done := 0, false; !done; n++ {
+		if n == len(caPaths()) {
+			return nil
+		}
+		var err error
+		path = pick(caPaths(), s.a+n)
+		if done, text, err = w.asks(w.caller(s.who/3*4), right{role: "root"}, "", "POST", modelObject+path+"/certificate/rollback", "{}"); err != nil {
+			return err
+		}
 	}
 	var back struct{ Serial pki.Serial }
 	if err := json.Unmarshal(text, &back); err != nil {
@@ -318,7 +326,7 @@ func (w *modelWorld) stepRollback(s step) error {
 			w.m.keys[one.id] = true
 		}
 	}
-	return err
+	return nil
 }
 
 // stepTrust trusts a CA in addition to the cluster's, or ends that.
@@ -371,6 +379,9 @@ func (w *modelWorld) stepRevoke(s step) error {
 	if s.a%3 == 0 { // the newest are of more interest
 		i = len(w.m.certs) - 1 - s.b%min(5, len(w.m.certs))
 	}
+	for n := 0; n < len(w.m.certs) && s.a%5 > 0 && !w.m.certs[i].revocable(); n++ {
+		i = (i + 1) % len(w.m.certs)
+	}
 	c := w.m.certs[i]
 	reason := pick([]crl.Reason{crl.KeyCompromise, crl.Superseded, crl.CessationOfOperation, crl.Unspecified}, s.c)
 	need, self := right{role: "root"}, ""
@@ -397,7 +408,7 @@ func (w *modelWorld) stepRevoke(s step) error {
 			}
 		}
 	}
-	if s.b/8%4 == 0 {
+	if s.b/8%8 == 0 {
 		w.note("  and a restart")
 		return w.stepRestart(s)
 	}
@@ -450,7 +461,7 @@ func (w *modelWorld) stepToken(s step) error {
 // stepUntoken revokes a token, all of a user, or all.
 func (w *modelWorld) stepUntoken(s step) error {
 	if len(w.m.tokens) == 0 {
-		return nil
+		return w.stepToken(s)
 	}
 	g := &w.m.tokens[s.a%len(w.m.tokens)]
 	who, need := w.caller(s.who), right{role: "root"}
@@ -477,9 +488,13 @@ func (w *modelWorld) stepUntoken(s step) error {
 	return err
 }
 
-// stepSweep forgets tokens that expired, by the clock of the server: they are refused from
-// then on, whatever that clock shows later.
-func (w *modelWorld) stepSweep(step) error {
+// stepSweep forgets tokens that expired, by the clock of the server, which is ahead for
+// that moment every other time: they are refused from then on, whatever it shows later.
+func (w *modelWorld) stepSweep(s step) error {
+	if shows := w.time.Load(); s.a%2 == 0 {
+		w.time.Store(w.at.Add(3 * day).UnixNano())
+		defer w.time.Store(shows)
+	}
 	forgotten, err := w.s.tokens.Sweep(w.ctx, 1000)
 	w.note("  %d tokens are forgotten", forgotten)
 	for n := range w.m.tokens {
@@ -588,7 +603,7 @@ func (w *modelWorld) stepBackup(step) error { return w.backup() }
 // that was made since the last restore: the numbers of lists leap as far as they did then.
 func (w *modelWorld) stepRestore(s step) error {
 	if len(w.backups) == 0 {
-		return nil
+		return w.backup()
 	}
 	b, knows := &w.backups[s.a%len(w.backups)], s.b%2 == 1
 	if b.spent && !knows {

@@ -63,6 +63,9 @@ func newSigned(cert *x509.Certificate, issuer caID) signed {
 	return signed{cert: cert, issuer: issuer, key: pki.KeyHashOf(cert), root: issuer == idOf(cert)}
 }
 
+// revocable reports whether the certificate can be revoked, and is not.
+func (c signed) revocable() bool { return !c.revoked && !c.foreign && !c.lost && !c.root }
+
 // A person is a user. One who is deleted and made anew begins another life.
 type person struct {
 	life     int

@@ -349,6 +349,8 @@ func table() []control {
 			[]cut{{"internal/object/tokens.go", "if s.shared { // else the", "if s.shared && false { // else the"}}},
 		{"restore-issued", "internal/object", "TestRestoreEndsWhatWasIssued", "not found", "the end of certificates of imported CAs that were issued after a backup",
 			[]cut{{"internal/object/restore.go", "return r.endUnknown(ctx, record)", "return nil"}}},
+		{"restore-revoked", "internal/object", "TestRestoreRecordsWhatWasRevoked", "not on record", "the record of what was issued and revoked after a backup",
+			[]cut{{"internal/object/restore.go", "return r.record(ctx, record, store.Tx{})", "return nil"}}},
 		{"restore-swept", "internal/object", "TestRestoreKnowsWhatWasSwept", "swept is on record after the restore", "the sweep of what the home that a backup replaces had swept",
 			[]cut{{"internal/object/restore.go", "if err != nil || swept == \"\" {", "if err != nil || swept != \"\" {"}}},
 		{"session-touched", "usr/session", "TestTouchedByAClockAhead", "want ErrNone", "the end of a session that was used in the future",

@@ -305,8 +305,21 @@ func (r *restorer) compare(ctx context.Context) error {
 		}
 		u.Owner = record.Owner
 		r.done.Issued = append(r.done.Issued, u)
+		if known[u.Serial] {
+			// The list of its CA goes on for it, also when an object holds the CA no more.
+			return r.record(ctx, record, store.Tx{})
+		}
 		return r.endUnknown(ctx, record)
 	})
+}
+
+// record puts a certificate on record, with what else a transaction has.
+func (r *restorer) record(ctx context.Context, record ca.Record, tx store.Tx) error {
+	if err := putRecord(&tx, record); err != nil {
+		return err
+	}
+	_, err := r.Into.Commit(ctx, tx)
+	return err
 }
 
 // endUnknown puts a certificate that the backup does not know on record, and revokes it,
@@ -327,20 +340,11 @@ func (r *restorer) endUnknown(ctx context.Context, record ca.Record) error {
 			}
 		}
 	}
-	key := revocationKey(authority, record.Serial())
-	if _, err := r.Into.Get(ctx, key); !errors.Is(err, store.ErrNotFound) {
-		return err // revoked before
-	}
 	value, err := json.Marshal(storedRevocation{record.IssuedAt.Unix(), record.Certificate.NotAfter.Unix(), crl.Superseded, "restore"})
 	if err != nil {
 		return err
 	}
-	tx := store.Tx{Puts: []store.Put{{Key: key, Value: value}}}
-	if err := putRecord(&tx, record); err != nil {
-		return err
-	}
-	_, err = r.Into.Commit(ctx, tx)
-	return err
+	return r.record(ctx, record, store.Tx{Puts: []store.Put{{Key: revocationKey(authority, record.Serial()), Value: value}}})
 }
 
 // revoked are the serial numbers that the backup knows to be revoked, in either format.

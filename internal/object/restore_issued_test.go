@@ -55,3 +55,36 @@ func TestRestoreEndsWhatWasIssued(t *testing.T) {
 		}
 	}
 }
+
+// TestRestoreRecordsWhatWasRevoked: a certificate that was issued and revoked after the backup is on record, also of a CA whose key was
+// made here. The list of a CA goes on as long as a certificate on record lives, and this one has to be on it.
+func TestRestoreRecordsWhatWasRevoked(t *testing.T) {
+	s, db := filled(t)
+	cert := userRecord(t, "calm-otter", "ca", "").Certificate
+	id := pki.AuthorityOf(cert)
+	if err := s.RecordAuthority(t.Context(), ca.AuthorityRecord{ID: id, Path: "system/sec/ca", Chain: []*x509.Certificate{cert}, KeyMade: true}, nil); err != nil {
+		t.Fatal(err)
+	}
+	old := backup(t, s)
+	late := userRecord(t, "calm-otter", "late", "system/usr/late")
+	late.Authority = id
+	record(t, s, late)
+	r := ca.Revocation{Authority: id.String(), By: "root"}
+	r.Serial, r.At, r.Reason, r.NotAfter = late.Serial(), late.IssuedAt, crl.CessationOfOperation, late.Certificate.NotAfter
+	if err := s.Revoke(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	into, master := mem.New(), fileMaster(t)
+	done := restore(t, object.RestoreConfig{Into: into, Master: master, Known: db}, old)
+	if len(done.Issued) != 1 || len(done.Revoked) != 1 {
+		t.Errorf("unknown to the backup: %+v", done)
+	}
+	after := newStore(t, into, master)
+	kept, err := after.Record(t.Context(), late.Serial())
+	if err != nil || kept.Authority != id || kept.Owner != late.Owner {
+		t.Errorf("not on record: %+v, %v", kept, err)
+	}
+	if again, err := after.Revocation(t.Context(), id.String(), late.Serial()); err != nil || again.Reason != r.Reason {
+		t.Errorf("%+v, %v", again, err)
+	}
+}
