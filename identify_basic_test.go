@@ -113,7 +113,7 @@ func (f *front) user(name, password string, keywords ...string) {
 	f.Helper()
 	f.root("POST", userPath+name, `{"keywords":["`+strings.Join(append(keywords, "comment=x"), `","`)+`"]}`)
 	if password != "" {
-		f.root("POST", userPath+name+"/data/key?name=password", password)
+		f.root("POST", userPath+name+"/data/key?name=password&weak=true", password)
 	}
 }
 
@@ -152,7 +152,7 @@ func TestPasswordOpens(t *testing.T) {
 		t.Errorf("the ways in are %s", methods)
 	}
 
-	f.root("PUT", userPath+"alice/data/key?name=password", "second")
+	f.root("PUT", userPath+"alice/data/key?name=password&weak=true", "second")
 	f.want(f.login(somewhere, "alice", "caf\u00e9"), http.StatusUnauthorized)
 	f.want(f.login(somewhere, "alice", "second"), http.StatusOK)
 
@@ -168,7 +168,7 @@ func TestPasswordOpens(t *testing.T) {
 
 	f.root("DELETE", userPath+"alice/data/key?name=password", "")
 	f.want(f.login(somewhere, "alice", "second"), http.StatusUnauthorized)
-	f.root("PATCH", userPath+"alice/data", `[{"action":"add","name":"password","string":"third"}]`)
+	f.root("PATCH", userPath+"alice/data", `[{"action":"add","name":"password","string":"third","weak":true}]`)
 	f.want(f.login(somewhere, "alice", "third"), http.StatusOK)
 	f.root("POST", userPath+"alice", `{"keywords":["grant=guest"],"force":true}`) // another alice
 	f.want(f.login(somewhere, "alice", "third"), http.StatusUnauthorized)
@@ -485,7 +485,7 @@ func TestPasswordIsHashed(t *testing.T) {
 	}
 	// Elsewhere than in system nobody logs in, and a password is a password.
 	f.root("POST", "/api/object/path/ns1/usr/alice", `{"keywords":["comment=x"]}`)
-	f.root("POST", "/api/object/path/ns1/usr/alice/data/key?name=password", "a5")
+	f.root("POST", "/api/object/path/ns1/usr/alice/data/key?name=password&weak=true", "a5")
 	f.want(f.asRoot("GET", "/api/object/path/ns1/usr/alice/data/key?name=password", ""), http.StatusForbidden)
 	if log := f.said(); strings.Contains(log, looks) || strings.Contains(log, "argon2id$v") {
 		t.Error("a password is in the log")
@@ -533,7 +533,7 @@ func TestImportedHash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.root("PUT", userPath+"alice/data/key?name=password", "new")
+	f.root("PUT", userPath+"alice/data/key?name=password&weak=true", "new")
 	f.s.improvePassword(httptest.NewRequest("GET", "/", nil), "alice", old, old)
 	f.want(f.login(somewhere, "alice", "sesame"), http.StatusUnauthorized)
 	f.want(f.login(somewhere, "alice", "new"), http.StatusOK)
@@ -542,12 +542,12 @@ func TestImportedHash(t *testing.T) {
 // Who may set a password may be that user: needs all that the user holds.
 func TestWhoSetsPasswords(t *testing.T) {
 	f := newFront(t)
-	f.user("boss", "secret", "grant=root")
-	f.user("carol", "secret", "grant=guest:ns1")
-	f.user("clerk", "secret", "grant=admin:system guest:ns1")
-	f.user("guest", "secret", "grant=guest:system")
+	f.user("boss", "secret words", "grant=root")
+	f.user("carol", "secret words", "grant=guest:ns1")
+	f.user("clerk", "secret words", "grant=admin:system guest:ns1")
+	f.user("guest", "secret words", "grant=guest:system")
 	by := func(name, method, target, body string) *httptest.ResponseRecorder {
-		return f.call(t.Context(), somewhere, method, target, body, "Authorization", basicHeader(name, "secret"))
+		return f.call(t.Context(), somewhere, method, target, body, "Authorization", basicHeader(name, "secret words"))
 	}
 	for _, tt := range []struct {
 		by, user string
@@ -555,7 +555,7 @@ func TestWhoSetsPasswords(t *testing.T) {
 	}{
 		{"clerk", "boss", 403}, {"clerk", "carol", 204}, {"guest", "carol", 403}, {"carol", "carol", 403}, {"carol", "boss", 403}, {"boss", "clerk", 204},
 	} {
-		f.want(by(tt.by, "PUT", userPath+tt.user+"/data/key?name=password", "secret"), tt.status)
+		f.want(by(tt.by, "PUT", userPath+tt.user+"/data/key?name=password", "secret words"), tt.status)
 		if tt.status == 204 {
 			tt.status = 200
 		}

@@ -97,7 +97,7 @@ func (r *running) withPassword(t testing.TB, name, grant, password string) {
 
 func setPassword(t testing.TB, s *omca.Server, name, password string) {
 	t.Helper()
-	body := []map[string]string{{"action": "add", "name": "password", "string": password}}
+	body := []map[string]any{{"action": "add", "name": "password", "string": password, "weak": true}}
 	if status, _ := try(t, s, "PATCH", usersAt+name+"/data", body); status == http.StatusConflict {
 		body[0]["action"] = "change"
 		local(t, s, "PATCH", usersAt+name+"/data", body)

@@ -185,6 +185,7 @@ func TestObjectsAndKeywords(t *testing.T) {
 	plain.get("/objects?search=ns2/app").want(200, "ns2/cfg/app").without("web2")
 	plain.get("/objects?search=A%20B").want(200, "nothing is called so")
 
+	w.api(t, "PATCH", "/api/object/path/system/usr/plain/config?set="+url.QueryEscape("o=Mine")+"&set="+url.QueryEscape("ou=fine")+"&set="+url.QueryEscape("names=*.clu"), nil)
 	edit := "/edit/ns2/sec/web2"
 	plain.submit(edit, url.Values{"kw.o": {"Mine"}, "kw.alt_names": {"a.clu\r\n b.clu"}, "was.cn": {"web2.clu"}, "kw.cn": {"web2.clu"}, "was.validity": {"20d"}, "kw.validity": {"20d"}}).want(303)
 	if got := w.object(t, "ns2/sec/web2"); !strings.Contains(got, `"alt_names":"a.clu b.clu"`) || !strings.Contains(got, `"o":"Mine"`) || !strings.Contains(got, `"validity":"20d"`) {
