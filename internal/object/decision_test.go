@@ -508,7 +508,7 @@ func countUp(ctx context.Context, t *testing.T, s *object.Store, p object.Path) 
 	return s.Configure(ctx, p, o.Revision, next)
 }
 
-// TestManyNodes: of a hundred who change one object at the same moment, on three nodes, nobody is turned away.
+// TestManyNodes: of a hundred changes of one object at the same moment, on three nodes, none is turned away.
 func TestManyNodes(t *testing.T) {
 	const nodes, writers = 3, 100
 	db, m := mem.New(), fileMaster(t)

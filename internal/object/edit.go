@@ -56,27 +56,20 @@ func hidden(p Path, key string) bool {
 // List returns the paths of the objects that match, in order.
 func (s *Store) List(ctx context.Context, sel Selector) ([]Path, error) {
 	var paths []Path
-	r := store.Range{Prefix: prefixObject + sel.Prefix()}
-	for {
-		page, err := s.db.Scan(ctx, r)
+	for e, err := range entries(ctx, s.db, prefixObject+sel.Prefix()) {
 		if err != nil {
 			return nil, err
 		}
-		for _, e := range page.Entries {
-			p, err := ParsePath(strings.TrimPrefix(e.Key, prefixObject))
-			if err != nil {
-				return nil, fmt.Errorf("store key %q: %w", e.Key, err)
-			}
-			if sel.Match(p) {
-				paths = append(paths, p)
-			}
-			r.After = e.Key
+		p, err := ParsePath(strings.TrimPrefix(e.Key, prefixObject))
+		if err != nil {
+			return nil, fmt.Errorf("store key %q: %w", e.Key, err)
 		}
-		if !page.More {
-			slices.SortFunc(paths, Path.Compare)
-			return paths, nil
+		if sel.Match(p) {
+			paths = append(paths, p)
 		}
 	}
+	slices.SortFunc(paths, Path.Compare)
+	return paths, nil
 }
 
 // HasNamespace reports whether the namespace has any object. A decision on the

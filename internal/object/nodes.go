@@ -70,22 +70,17 @@ func (n Node) Chosen() store.Put { return store.Put{Key: keyChosen, Value: []byt
 // Nodes returns the nodes that are there, by name.
 func (s *Store) Nodes(ctx context.Context) ([]Node, error) {
 	var all []Node
-	for r := (store.Range{Prefix: prefixNode}); ; {
-		page, err := s.db.Scan(ctx, r)
+	for e, err := range entries(ctx, s.db, prefixNode) {
 		if err != nil {
 			return nil, err
 		}
-		for _, e := range page.Entries {
-			n, err := decodeNode(e)
-			if err != nil {
-				return nil, err
-			}
-			all, r.After = append(all, n), e.Key
+		n, err := decodeNode(e)
+		if err != nil {
+			return nil, err
 		}
-		if !page.More {
-			return all, nil
-		}
+		all = append(all, n)
 	}
+	return all, nil
 }
 
 // ChosenNode returns the name of the node that does what one does for all, ""

@@ -147,6 +147,10 @@ func (s *Store) Records(ctx context.Context, q ca.Query) iter.Seq2[ca.Listed, er
 		if q.After != "" {
 			r.After = max(r.After, r.Prefix+q.After)
 		}
+		var octets []byte
+		if q.Key != nil {
+			octets = pki.KeyOctets(q.Key.PublicKey)
+		}
 		for {
 			page, err := s.db.Scan(ctx, r)
 			if err != nil {
@@ -154,7 +158,7 @@ func (s *Store) Records(ctx context.Context, q ca.Query) iter.Seq2[ca.Listed, er
 				return
 			}
 			for _, e := range page.Entries {
-				listed, more, err := s.listed(ctx, q, r.Prefix, e)
+				listed, more, err := s.listed(ctx, q, octets, r.Prefix, e)
 				if err != nil {
 					yield(ca.Listed{}, err)
 					return
@@ -171,10 +175,11 @@ func (s *Store) Records(ctx context.Context, q ca.Query) iter.Seq2[ca.Listed, er
 	}
 }
 
-// listed reads the record that entry e of a scan stands for. Its certificate
+// listed reads the record that entry e of a scan stands for; octets are those of the
+// key that q selects by, which looks at a record before it is parsed. Its certificate
 // is nil when q does not select it; more is false when the scan has come to
 // the end of what q selects.
-func (s *Store) listed(ctx context.Context, q ca.Query, prefix string, e store.Entry) (l ca.Listed, more bool, err error) {
+func (s *Store) listed(ctx context.Context, q ca.Query, octets []byte, prefix string, e store.Entry) (l ca.Listed, more bool, err error) {
 	cursor := strings.TrimPrefix(e.Key, prefix)
 	if !q.ExpiresBefore.IsZero() && cursor >= expiryKey(q.ExpiresBefore) {
 		return ca.Listed{}, false, nil
@@ -194,7 +199,7 @@ func (s *Store) listed(ctx context.Context, q ca.Query, prefix string, e store.E
 	if q.Issuer != "" && h.Issuer != q.Issuer || q.Profile != "" && h.Profile != q.Profile {
 		return ca.Listed{}, true, nil // before the certificate is parsed, which takes most of the time
 	}
-	if q.Key != nil && !bytes.Contains(der, pki.KeyOctets(q.Key.PublicKey)) {
+	if !bytes.Contains(der, octets) {
 		return ca.Listed{}, true, nil
 	}
 	record, err := h.with(der)

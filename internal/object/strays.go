@@ -109,21 +109,15 @@ func (s *Store) findStrays(ctx context.Context) error {
 }
 
 func (s *Store) readStrays(ctx context.Context, cluster string) error {
-	for r := (store.Range{Prefix: prefixCert}); ; {
-		page, err := s.db.Scan(ctx, r)
+	for e, err := range entries(ctx, s.db, prefixCert) {
 		if err != nil {
 			return err
 		}
-		for _, e := range page.Entries {
-			if err := s.noteStray(e.Value, cluster); err != nil {
-				return err
-			}
-			r.After = e.Key
-		}
-		if !page.More {
-			return nil
+		if err := s.noteStray(e.Value, cluster); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // strayChanged takes notice of a new record. A record that cannot be read has

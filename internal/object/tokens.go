@@ -486,19 +486,13 @@ func sweptTokens(ctx context.Context, db Reader) (expiry string, rev int64, err 
 // loadTokenRevocations reads what was taken back. What changes meanwhile the
 // watch shows.
 func (s *Store) loadTokenRevocations(ctx context.Context) error {
-	for r := (store.Range{Prefix: prefixTokenRevoked}); ; {
-		page, err := s.db.Scan(ctx, r)
+	for e, err := range entries(ctx, s.db, prefixTokenRevoked) {
 		if err != nil {
 			return err
 		}
-		for _, e := range page.Entries {
-			s.tokensRevoked.set(strings.TrimPrefix(e.Key, prefixTokenRevoked), true)
-			r.After = e.Key
-		}
-		if !page.More {
-			return nil
-		}
+		s.tokensRevoked.set(strings.TrimPrefix(e.Key, prefixTokenRevoked), true)
 	}
+	return nil
 }
 
 // tokensLost starts from what is there: some changes were not seen, and a sweep may
