@@ -15,7 +15,6 @@ import (
 	"omca/ca"
 	"omca/internal/object"
 	"omca/listener"
-	"omca/pki"
 	"omca/usr"
 )
 
@@ -131,8 +130,7 @@ func (s *Server) noteUnrevoked(ctx context.Context, chain []*x509.Certificate) e
 	}
 	ctx = object.Assumed(ctx)
 	for i, cert := range chain[:len(chain)-1] {
-		record := ca.Record{Certificate: cert, Authority: pki.AuthorityOf(chain[i+1])}
-		if _, _, err := s.authority.RevocationFor(ctx, record); err != nil {
+		if _, _, err := s.authority.RevocationBelow(ctx, cert, chain[i+1:]); err != nil {
 			return err
 		}
 	}

@@ -365,14 +365,9 @@ func (a *Authority) adoptedUser(ctx context.Context, leaf *x509.Certificate) (id
 	if err != nil || holder.Role != flocker.User {
 		return Identity{}, false, nil //nolint:nilerr // then it was not
 	}
-	r, err := a.store.Record(ctx, pki.SerialOf(leaf))
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return Identity{}, false, nil
-	case err != nil:
+	r, there, err := a.recordOf(ctx, leaf)
+	if err != nil || !there || r.Profile != ProfileUser || r.Owner != userPrefix+holder.Name {
 		return Identity{}, false, err
-	case !r.Is(leaf) || r.Profile != ProfileUser || r.Owner != userPrefix+holder.Name:
-		return Identity{}, false, nil
 	}
 	return Identity{User: holder.Name, Serial: r.Serial(), IssuedAt: r.IssuedAt, record: r.whose()}, true, nil
 }

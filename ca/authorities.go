@@ -412,7 +412,7 @@ func (a *Authority) DestroyableKeys(ctx context.Context, path string) ([]pki.Aut
 	}
 	var ids []pki.AuthorityID
 	for id, r := range known.byID {
-		if r.Path == path && r.Key == KeyHere && (has == nil || has[id]) {
+		if _, held := has[id]; r.Path == path && r.Key == KeyHere && (has == nil || held) {
 			ids = append(ids, id)
 		}
 	}
@@ -421,8 +421,8 @@ func (a *Authority) DestroyableKeys(ctx context.Context, path string) ([]pki.Aut
 }
 
 // MayDestroyKeys refuses to destroy the keys of CAs with the object at path when another
-// object has the key of one of them, now or in its history: it would go on to sign, and
-// have neither list nor OCSP. Errors: ErrConflict.
+// object has the key of one of them, now or in its history: it would go on to sign
+// without list and OCSP. Errors: ErrConflict.
 func (a *Authority) MayDestroyKeys(ctx context.Context, path string, ids []pki.AuthorityID) error {
 	paths, err := a.store.Holders(ctx)
 	if err != nil {
@@ -432,11 +432,11 @@ func (a *Authority) MayDestroyKeys(ctx context.Context, path string, ids []pki.A
 		if other == path {
 			continue
 		}
-		has, err := a.keysOf(ctx, other)
+		keys, err := a.holds(ctx, other)
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(ids, func(id pki.AuthorityID) bool { return has[id] }) {
+		if slices.ContainsFunc(ids, func(id pki.AuthorityID) bool { return keys[id] }) {
 			return hint.With(fmt.Errorf("%w: %s holds the key of the same CA: without it on record, that object would sign and have neither list nor OCSP", ErrConflict, other),
 				"leave the key, or delete %s first", other)
 		}
@@ -444,49 +444,36 @@ func (a *Authority) MayDestroyKeys(ctx context.Context, path string, ids []pki.A
 	return nil
 }
 
-// holds returns the CAs that the object at path holds or held before; nil when there is
-// no such object.
-func (a *Authority) holds(ctx context.Context, path string) (map[pki.AuthorityID]bool, error) {
-	ids, _, err := a.setsOf(ctx, path)
-	return ids, err
-}
-
-// keysOf returns those CAs of holds whose key the object has.
-func (a *Authority) keysOf(ctx context.Context, path string) (map[pki.AuthorityID]bool, error) {
-	_, keys, err := a.setsOf(ctx, path)
-	return keys, err
-}
-
-// setsOf returns the CAs that the object at path holds or held before, and those of them
-// whose key it has; nil when there is no such object.
-func (a *Authority) setsOf(ctx context.Context, path string) (all, withKey map[pki.AuthorityID]bool, err error) {
+// holds returns the CAs that the object at path holds or held before, and of each whether
+// it has the key; nil when there is no such object.
+func (a *Authority) holds(ctx context.Context, path string) (keys map[pki.AuthorityID]bool, err error) {
 	h, err := a.store.Holder(ctx, path)
 	if errors.Is(err, ErrNotFound) {
-		return nil, nil, nil
+		return nil, nil
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	all, withKey = make(map[pki.AuthorityID]bool), make(map[pki.AuthorityID]bool)
+	keys = make(map[pki.AuthorityID]bool)
 	note := func(cert *x509.Certificate, key bool) {
 		id := pki.AuthorityOf(cert)
-		all[id], withKey[id] = true, withKey[id] || key
+		keys[id] = keys[id] || key
 	}
 	if have, err := live(h); err == nil && len(have.chain) > 0 {
 		note(have.chain[0], have.key != nil)
 	}
 	sets, err := h.former()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for n, f := range sets {
 		chain, err := f.certificates()
 		if err != nil {
-			return nil, nil, fmt.Errorf("%s: former set %d: %w", path, n, err)
+			return nil, fmt.Errorf("%s: former set %d: %w", path, n, err)
 		}
 		note(chain[0], f.Key != nil)
 	}
-	return all, withKey, nil
+	return keys, nil
 }
 
 // KeysDestroyed has the authority notice that keys of CAs on record were destroyed with

@@ -35,8 +35,8 @@ func (w *world) again(path string) ca.Issued {
 	return issued
 }
 
-// TestRevokeKey: who has the key has every certificate over it. With a key that is compromised all of them are revoked, whoever owns them,
-// and for another reason none.
+// TestRevokeKey: a key serves every certificate over it. When it is compromised all of them are revoked, of any owner. For another reason
+// the others stay.
 func TestRevokeKey(t *testing.T) {
 	w := bootstrapped(t)
 	root := caller(t, "root", "root")
@@ -96,7 +96,7 @@ func TestCompromiseFoundLater(t *testing.T) {
 }
 
 // TestBlockedCASignsNoMore: a CA whose key is compromised signs nothing, with whichever certificate it has, and does not come back by its
-// history. A CA below it neither.
+// history. The CAs below it sign nothing either.
 func TestBlockedCASignsNoMore(t *testing.T) {
 	w := bootstrapped(t)
 	root := caller(t, "root", "root")

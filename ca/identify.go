@@ -233,12 +233,18 @@ func markedUser(leaf *x509.Certificate, cluster string) (user string, marked boo
 
 // recorded reports whether cert is in the inventory.
 func (a *Authority) recorded(ctx context.Context, cert *x509.Certificate) (bool, error) {
-	r, err := a.store.Record(ctx, pki.SerialOf(cert))
+	_, ok, err := a.recordOf(ctx, cert)
+	return ok, err
+}
+
+// recordOf returns the record of cert, if it is in the inventory.
+func (a *Authority) recordOf(ctx context.Context, cert *x509.Certificate) (r Record, ok bool, err error) {
+	r, err = a.store.Record(ctx, pki.SerialOf(cert))
 	if errors.Is(err, ErrNotFound) {
-		return false, nil
+		return Record{}, false, nil
 	}
-	if err != nil {
-		return false, err
+	if err != nil || !r.Is(cert) {
+		return Record{}, false, err
 	}
-	return r.Is(cert), nil
+	return r, true, nil
 }

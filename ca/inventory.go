@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -62,11 +61,12 @@ func (a *Authority) Held(ctx context.Context, path string) (Held, error) {
 	}
 	leaf := held.Chain[0]
 	held.State = StateAt(leaf, a.now())
-	r, err := a.store.Record(ctx, pki.SerialOf(leaf))
-	if err == nil && r.Is(leaf) {
-		held.SignedBy = r.Issuer
-	} else if err != nil && !errors.Is(err, ErrNotFound) {
+	r, ours, err := a.recordOf(ctx, leaf)
+	if err != nil {
 		return Held{}, err
+	}
+	if ours {
+		held.SignedBy = r.Issuer
 	}
 	return held, nil
 }

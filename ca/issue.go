@@ -336,7 +336,7 @@ func (a *Authority) mayGoOn(ctx context.Context, o order) error {
 		if selfSigned(cert) {
 			continue // no list can take it back
 		}
-		r, revoked, err := a.revocationBelow(ctx, cert, chain[i+1:])
+		r, revoked, err := a.RevocationBelow(ctx, cert, chain[i+1:])
 		if err != nil {
 			return err
 		}
@@ -402,10 +402,10 @@ func onlyItself(subject pki.Subject, names pki.Names) bool {
 	return len(list) == 0 || len(list) == 1 && list[0] == "DNS:"+subject.CommonName
 }
 
-// MayName decides whether who may give these names, and the organization and unit of
-// subject, to an object that who may change: the next to renew its certificate may be
-// root, which asks for no leave. They are held against the keywords of the caller's
-// user, as those of a request are.
+// MayName decides whether a caller may give an object these names, and the organization
+// and unit of subject. Root, which needs no leave, may be the next to renew the
+// certificate. So they are held against the keywords of the caller's user, as those of a
+// request are.
 func (a *Authority) MayName(ctx context.Context, who usr.Caller, names []string, subject pki.Subject) error {
 	if isRoot(who) || len(names) == 0 && subject == (pki.Subject{}) {
 		return nil

@@ -65,7 +65,7 @@ func (a *Authority) renewHolder(ctx context.Context, path string) (time.Time, er
 	if a.now().Before(due) {
 		return due, nil
 	}
-	if _, revoked, err := a.revocationBelow(ctx, leaf, have.chain[1:]); err != nil || revoked {
+	if _, revoked, err := a.RevocationBelow(ctx, leaf, have.chain[1:]); err != nil || revoked {
 		return time.Time{}, err // what was taken back does not come again by itself: "doctor" tells of it
 	}
 	o, err := a.orderFor(ctx, a.self, h, have.key)

@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 
@@ -152,28 +154,41 @@ func (a *Authority) RevokeKey(ctx context.Context, who usr.Caller, of Record, re
 	if !compromised(reason) {
 		return nil, nil
 	}
-	var found []Record
+	found := make(map[pki.Serial]Record)
 	for r, err := range a.store.Records(ctx, Query{Key: of.Certificate}) {
 		if err != nil {
 			return nil, err
 		}
 		if r.Serial() != of.Serial() && !selfSigned(r.Certificate) {
-			found = append(found, r.Record)
+			found[r.Serial()] = r.Record
 		}
 	}
+	serials, err := a.RevokeEach(ctx, who, slices.Sorted(maps.Keys(found)), reason)
+	if err != nil {
+		err = fmt.Errorf("not every certificate over the key of %s is revoked yet: %w", of.Serial(), err)
+	}
 	var taken []Record
-	for _, r := range found {
-		_, revoked, err := a.RevocationFor(ctx, r)
-		if err == nil && revoked {
+	for _, serial := range serials {
+		taken = append(taken, found[serial])
+	}
+	return taken, err
+}
+
+// RevokeEach takes back those of the certificates that are not revoked yet, and returns
+// which these were. It stops at the first that it cannot take back.
+func (a *Authority) RevokeEach(ctx context.Context, who usr.Caller, serials []pki.Serial, reason crl.Reason) (taken []pki.Serial, err error) {
+	for _, serial := range serials {
+		revoked, err := a.Revoked(ctx, serial)
+		if err != nil {
+			return taken, err
+		}
+		if revoked {
 			continue
 		}
-		if err == nil {
-			_, err = a.Revoke(ctx, who, r.Serial(), reason)
+		if _, err := a.Revoke(ctx, who, serial, reason); err != nil {
+			return taken, err
 		}
-		if err != nil {
-			return taken, fmt.Errorf("%s is over the same key, and is not revoked yet: %w", r.Serial(), err)
-		}
-		taken = append(taken, r)
+		taken = append(taken, serial)
 	}
 	return taken, nil
 }
@@ -204,21 +219,8 @@ func (a *Authority) RevokeOwned(ctx context.Context, who usr.Caller, owner strin
 			serials = append(serials, serial)
 		}
 	}
-	n := 0
-	for _, serial := range serials {
-		revoked, err := a.Revoked(ctx, serial)
-		if err != nil {
-			return n, err
-		}
-		if revoked {
-			continue
-		}
-		if _, err := a.Revoke(ctx, who, serial, reason); err != nil {
-			return n, err
-		}
-		n++
-	}
-	return n, nil
+	taken, err := a.RevokeEach(ctx, who, serials, reason)
+	return len(taken), err
 }
 
 // Revoked reports whether the certificate of the inventory is revoked.
@@ -246,7 +248,7 @@ func (a *Authority) revocationFor(ctx context.Context, record Record) (Revocatio
 
 // RevocationOf returns the revocation of a certificate, if there is one.
 func (a *Authority) RevocationOf(ctx context.Context, cert *x509.Certificate) (r Revocation, revoked bool, err error) {
-	return a.revocationBelow(ctx, cert, nil)
+	return a.RevocationBelow(ctx, cert, nil)
 }
 
 // RevocationFor is RevocationOf for a certificate of which the record is at hand.
@@ -261,16 +263,16 @@ func (a *Authority) RevocationFor(ctx context.Context, record Record) (r Revocat
 	return r, err == nil, err
 }
 
-// revocationBelow is RevocationOf for a certificate of a chain: above is what is above
+// RevocationBelow is RevocationOf for a certificate of a chain: above is what is above
 // it, issuer first, or nothing.
-func (a *Authority) revocationBelow(ctx context.Context, cert *x509.Certificate, above []*x509.Certificate) (r Revocation, revoked bool, err error) {
+func (a *Authority) RevocationBelow(ctx context.Context, cert *x509.Certificate, above []*x509.Certificate) (r Revocation, revoked bool, err error) {
 	record := Record{Certificate: cert}
 	if len(above) > 0 {
 		record.Authority = pki.AuthorityOf(above[0])
-	} else if kept, err := a.store.Record(ctx, pki.SerialOf(cert)); err == nil && kept.Is(cert) {
-		record = kept
-	} else if err != nil && !errors.Is(err, ErrNotFound) {
+	} else if kept, ok, err := a.recordOf(ctx, cert); err != nil {
 		return Revocation{}, false, err
+	} else if ok {
+		record = kept
 	}
 	return a.RevocationFor(ctx, record)
 }

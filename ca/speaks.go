@@ -28,8 +28,8 @@ func (r Record) SpeaksFor(cluster string) (user string, ok bool) {
 }
 
 // Rightful returns r as it would be recorded today: a certificate that speaks for a
-// user belongs to that user, whomever a record of an older build names. When that user
-// was made is not on record then.
+// user belongs to that user, whatever owner the record of an older build names. The time
+// when that user was made is not on record then.
 func (r Record) Rightful(cluster string) Record {
 	if user, ok := r.SpeaksFor(cluster); ok && r.Owner != userPrefix+user {
 		r.Owner, r.OwnerSince = userPrefix+user, time.Time{}

@@ -191,17 +191,7 @@ func TestReadingAnID(t *testing.T) {
 	for _, name := range []string{"alice", "a.b"} {
 		w.create("system/usr/" + name)
 	}
-	other := bootstrapped(t)
-	other.set("cluster", "cluster.name=strangers")
-	chain, key, err := other.Serving(t.Context(), ca.PathCA)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.create("system/sec/ca-other")
-	if _, err := w.Import(t.Context(), caller(t, "root", "root"), "system/sec/ca-other", ca.KeyChain, pki.EncodeCertificates(chain[0])); err != nil {
-		t.Fatal(err)
-	}
-	w.set("cluster", "cluster.ca+=system/sec/ca-other")
+	strangers, key := w.trustStrangers()
 	for id, ours := range map[string]bool{
 		"":                               false,
 		"spiffe://strangers/usr/bob":     false,
@@ -234,7 +224,7 @@ func TestReadingAnID(t *testing.T) {
 			}
 			template.URIs = []*url.URL{uri}
 		}
-		leaf := forged(t, template, newKey(t).Public(), chain[0], key)
+		leaf := forged(t, template, newKey(t).Public(), strangers, key)
 		who, err := w.Identify(t.Context(), w.verified(leaf))
 		if ours && !errors.Is(err, ca.ErrInvalid) {
 			t.Errorf("%q of another CA is %+v: %v", id, who, err)

@@ -50,7 +50,7 @@ func twin(t *testing.T, cert *x509.Certificate) *x509.Certificate {
 }
 
 // TestTwinSignature: a certificate is that of its record whichever of its two signatures it has. Taken for another one, which an imported
-// CA may have signed elsewhere, it would speak for whoever has the name by now.
+// CA may have signed elsewhere, it would speak for the user that has the name by now.
 func TestTwinSignature(t *testing.T) {
 	for name, imported := range map[string]bool{"a CA made here": false, "an imported CA": true} {
 		w := bootstrapped(t)
@@ -76,7 +76,7 @@ func TestTwinSignature(t *testing.T) {
 	}
 }
 
-// TestSerialOfAnother: a certificate with the serial number of another of the same CA speaks for nobody.
+// TestSerialOfAnother: a certificate with the serial number of another of the same CA speaks for no user.
 func TestSerialOfAnother(t *testing.T) {
 	w := bootstrapped(t)
 	w.importFrom(bootstrapped(t), ca.KeyPrivate, ca.KeyChain)

@@ -1,6 +1,7 @@
 package ca_test
 
 import (
+	"crypto"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -124,29 +125,36 @@ func TestUserAsksForHosts(t *testing.T) {
 	}
 }
 
+// trustStrangers has the cluster trust the CA of another PKI for clients, and returns that CA.
+func (w *world) trustStrangers() (*x509.Certificate, crypto.Signer) {
+	w.t.Helper()
+	other := bootstrapped(w.t)
+	other.set("cluster", "cluster.name=strangers")
+	chain, key, err := other.Serving(w.t.Context(), ca.PathCA)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.create("system/sec/ca-other")
+	if _, err := w.Import(w.t.Context(), caller(w.t, "root", "root"), "system/sec/ca-other", ca.KeyChain, pki.EncodeCertificates(chain[0])); err != nil {
+		w.t.Fatal(err)
+	}
+	w.set("cluster", "cluster.ca+=system/sec/ca-other")
+	return chain[0], key
+}
+
 // externalWorld trusts another PKI for clients, and has the user alice.
 func externalWorld(t *testing.T) (w *world, client func(edit func(*x509.Certificate)) *x509.Certificate) {
 	t.Helper()
 	w = bootstrapped(t)
 	w.create("system/usr/alice")
-	other := bootstrapped(t)
-	other.set("cluster", "cluster.name=strangers")
-	chain, key, err := other.Serving(t.Context(), ca.PathCA)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.create("system/sec/ca-other")
-	if _, err := w.Import(t.Context(), caller(t, "root", "root"), "system/sec/ca-other", ca.KeyChain, pki.EncodeCertificates(chain[0])); err != nil {
-		t.Fatal(err)
-	}
-	w.set("cluster", "cluster.ca+=system/sec/ca-other")
+	strangers, key := w.trustStrangers()
 	return w, func(edit func(*x509.Certificate)) *x509.Certificate {
 		template := &x509.Certificate{
 			SerialNumber: big.NewInt(w.now.UnixNano()), Subject: pkix.Name{CommonName: "alice"}, NotBefore: w.now, NotAfter: w.now.Add(time.Hour),
 			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		}
 		edit(template)
-		return forged(t, template, newKey(t).Public(), chain[0], key)
+		return forged(t, template, newKey(t).Public(), strangers, key)
 	}
 }
 

@@ -304,28 +304,21 @@ func (d *door) revokeStrays(ctx context.Context, c *call, made time.Time, keep p
 	if err != nil {
 		return 0, err
 	}
-	n := 0
+	var ours []pki.Serial
 	for _, serial := range serials {
 		r, err := d.Authority.Record(ctx, serial)
 		if err == nil {
 			r, err = d.rightful(ctx, r)
 		}
 		if err != nil {
-			return n, err
+			return 0, err
 		}
-		revoked, err := d.Authority.Revoked(ctx, serial)
-		if err != nil {
-			return n, err
+		if serial != keep && (made.IsZero() || r.BelongsTo(made)) {
+			ours = append(ours, serial)
 		}
-		if revoked || serial == keep || !made.IsZero() && !r.BelongsTo(made) {
-			continue
-		}
-		if _, err := d.Authority.Revoke(ctx, c.who, serial, reason); err != nil {
-			return n, err
-		}
-		n++
 	}
-	return n, nil
+	taken, err := d.Authority.RevokeEach(ctx, c.who, ours, reason)
+	return len(taken), err
 }
 
 // endOf takes back what was issued for the object of the call, which is about

@@ -193,7 +193,7 @@ func table() []control {
 		{"compromised-rollback", "ca", "TestBlockedCASignsNoMore", "rolled back to the blocked key", "the refusal to go back to a blocked key",
 			[]cut{{"ca/history.go", "if err := a.unblocked(ctx, chain[0].PublicKey); err != nil {", "if err := error(nil); err != nil {"}, {"ca/history.go", "\tc.Keys = []pki.KeyHash{pki.KeyHashOf(chain[0])}\n", ""}}},
 		{"destroyed-twin", "ca", "TestTwinOfADestroyedCA", "refused 0 times", "the look for another object with the CA before its key is destroyed",
-			[]cut{{"ca/authorities.go", "return has[id] }) {", "return has[id] && path == \"\" }) {"}}},
+			[]cut{{"ca/authorities.go", "return keys[id] }) {", "return keys[id] && path == \"\" }) {"}}},
 		{"ledger-recent", "crl", "TestLedgerCompacted", "want 400 and 100", "the keeping of what was revoked while the ledger was compacted",
 			[]cut{{"crl/ledger.go", "next.recent, _ = next.recent.with(one.revocation, one.Entry)", ""}}},
 		{"crl-expired", "crl", "TestNewestList", "the newest is old: good", "the end of a list's time",
