@@ -70,7 +70,13 @@ func TestIdentityIsExpected(t *testing.T) {
 			r := httptest.NewRequest(http.MethodPut, "/x", http.NoBody)
 			r.RemoteAddr = somewhere
 			tt.by(f, r)
-			err := f.s.objects.Decide(t.Context(), func(ctx context.Context) error {
+			connection := context.WithValue(t.Context(), memoKey{}, new(memo))
+			if r.TLS != nil { // the certificate has spoken for its user before, and the connection remembers
+				if _, err := f.s.identify(r.WithContext(connection)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := f.s.objects.Decide(connection, func(ctx context.Context) error {
 				if _, err := f.s.identify(r.WithContext(ctx)); err != nil {
 					return err
 				}

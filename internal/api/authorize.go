@@ -339,8 +339,8 @@ func (d *door) maySet(ctx context.Context, who usr.Caller, next object.Config, c
 	return d.mayName(ctx, who, next, changed)
 }
 
-// mayName decides whether who may give an object the names that next has and that it does
-// not have yet, and its organization.
+// mayName decides whether a caller may give an object the names that next adds, and its
+// organization.
 func (d *door) mayName(ctx context.Context, who usr.Caller, next object.Config, changed []string) error {
 	p := next.Path()
 	if p.Kind != object.KindSec || who.May(usr.Root()) == nil {

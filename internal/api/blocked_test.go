@@ -84,7 +84,7 @@ func TestBlockedAdoption(t *testing.T) {
 	w.do(request{target: at + "system/usr/alice", by: "root"}).want(http.StatusNotFound)
 }
 
-// TestBlockedWithOthers: with a key all certificates over it go, whoever owns them, and the answer names them.
+// TestBlockedWithOthers: with a key all certificates over it go, of any owner, and the answer names them.
 func TestBlockedWithOthers(t *testing.T) {
 	w := newWorld(t)
 	_, lost := w.privateKey("system/usr/guest1")

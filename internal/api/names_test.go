@@ -19,8 +19,8 @@ func csrOf(t *testing.T, subject pki.Subject, names ...string) string {
 	return string(text)
 }
 
-// TestOrganizationIsNotAsked: services read groups in a subject. Without root nobody gets another organization, or unit, than that of the
-// own user, whose keywords are root's to set.
+// TestOrganizationIsNotAsked: services read groups in a subject. Without root a certificate has no other organization, or unit, than
+// the caller's own user, and these keywords are root's to set.
 func TestOrganizationIsNotAsked(t *testing.T) {
 	w := newWorld(t)
 	masters := pki.Subject{CommonName: "guest", Organization: "system:masters", OrganizationalUnit: "admins"}
