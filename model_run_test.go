@@ -17,7 +17,7 @@ import (
 // TestModel: see model_test.go. OMCA_TEST_MODEL is how many sequences to try, and
 // OMCA_TEST_MODEL_SEED the first seed.
 func TestModel(t *testing.T) {
-	const length, connected = 24, 40 // steps of a sequence; one in so many ends with connections
+	const length, connected = 20, 40 // steps of a sequence; one in so many ends with connections
 	sequences, first := 2000, uint64(1)
 	if testing.Short() {
 		sequences = 100
