@@ -75,6 +75,9 @@ func (a *Authority) wanted(ctx context.Context, who usr.Caller, path string, opt
 		}
 		w.made = true
 	}
+	if err := namedByPath(who, h, w.made); err != nil {
+		return wanted{}, err
+	}
 	w.order, err = a.orderFor(ctx, who, h, w.key)
 	return w, err
 }
@@ -199,6 +202,11 @@ func (a *Authority) orderOver(ctx context.Context, who usr.Caller, h Holder, pub
 			return order{}, err
 		}
 		o.mayAsk = self.MayAsk
+		if h.Profile != ProfileUser { // the subject of a user is set by root
+			if err := ownParts(who, groups(h.Subject, self.Subject)); err != nil {
+				return order{}, fmt.Errorf("%s: %w", h.Path, err)
+			}
+		}
 	}
 	return o, nil
 }

@@ -24,6 +24,7 @@ type Issued struct {
 	Certificate *x509.Certificate
 	Chain       []*x509.Certificate // leaf first, up to and including the issuer's own chain
 	Rekeyed     bool                // the key that the object had may not be certified again, so it has a new one
+	LeftOut     []string            // attributes that the subject of the request had and the certificate has not: "DC"
 }
 
 // order is one issuance on its walk: what is asked for, by whom, of whom.
@@ -65,7 +66,7 @@ func (a *Authority) Sign(ctx context.Context, who usr.Caller, r SignRequest) (Is
 	if err != nil {
 		return Issued{}, err
 	}
-	return Issued{Certificate: cert, Chain: append([]*x509.Certificate{cert}, o.issuer.set.chain...)}, nil
+	return Issued{Certificate: cert, Chain: append([]*x509.Certificate{cert}, o.issuer.set.chain...), LeftOut: o.request.LeftOut()}, nil
 }
 
 // MaySign decides whether Sign would grant who a certificate of that profile
@@ -214,7 +215,8 @@ func (a *Authority) entitle(ctx context.Context, o *order) error {
 		return err
 	}
 	o.mayAsk, o.since = h.MayAsk, h.Created
-	return ownOrganization(o.who, o.request.Subject(), h.Subject)
+	asked := o.request.Subject()
+	return ownParts(o.who, append(groups(asked, h.Subject), places(asked, h.Subject)...))
 }
 
 // madeAt says when the object of an owner was made, zero when there is none.
@@ -376,15 +378,8 @@ func (a *Authority) granted(ctx context.Context, o order) error {
 		return err
 	}
 	subject, names := o.request.Subject(), o.request.Names()
-	above, err := a.above(ctx, o.issuer)
-	if err != nil {
+	if err := a.withinPolicies(ctx, o.issuer, subject, names); err != nil {
 		return err
-	}
-	for _, t := range append([]tier{{path: o.issuer.path, policy: o.issuer.policy}}, above...) {
-		if err := t.policy.Check(subject, names); err != nil {
-			return hint.With(fmt.Errorf("%w: %s may not sign this: %w", usr.ErrDenied, t.path, err),
-				"allow it with \"omca %s config update --set allow_names+=NAME\"", t.path)
-		}
 	}
 	if isRoot(o.who) || o.profile.Name == ProfileUser && onlyItself(subject, names) {
 		return nil
@@ -400,39 +395,6 @@ func (a *Authority) granted(ctx context.Context, o order) error {
 func onlyItself(subject pki.Subject, names pki.Names) bool {
 	list := names.Strings()
 	return len(list) == 0 || len(list) == 1 && list[0] == "DNS:"+subject.CommonName
-}
-
-// MayName decides whether a caller may give an object these names, and the organization
-// and unit of subject. Root, which needs no leave, may be the next to renew the
-// certificate. So they are held against the keywords of the caller's user, as those of a
-// request are.
-func (a *Authority) MayName(ctx context.Context, who usr.Caller, names []string, subject pki.Subject) error {
-	if isRoot(who) || len(names) == 0 && subject == (pki.Subject{}) {
-		return nil
-	}
-	self, err := a.selfOf(ctx, who)
-	if err != nil {
-		return err
-	}
-	if err := ownOrganization(who, subject, self.Subject); err != nil || len(names) == 0 {
-		return err
-	}
-	return mayAsk(who, names, self.MayAsk)
-}
-
-// ownOrganization refuses an organization, and a unit, that is not the one of the
-// caller's user: services that read groups in a subject (Kubernetes does, in O) would
-// take a certificate for that of a member.
-func ownOrganization(who usr.Caller, asked, own pki.Subject) error {
-	for _, part := range []struct{ keyword, asked, own string }{
-		{"o", asked.Organization, own.Organization}, {"ou", asked.OrganizationalUnit, own.OrganizationalUnit},
-	} {
-		if part.asked != "" && part.asked != part.own {
-			return hint.With(fmt.Errorf("%w: only root names another %s of a subject than %q, that of the user %q: %q", usr.ErrDenied, part.keyword, part.own, who.Name, part.asked),
-				"leave it out, or have root run \"omca %s%s config update --set %s='%s'\"", userPrefix, who.Name, part.keyword, part.asked)
-		}
-	}
-	return nil
 }
 
 // checkAsked holds every name, the common name among them, against the keyword

@@ -19,7 +19,8 @@ type Preview struct {
 	Issuer      string            // path of the CA
 	Owner       string            // path
 	Profile     string
-	KeyMade     bool // the object would get a new private key
+	KeyMade     bool     // the object would get a new private key
+	LeftOut     []string // as in Issued
 }
 
 // Preview says what [Authority.Create] would sign, with the errors of Create.
@@ -55,6 +56,6 @@ func (a *Authority) preview(ctx context.Context, o order) (Preview, error) {
 	}
 	return Preview{
 		Certificate: draft.Unsigned(), TBS: draft.TBS(), Findings: draft.Findings(),
-		Issuer: o.issuer.path, Owner: o.owner, Profile: o.profile.Name,
+		Issuer: o.issuer.path, Owner: o.owner, Profile: o.profile.Name, LeftOut: o.request.LeftOut(),
 	}, nil
 }

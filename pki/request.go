@@ -25,6 +25,7 @@ type Request struct {
 	encoded []byte // SubjectPublicKeyInfo of key, DER
 	subject Subject
 	names   Names
+	left    []string // attributes of the subject that are not kept
 }
 
 // NewRequest returns a request for a key that we hold ourselves. Errors:
@@ -108,11 +109,16 @@ func ParseRequest(text []byte) (Request, error) {
 	if err := checkAttributes(csr.RawTBSCertificateRequest); err != nil {
 		return Request{}, err
 	}
-	subject, err := subjectOf(csr.Subject)
+	subject, left, err := subjectOf(csr.Subject)
 	if err != nil {
 		return Request{}, err
 	}
-	return NewRequest(csr.PublicKey, subject, namesFrom(csr.DNSNames, csr.IPAddresses, csr.URIs, csr.EmailAddresses))
+	r, err := NewRequest(csr.PublicKey, subject, namesFrom(csr.DNSNames, csr.IPAddresses, csr.URIs, csr.EmailAddresses))
+	if err != nil {
+		return Request{}, err
+	}
+	r.left = left
+	return r, nil
 }
 
 // checkAttributes refuses a request in which an attribute is there twice: RFC
@@ -148,7 +154,7 @@ func checkAttributes(tbs []byte) error {
 // pub: its subject and its names, less the SPIFFE ID that the authority gave.
 // It renews a certificate as it is. Errors: ErrInvalid.
 func RequestAgain(cert *x509.Certificate, pub crypto.PublicKey) (Request, error) {
-	subject, err := subjectOf(cert.Subject)
+	subject, _, err := subjectOf(cert.Subject)
 	if err != nil {
 		return Request{}, err
 	}
@@ -162,6 +168,11 @@ func (r Request) PublicKey() crypto.PublicKey { return r.key }
 
 // Subject returns the proposed subject.
 func (r Request) Subject() Subject { return r.subject }
+
+// LeftOut returns the types of attributes that the subject of a parsed request had and
+// that [Request.Subject] has no part for: "DC", "2.5.4.46". Each is there once, and ten
+// are named at most.
+func (r Request) LeftOut() []string { return slices.Clone(r.left) }
 
 // Names returns the proposed names, the host name in the common name and the
 // subject's e-mail address included. They are what a [Policy] must allow.

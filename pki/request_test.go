@@ -10,6 +10,7 @@ import (
 	"encoding/asn1"
 	"encoding/pem"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,6 +47,9 @@ func TestHostileRequestGivesAnOrdinaryLeaf(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"DNS:alice.example.com"}, r.Names().Strings()); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"serialNumber", "title"}, r.LeftOut()); diff != "" {
+		t.Errorf("left out (-want +got):\n%s", diff)
 	}
 	cert := issue(t, ca, r, terms(t, "usr"))
 	if cert.IsCA || cert.KeyUsage != x509.KeyUsageDigitalSignature || !cmp.Equal(cert.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}) {
@@ -104,6 +108,21 @@ func TestEmailInTheSubjectBecomesAName(t *testing.T) {
 	cert := issue(t, root(t, pki.ECP256, nil), r, terms(t, "usr"))
 	if got := cert.Subject.String(); got != "CN=alice" {
 		t.Errorf("subject %s, want CN=alice", got)
+	}
+}
+
+// What is left out of a subject is named, in bounds: the request is a stranger's.
+func TestLeftOutIsBounded(t *testing.T) {
+	name := pkix.Name{CommonName: "alice"}
+	for i := range 100 {
+		name.ExtraNames = append(name.ExtraNames, pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 1, i}, Value: "x"})
+	}
+	long := slices.Repeat([]int{1 << 30}, 1000)
+	name.ExtraNames = append([]pkix.AttributeTypeAndValue{{Type: append(asn1.ObjectIdentifier{1, 3}, long...), Value: "x"}}, name.ExtraNames...)
+	der := must[[]byte](t)(x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: name}, key(t, pki.ECP256)))
+	left := must[pki.Request](t)(pki.ParseRequest(encode("CERTIFICATE REQUEST", der))).LeftOut()
+	if len(left) != 10 || len(left[0]) > 70 || left[1] != "1.3.6.1.4.1.1.0" {
+		t.Errorf("left out: %d, %.100q", len(left), left)
 	}
 }
 

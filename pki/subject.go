@@ -77,10 +77,13 @@ func (s Subject) name() pkix.Name {
 	}
 }
 
-// subjectOf reads the parts we keep from a distinguished name, and drops the
-// others. A part that is there twice is refused: which one was meant?
-func subjectOf(name pkix.Name) (Subject, error) {
-	var s Subject
+// maxLeftOut bounds how many attributes of a subject are named as left out.
+const maxLeftOut = 10
+
+// subjectOf reads the parts that are kept from a distinguished name. It also returns
+// the names of the attributes that are left out, each once, maxLeftOut at most. A part
+// that is there twice is refused: which one was meant?
+func subjectOf(name pkix.Name) (s Subject, left []string, err error) {
 	parts := map[string]*string{
 		"2.5.4.3":              &s.CommonName,
 		"2.5.4.6":              &s.Country,
@@ -95,17 +98,48 @@ func subjectOf(name pkix.Name) (Subject, error) {
 		oid := asn1.ObjectIdentifier(attribute.Type).String()
 		part, kept := parts[oid]
 		if !kept {
+			if len(left) < maxLeftOut {
+				left = appendNew(left, attributeName(oid))
+			}
 			continue
 		}
 		value, text := attribute.Value.(string)
 		if !text {
-			return Subject{}, fmt.Errorf("%w: subject attribute %s is no text", ErrInvalid, oid)
+			return Subject{}, nil, fmt.Errorf("%w: subject attribute %s is no text", ErrInvalid, oid)
 		}
 		if seen[oid] {
-			return Subject{}, fmt.Errorf("%w: subject attribute %s twice: %q and %q", ErrInvalid, oid, *part, value)
+			return Subject{}, nil, fmt.Errorf("%w: subject attribute %s twice: %q and %q", ErrInvalid, oid, *part, value)
 		}
 		seen[oid] = true
 		*part = value
 	}
-	return s, s.Check()
+	return s, left, s.Check()
+}
+
+// attributeName returns the name of an attribute of a subject that is left out: the
+// keyword of RFC 4514, section 3, or of RFC 4519, else the object identifier.
+func attributeName(oid string) string {
+	switch oid {
+	case "0.9.2342.19200300.100.1.1":
+		return "UID"
+	case "0.9.2342.19200300.100.1.25":
+		return "DC"
+	case "2.5.4.4":
+		return "sn"
+	case "2.5.4.5":
+		return "serialNumber"
+	case "2.5.4.9":
+		return "street"
+	case "2.5.4.12":
+		return "title"
+	case "2.5.4.17":
+		return "postalCode"
+	case "2.5.4.42":
+		return "givenName"
+	}
+	const most = 64 // characters
+	if len(oid) > most {
+		return oid[:most] + "..."
+	}
+	return oid
 }

@@ -69,14 +69,14 @@ func (c Caller) called(o Object) bool {
 // The keywords that say whom a certificate speaks for, who signs it, or whom a CA may sign, need root; and nobody else changes what
 // bounds the user that they call as (docs/authorization.md, Who may change).
 // Of grant, roles and ca it knows no values: asked about them, it says yes to root alone, and [CanGrant], [CanGiveRoles] and
-// [CanUseCA] are who to ask. The alt_names, email, o and ou of a sec are bound by what the caller's own user may ask for, which
-// is not looked at here.
+// [CanUseCA] are who to ask. The cn, alt_names, o and ou of a sec, and every email, are bound by what the caller's own user may ask
+// for, which is not looked at here.
 func CanSetKeyword(c Caller, o Object, keyword string) error {
 	need := Authenticated()
 	switch keyword {
-	case "cn", "names", "profile", "allow_names", "deny_names", "grant", "roles", "ca":
+	case "names", "profile", "allow_names", "deny_names", "grant", "roles", "ca":
 		need = Root()
-	case "alt_names", "o", "ou":
+	case "cn", "alt_names", "o", "ou":
 		if o.Kind == kindUsr { // the certificate of a user carries them as they are
 			need = Root()
 		}

@@ -234,6 +234,8 @@ func TestCanSetKeyword(t *testing.T) {
 		decide(t, keyword+" by root", usr.CanSetKeyword(caller(t, "alice", "root"), object("system/usr/bob"), keyword), yes)
 	}
 	decide(t, "alt_names of a sec", usr.CanSetKeyword(caller(t, "alice", "admin"), object("ns1/sec/web"), "alt_names"), yes)
+	decide(t, "cn of a sec", usr.CanSetKeyword(caller(t, "alice", "admin"), object("ns1/sec/web"), "cn"), yes)
+	decide(t, "names of a sec", usr.CanSetKeyword(caller(t, "alice", "admin"), object("ns1/sec/web"), "names"), no)
 	decide(t, "o of a sec", usr.CanSetKeyword(caller(t, "alice", "admin"), object("ns1/sec/web"), "o"), yes)
 	decide(t, "alt_names of a user elsewhere", usr.CanSetKeyword(caller(t, "alice", "admin"), object("ns1/usr/bob"), "alt_names"), no)
 }

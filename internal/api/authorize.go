@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"omca/ca"
@@ -339,11 +340,11 @@ func (d *door) maySet(ctx context.Context, who usr.Caller, next object.Config, c
 	return d.mayName(ctx, who, next, changed)
 }
 
-// mayName decides whether a caller may give an object the names that next adds, and its
-// organization.
+// mayName decides whether who may give an object the cn, alt_names, email, o and ou that
+// next has. What the object has already, and keeps, takes no right.
 func (d *door) mayName(ctx context.Context, who usr.Caller, next object.Config, changed []string) error {
 	p := next.Path()
-	if p.Kind != object.KindSec || who.May(usr.Root()) == nil {
+	if !p.Kind.Sealed() || who.May(usr.Root()) == nil {
 		return nil
 	}
 	var now object.Config
@@ -353,23 +354,50 @@ func (d *door) mayName(ctx context.Context, who usr.Caller, next object.Config, 
 	case !errors.Is(err, ca.ErrNotFound):
 		return err
 	}
-	var names []string
-	for _, keyword := range []string{"alt_names", "email"} { // cn is root's
-		if !slices.Contains(changed, keyword) {
+	var n ca.Naming
+	var asked []string
+	n.Issuer, _ = next.Get("ca")
+	for _, keyword := range changed {
+		value, _ := next.Get(keyword)
+		old, _ := now.Get(keyword)
+		if value == old {
+			continue // made anew with what it had
+		}
+		switch keyword {
+		case "cn":
+			n.Names = append(n.Names, value)
+		case "alt_names", "email":
+			n.Names = append(n.Names, newNames(strings.Fields(old), strings.Fields(value))...)
+		case "o":
+			n.Subject.Organization = value
+		case "ou":
+			n.Subject.OrganizationalUnit = value
+		default:
 			continue
 		}
-		words, _ := next.Get(keyword)
-		have, _ := now.Get(keyword)
-		old := strings.Fields(have)
-		names = append(names, slices.DeleteFunc(strings.Fields(words), func(word string) bool { return slices.Contains(old, word) })...)
+		asked = append(asked, strconv.Quote(keyword))
 	}
-	var subject pki.Subject
-	for keyword, value := range map[string]*string{"o": &subject.Organization, "ou": &subject.OrganizationalUnit} {
-		if slices.Contains(changed, keyword) {
-			*value, _ = next.Get(keyword)
+	n.Names = slices.DeleteFunc(n.Names, func(name string) bool { return name == "" }) // of what is unset
+	if err := d.Authority.MayName(ctx, who, n); err != nil {
+		return fmt.Errorf("setting keyword %s: %w", strings.Join(asked, ", "), err)
+	}
+	return nil
+}
+
+// newNames returns the names that are not among the old ones, in whatever spelling.
+func newNames(old, names []string) []string {
+	canonical := func(name string) string {
+		n, err := pki.ParseNames([]string{name})
+		if err != nil || n.Empty() {
+			return name
 		}
+		return n.Strings()[0]
 	}
-	return d.Authority.MayName(ctx, who, names, subject)
+	have := make(map[string]bool, len(old))
+	for _, name := range old {
+		have[canonical(name)] = true
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return have[canonical(name)] })
 }
 
 // mayUseCA decides whether who may name the CA that signs for an object: the

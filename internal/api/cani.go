@@ -58,7 +58,7 @@ func (d *door) verbs() []verb {
 		{name: "change", rule: d.changes(), decide: byRule(d.changes())},
 		{name: "delete", rule: d.changes(), decide: byRule(d.changes())},
 		{name: "revoke", rule: d.revokes(), decide: byRule(d.revokes())},
-		{name: "set", what: "EXPR…", rule: rule{says: "as for a change; root for cn, names, profile, allow_names, deny_names, and for alt_names, o and ou of a user; what the own user may ask for, for alt_names, email, o and ou; whoever holds it for grant and roles; as for a change of the CA for ca"}, decide: d.decideSet},
+		{name: "set", what: "EXPR…", rule: rule{says: "as for a change; root for names, profile, allow_names, deny_names, and for cn, alt_names, o and ou of a user; what the own user may ask for, for cn, alt_names, email, o and ou; whoever holds it for grant and roles; as for a change of the CA for ca"}, decide: d.decideSet},
 		{name: "grant", what: "GRANT…", noPath: true, rule: rule{says: "whoever holds every one of the grants; for a user also as for a change"}, decide: d.decideGrant},
 		{name: "sign", what: "NAME…", noPath: true, rule: rule{says: "names of the keyword names of the user, as the policy of the CA has it; root by the policy alone"},
 			decide: func(ctx context.Context, q question) error {

@@ -122,6 +122,7 @@ func (d *door) signCertificate(ctx context.Context, c *call) (response, error) {
 		profile = ca.ProfileListener
 	}
 	d.metrics.issued.WithLabelValues(profile).Inc()
+	c.noticeLeftOut(issued.LeftOut)
 	if err := d.standsSigned(ctx, c, pki.SerialOf(issued.Certificate)); err != nil {
 		return response{}, err
 	}
@@ -130,6 +131,13 @@ func (d *door) signCertificate(ctx context.Context, c *call) (response, error) {
 		Certificate:      string(pki.EncodeCertificates(issued.Certificate)),
 		CertificateChain: string(pki.EncodeCertificates(issued.Chain...)),
 	})
+}
+
+// noticeLeftOut names the attributes of a request's subject that its certificate has not.
+func (c *call) noticeLeftOut(attributes []string) {
+	if len(attributes) > 0 {
+		c.notice("left out of the subject that the request has: %s", strings.Join(attributes, ", "))
+	}
 }
 
 // standsSigned asks once more who calls, now that the certificate is on record.

@@ -82,6 +82,7 @@ func (d *door) previewSigning(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
+	c.noticeLeftOut(p.LeftOut)
 	old, err := d.predecessor(ctx, c, p)
 	if err != nil {
 		return response{}, err

@@ -192,7 +192,7 @@ func TestObjectsAndKeywords(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 	// Each field has its own message; all or none.
-	a := plain.submit(edit, url.Values{"kw.c": {"Germany"}, "kw.cn": {"other.clu"}, "was.cn": {"web2.clu"}, "kw.ou": {"fine"}}).want(400, "Nothing was changed", `id="e.c"`, `id="e.cn"`)
+	a := plain.submit(edit, url.Values{"kw.c": {"Germany"}, "kw.cn": {"other.lan"}, "was.cn": {"web2.clu"}, "kw.ou": {"fine"}}).want(400, "Nothing was changed", `id="e.c"`, `id="e.cn"`)
 	a.without(`id="e.ou"`)
 	// What somebody else changed since the form was made stays.
 	w.api(t, "PATCH", "/api/object/path/ns2/sec/web2/config?set="+url.QueryEscape("ou=theirs"), nil)
