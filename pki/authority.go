@@ -62,7 +62,7 @@ func (id AuthorityID) IsZero() bool { return id == AuthorityID{} }
 // key alone. The octets in a certificate do not: a BIT STRING with unused bits, or an RSAPublicKey with
 // more in it than two numbers, are read as the same key. A key that crypto/x509 does not know stays as it is.
 func CanonicalKey(cert *x509.Certificate) []byte {
-	der, err := x509.MarshalPKIXPublicKey(cert.PublicKey)
+	der, err := encodePublicKey(cert.PublicKey)
 	if err != nil {
 		return cert.RawSubjectPublicKeyInfo
 	}
@@ -94,9 +94,9 @@ func KeyOctets(public any) []byte {
 
 // HashKey returns the identity of a public key. Errors: ErrInvalid for a type of key that is not supported.
 func HashKey(public any) (KeyHash, error) {
-	der, err := x509.MarshalPKIXPublicKey(public)
+	der, err := encodePublicKey(public)
 	if err != nil {
-		return KeyHash{}, fmt.Errorf("%w: public key: %w", ErrInvalid, err)
+		return KeyHash{}, err
 	}
 	return sha256.Sum256(der), nil
 }

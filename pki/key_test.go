@@ -214,3 +214,26 @@ func FuzzParsePrivateKey(f *testing.F) {
 		}
 	})
 }
+
+// TestHashKey: the hash of a public key is that of the octets of crypto/x509, and what is no key has none.
+func TestHashKey(t *testing.T) {
+	keys := map[string]crypto.PublicKey{"p224": must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P224(), rand.Reader)).Public(), "p521": must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P521(), rand.Reader)).Public()}
+	for _, kind := range []pki.KeyType{pki.ECP256, pki.ECP384, pki.Ed25519, pki.RSA2048} {
+		keys[string(kind)] = must[crypto.Signer](t)(pki.GenerateKey(kind)).Public()
+	}
+	for name, public := range keys {
+		want := sha256.Sum256(must[[]byte](t)(x509.MarshalPKIXPublicKey(public)))
+		if got := must[pki.KeyHash](t)(pki.HashKey(public)); got != want {
+			t.Errorf("%s: %s, want %x", name, got, want)
+		}
+	}
+	for name, public := range map[string]crypto.PublicKey{
+		"off the curve": &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)},
+		"no key":        nil,
+		"private":       must[crypto.Signer](t)(pki.GenerateKey(pki.Ed25519)),
+	} {
+		if got, err := pki.HashKey(public); !errors.Is(err, pki.ErrInvalid) {
+			t.Errorf("%s: %s, %v", name, got, err)
+		}
+	}
+}

@@ -28,8 +28,6 @@ type call struct {
 	query   url.Values
 	body    []byte
 
-	undecided *http.Request // the same without a decision
-
 	refresher *Refresher // who sends a refresh token, on the route that takes one
 
 	// Made of the body once, however often the call is decided.

@@ -47,9 +47,6 @@ func (d *door) change(ctx context.Context, c *call, w http.ResponseWriter) (resp
 func (d *door) decided(ctx context.Context, c *call, act func(context.Context) error) error {
 	request, facts, notices := c.request, len(c.facts), len(c.notices)
 	defer func() { c.request = request }()
-	if c.undecided == nil {
-		c.undecided = request
-	}
 	return d.Objects.Decide(ctx, func(ctx context.Context) error {
 		c.request = request.WithContext(ctx)
 		c.facts, c.notices = c.facts[:facts], c.notices[:notices]

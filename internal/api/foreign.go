@@ -100,9 +100,6 @@ func (d *door) issueForeign(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	c.note(slog.String("token", issued.ID))
-	if err := d.stands(ctx, c, issued.ID); err != nil {
-		return response{}, err
-	}
 	answer := ForeignToken{Token: issued.Token, ID: issued.ID, Profile: profile, Subject: issued.Subject, Roles: issued.Roles}
 	if !issued.ExpiresAt.IsZero() {
 		answer.ExpiresAt = &issued.ExpiresAt

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -11,10 +10,8 @@ import (
 	"time"
 
 	"omca/ca"
-	"omca/crl"
 	"omca/internal/object"
 	"omca/pki"
-	"omca/usr"
 )
 
 const (
@@ -123,9 +120,6 @@ func (d *door) signCertificate(ctx context.Context, c *call) (response, error) {
 	}
 	d.metrics.issued.WithLabelValues(profile).Inc()
 	c.noticeLeftOut(issued.LeftOut)
-	if err := d.standsSigned(ctx, c, pki.SerialOf(issued.Certificate)); err != nil {
-		return response{}, err
-	}
 	return reply(http.StatusCreated, Signed{
 		Serial: string(pki.SerialOf(issued.Certificate)), NotAfter: issued.Certificate.NotAfter.UTC(),
 		Certificate:      string(pki.EncodeCertificates(issued.Certificate)),
@@ -138,36 +132,6 @@ func (c *call) noticeLeftOut(attributes []string) {
 	if len(attributes) > 0 {
 		c.notice("left out of the subject that the request has: %s", strings.Join(attributes, ", "))
 	}
-}
-
-// standsSigned asks once more who calls, now that the certificate is on record.
-// Who takes a caller out takes back what is on record by then; one that was on
-// its way goes the same way.
-func (d *door) standsSigned(ctx context.Context, c *call, serial pki.Serial) error {
-	err := d.stillCalls(ctx, c)
-	if err == nil {
-		return nil
-	}
-	c.note(slog.String("revoked", string(serial)))
-	_, failed := d.Authority.Revoke(object.Undecided(context.WithoutCancel(ctx)), c.who, serial, crl.CessationOfOperation)
-	return errors.Join(err, failed)
-}
-
-// stillCalls asks anew what proved a name when the call began.
-func (d *door) stillCalls(ctx context.Context, c *call) error {
-	switch c.who.Method {
-	case usr.MethodX509, usr.MethodSession:
-		who, err := d.Identify(c.undecided)
-		if err != nil || who.Name != c.who.Name {
-			return errors.Join(usr.ErrUnauthenticated, err)
-		}
-	case usr.MethodPassword: // a password is not checked twice for one guess
-		u, err := d.Objects.User(ctx, c.who.Name)
-		if err != nil || u.Disabled {
-			return errors.Join(usr.ErrUnauthenticated, err)
-		}
-	}
-	return nil
 }
 
 // selection reads the parameters of a list of certificates.

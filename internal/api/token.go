@@ -251,9 +251,6 @@ func (d *door) issueToken(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	c.note(slog.String("token", issued.ID))
-	if err := d.stands(ctx, c, issued.ID); err != nil {
-		return response{}, err
-	}
 	pair := TokenPair{AccessToken: issued.Token, AccessExpiredAt: issued.ExpiresAt}
 	if !a.refresh {
 		return reply(http.StatusOK, pair)
@@ -290,20 +287,6 @@ func (d *door) issueOne(ctx context.Context, c *call, a tokenAsk, r token.Reques
 		return token.Issued{}, fmt.Errorf("token for %q: %w", r.Subject, err)
 	}
 	return d.Tokens.Issue(ctx, r)
-}
-
-// stands asks once more who calls, now that the record of a token is durable.
-// Who takes a certificate back takes back the tokens that are recorded by then;
-// one that was on its way is recorded after, finds the certificate revoked here,
-// and goes the same way. Whoever else may call loses that with the user's object,
-// which the record expects as it was.
-func (d *door) stands(ctx context.Context, c *call, id string) error {
-	err := d.stillCalls(ctx, c)
-	if err == nil {
-		return nil
-	}
-	_, failed := d.Tokens.Revoke(object.Undecided(context.WithoutCancel(ctx)), id, c.who)
-	return errors.Join(err, failed)
 }
 
 // fillSubject says in the request what its subject holds now. The machine's root
