@@ -277,52 +277,50 @@ func keyID(encoded []byte) ([]byte, error) {
 }
 
 // encodePublicKey returns the DER SubjectPublicKeyInfo of pub (RFC 5280, 4.1.2.7), the
-// octets of [x509.MarshalPKIXPublicKey]. A request asks for several, and the keys that
-// most of them have are encoded here, without reflection: a tenth of the time.
+// octets of [x509.MarshalPKIXPublicKey]. A request asks for several: those of keys on a
+// curve are put together here, without reflection.
 func encodePublicKey(pub crypto.PublicKey) ([]byte, error) {
-	algorithm, bits := publicKeyBits(pub)
-	if bits == nil {
-		encoded, err := x509.MarshalPKIXPublicKey(pub)
-		if err != nil {
-			return nil, fmt.Errorf("%w: public key of type %T has no encoding", ErrInvalid, pub)
-		}
-		return encoded, nil
+	if head, bits := publicKeyParts(pub); bits != nil {
+		return append([]byte(head), bits...), nil
 	}
-	b := cryptobyte.NewBuilder(make([]byte, 0, len(bits)+32))
-	b.AddASN1(cryptobyte_asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1(cryptobyte_asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			for _, oid := range algorithm {
-				b.AddASN1ObjectIdentifier(oid)
-			}
-		})
-		b.AddASN1BitString(bits)
-	})
-	return b.Bytes()
+	encoded, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return nil, fmt.Errorf("%w: public key of type %T has no encoding", ErrInvalid, pub)
+	}
+	return encoded, nil
 }
 
-// publicKeyBits returns the algorithm of a key on a curve, with its parameter, and the
-// key itself (RFC 5480, 2; RFC 8410, 4). It returns nil for other keys.
-func publicKeyBits(pub crypto.PublicKey) (algorithm []asn1.ObjectIdentifier, bits []byte) {
+// The SubjectPublicKeyInfo of each key on a curve begins with these octets: the lengths,
+// the algorithm, the curve (RFC 5480, 2; RFC 8410, 4). The key is the rest.
+const (
+	headP256    = "\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00"
+	headP384    = "\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00"
+	headP521    = "\x30\x81\x9b\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x23\x03\x81\x86\x00"
+	headEd25519 = "\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00"
+)
+
+// publicKeyParts returns the two parts of the SubjectPublicKeyInfo of a key on a curve:
+// what is before the key, and the key. It returns nil for other keys.
+func publicKeyParts(pub crypto.PublicKey) (head string, bits []byte) {
 	switch key := pub.(type) {
 	case ed25519.PublicKey:
-		return []asn1.ObjectIdentifier{{1, 3, 101, 112}}, key
+		if len(key) == ed25519.PublicKeySize {
+			return headEd25519, key
+		}
 	case *ecdsa.PublicKey:
-		var curve asn1.ObjectIdentifier
 		switch key.Curve {
 		case elliptic.P256():
-			curve = asn1.ObjectIdentifier{1, 2, 840, 10045, 3, 1, 7}
+			head = headP256
 		case elliptic.P384():
-			curve = asn1.ObjectIdentifier{1, 3, 132, 0, 34}
+			head = headP384
 		case elliptic.P521():
-			curve = asn1.ObjectIdentifier{1, 3, 132, 0, 35}
+			head = headP521
 		default:
-			return nil, nil
+			return "", nil
 		}
-		point, err := key.Bytes()
-		if err != nil { // no point of the curve
-			return nil, nil
+		if point, err := key.Bytes(); err == nil { // a point of the curve
+			return head, point
 		}
-		return []asn1.ObjectIdentifier{{1, 2, 840, 10045, 2, 1}, curve}, point
 	}
-	return nil, nil
+	return "", nil
 }
