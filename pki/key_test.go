@@ -228,9 +228,9 @@ func TestHashKey(t *testing.T) {
 		}
 	}
 	for name, public := range map[string]crypto.PublicKey{
-		"on no curve":   &ecdsa.PublicKey{},
-		"no key":        nil,
-		"private":       must[crypto.Signer](t)(pki.GenerateKey(pki.Ed25519)),
+		"on no curve": &ecdsa.PublicKey{},
+		"no key":      nil,
+		"private":     must[crypto.Signer](t)(pki.GenerateKey(pki.Ed25519)),
 	} {
 		if got, err := pki.HashKey(public); !errors.Is(err, pki.ErrInvalid) {
 			t.Errorf("%s: %s, %v", name, got, err)
