@@ -26,14 +26,27 @@ func rootCaller(method usr.Method, address string) usr.Caller {
 
 // bootstrap makes what the first start must make. Each step looks first, so a
 // start that was interrupted goes on where it stopped, and one that met that of
-// another node looks again.
+// another node looks again. With MustExist it makes nothing.
 func (s *Server) bootstrap(ctx context.Context) error {
+	if s.config.MustExist {
+		return s.wasBegun(ctx)
+	}
 	err := s.makeAll(ctx)
 	for range 5 {
 		if !errors.Is(err, ca.ErrConflict) {
 			break
 		}
 		err = s.makeAll(ctx)
+	}
+	return err
+}
+
+// wasBegun returns an error of kind ErrNoHome unless a first start made the
+// object of the cluster.
+func (s *Server) wasBegun(ctx context.Context) error {
+	_, err := s.objects.Get(ctx, object.ClusterPath())
+	if errors.Is(err, ca.ErrNotFound) {
+		return unfinished(s.config.Home)
 	}
 	return err
 }

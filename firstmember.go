@@ -65,6 +65,9 @@ func firstMember(ctx context.Context, c Config) (*membership, error) {
 	if _, err := nodePath(m.Node); err != nil {
 		return nil, err
 	}
+	if err := c.probePeer(ctx, listen); err != nil {
+		return nil, err
+	}
 	alone := c
 	alone.Cluster, alone.Sockets = false, nil
 	s, err := Open(ctx, alone)

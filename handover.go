@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"omca/internal/hint"
 	"omca/internal/object"
 )
 
@@ -159,7 +158,7 @@ func (s *Server) listen(ctx context.Context) error {
 	}
 	tcp, err := s.listenOn(ctx, socketTLS, "tcp", address)
 	if err != nil {
-		return hint.With(fmt.Errorf("listening: %w", err), "choose another address with --listen or the keyword listener.port")
+		return explainListening(err)
 	}
 	unix, err := s.listenUnix(ctx)
 	if err != nil {
@@ -179,11 +178,16 @@ func (s *Server) listenAddress(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	host, err := cluster.Config.Eval("listener.addr")
+	return keywordAddress(cluster.Config)
+}
+
+// keywordAddress is the address of the listener in the config of a cluster.
+func keywordAddress(c object.Config) (string, error) {
+	host, err := c.Eval("listener.addr")
 	if err != nil {
 		return "", err
 	}
-	port, err := cluster.Config.Eval("listener.port")
+	port, err := c.Eval("listener.port")
 	return net.JoinHostPort(host, port), err
 }
 

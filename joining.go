@@ -66,13 +66,8 @@ func joinCluster(ctx context.Context, c Config) (*membership, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = lock.Close() }() // it was opened for its lock alone
-	// The address is free, or nobody needs to spend a token on it.
-	probe, err := c.peerSocket(ctx, listen)
-	if err != nil {
-		return nil, err
-	}
-	if err := probe.Close(); err != nil {
+	defer func() { _ = lock.Close() }()              // it was opened for its lock alone
+	if err := c.probePeer(ctx, listen); err != nil { // before a token is spent
 		return nil, err
 	}
 	if err := m.write(c.Home); err != nil {

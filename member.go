@@ -129,6 +129,15 @@ func (c Config) peerSocket(ctx context.Context, address string) (net.Listener, e
 	return l, nil
 }
 
+// probePeer returns an error when the address for the other members cannot be had.
+func (c Config) probePeer(ctx context.Context, address string) error {
+	probe, err := c.peerSocket(ctx, address)
+	if err != nil {
+		return err
+	}
+	return probe.Close()
+}
+
 // await waits until the member has found the others.
 func (n *node) await(ctx context.Context, patience time.Duration) error {
 	late := time.NewTimer(patience)

@@ -39,6 +39,7 @@ var ErrLocked = store.ErrLocked
 // Config says where an authority lives. Home is required.
 type Config struct {
 	Home           string      // directory of everything, 0700; made when missing
+	MustExist      bool        // Open makes nothing that a first start makes, and returns ErrNoHome without a home
 	Store          StoreConfig // of a cluster of nodes; its zero value is what Home remembers, and else a store in Home
 	PassphraseFile string      // file with the passphrase of the master key; "" uses the file seal.key in Home
 	Listen         string      // address of the TLS listener; "" takes the keywords listener.addr and listener.port
@@ -133,10 +134,15 @@ type Server struct {
 	renewing   sync.Once
 }
 
-// Open opens the authority in c.Home. What is missing is made: the home, the
-// store, the seal key, the cluster's name and id, the internal CA and the
-// certificate of the listener, each in one transaction.
+// Open opens the authority in c.Home. Unless MustExist is set, what is missing is
+// made: the home, the store, the seal key, the cluster's name and id, the internal
+// CA and the certificate of the listener, each in one transaction.
 func Open(ctx context.Context, c Config) (*Server, error) {
+	if c.MustExist {
+		if err := FindHome(c.Home); err != nil {
+			return nil, err
+		}
+	}
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
@@ -147,6 +153,11 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	db, err := openStore(ctx, c)
 	if err != nil {
 		return nil, err
+	}
+	if c.MustExist {
+		if err := begun(ctx, c, db); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
 	}
 	return begin(ctx, c, db)
 }

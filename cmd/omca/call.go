@@ -75,6 +75,8 @@ type call struct {
 	reached *reached     // the same
 	silent  bool         // nobody is to be asked anything
 
+	makesHome bool // a home that is not there is made, as a first start does
+
 	authorize func(context.Context, string) (string, error) // what a server elsewhere is called with; nil until then, or for nothing
 }
 

@@ -152,6 +152,7 @@ func (c *call) addCockpitUser(ctx context.Context, text string) error {
 	if err != nil {
 		return err
 	}
+	c.makesHome = true // its manual adds the first user before any server was started
 	api, err := c.api(ctx)
 	if err != nil {
 		return err

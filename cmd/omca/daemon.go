@@ -18,7 +18,7 @@ type daemon interface {
 
 // openStore opens the authority for one command.
 func openStore(ctx context.Context, p place) (store, error) {
-	s, err := omca.Open(ctx, omca.Config{Home: p.home, PassphraseFile: p.passphraseFile, Version: version(), Now: time.Now, Log: auditLog(p.home)})
+	s, err := omca.Open(ctx, omca.Config{Home: p.home, MustExist: !p.makes, PassphraseFile: p.passphraseFile, Version: version(), Now: time.Now, Log: auditLog(p.home)})
 	if err != nil {
 		return nil, locked(err)
 	}
@@ -32,6 +32,11 @@ func openDaemon(ctx context.Context, c daemonConfig) (daemon, error) {
 		return nil, locked(err)
 	}
 	return served{s}, nil
+}
+
+// reserve returns the sockets of a first start, before anything is made.
+func reserve(ctx context.Context, c daemonConfig) ([]socket, error) {
+	return taken(omca.Reserve(ctx, c.authority()))
 }
 
 // checkDaemon tells, while another process has the store, what would be in the way of openDaemon.
@@ -70,7 +75,11 @@ func (s served) Run(ctx context.Context, announce func(ready)) error {
 }
 
 func (s served) sockets() ([]socket, error) {
-	all, err := s.Sockets()
+	return taken(s.Sockets())
+}
+
+// taken says in this package's words which sockets they are.
+func taken(all []omca.Socket, err error) ([]socket, error) {
 	var sockets []socket
 	for _, k := range all {
 		sockets = append(sockets, socket{k.Name, k.Address, k.File})

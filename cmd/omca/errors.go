@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"unicode"
 
+	"omca"
 	"omca/internal/client"
 	"omca/internal/hint"
 	"omca/internal/remote"
@@ -75,7 +76,7 @@ func statusOf(err error) int {
 		return statusInterrupted
 	case errors.Is(err, syscall.EPIPE) && !errors.Is(err, client.ErrUnreachable): // of stdout, not of the network
 		return statusPipe
-	case errors.Is(err, errNotFound), errors.Is(err, remote.ErrNoContext):
+	case errors.Is(err, errNotFound), errors.Is(err, remote.ErrNoContext), errors.Is(err, omca.ErrNoHome):
 		return statusNotFound
 	case errors.Is(err, client.ErrCertificateRefused), errors.Is(err, errRefused), errors.Is(err, remote.ErrLogin):
 		return statusRefused

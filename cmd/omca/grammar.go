@@ -99,6 +99,7 @@ func (p *program) top() []*cli.Command {
 		p.contextGroup(),
 		p.offlineGroup(),
 		p.command("", whoamiVerb()),
+		p.command("", initVerb()),
 		p.command("", backupVerb()),
 		p.command("", restoreVerb()),
 		p.command("", doctorVerb()),

@@ -34,6 +34,7 @@ type store interface {
 type place struct {
 	home           string
 	passphraseFile string // "" for the key file in home
+	makes          bool   // a home that is not there is made
 }
 
 // opener opens a store, or returns errLocked at once.
@@ -120,7 +121,7 @@ func (c *call) reachStore(ctx context.Context, home string) (*reached, error) {
 	ctx, cancel := context.WithTimeout(ctx, lockTimeout)
 	defer cancel()
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
-		s, err := c.open(ctx, place{home, c.passphraseFile()})
+		s, err := c.open(ctx, place{home, c.passphraseFile(), c.makesHome})
 		if err == nil {
 			return c.through(s.Transport(), "", nil, s.Close)
 		}
@@ -128,7 +129,7 @@ func (c *call) reachStore(ctx context.Context, home string) (*reached, error) {
 			return nil, hint.With(fmt.Errorf("%w: %w", errRefused, err), "run as the user that owns %s, or say another with --home", home)
 		}
 		if !errors.Is(err, errLocked) {
-			return nil, err
+			return nil, c.noHome(home, err)
 		}
 		if r, err := c.reachDaemon(ctx, home); !errors.Is(err, client.ErrUnreachable) {
 			return r, err
@@ -175,7 +176,7 @@ func (c *call) onlyDaemon(ctx context.Context) (*client.Client, error) {
 		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("no daemon runs on %s", home)
 		}
-		return nil, hint.With(err, "start one with \"%s daemon run\"", c.name)
+		return nil, c.noDaemon(home, err)
 	}
 	if err != nil {
 		return nil, err

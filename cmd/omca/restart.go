@@ -43,6 +43,9 @@ func (c *call) serve(ctx context.Context, config daemonConfig) error {
 	t.config.restart = t.restart
 	if heritage == nil {
 		t.known.Store(true)
+		if t.config.sockets, err = reserve(ctx, t.config); err != nil {
+			return err
+		}
 		return t.hold(ctx, t.tellReady)
 	}
 	t.config.sockets = heritage.sockets

@@ -100,7 +100,7 @@ func runDaemon(ctx context.Context, c *call) error {
 	}
 	pace := c.paceCollector(ctx, log)
 	config := daemonConfig{
-		place:       place{home, c.passphraseFile()},
+		place:       place{home: home, passphraseFile: c.passphraseFile()},
 		listen:      c.flags.String("listen"),
 		clusterName: c.flags.String("cluster-name"),
 		nodeName:    c.flags.String("node-name"),
@@ -140,13 +140,9 @@ func (c *call) announce(home string, r ready) {
 	if c.global.Bool("quiet") {
 		return
 	}
-	option := ""
-	if c.global.IsSet("home") {
-		option = " --home " + home
-	}
 	fmt.Fprintf(c.stderr, "omca: cluster %s listens on %s and %s\n", r.cluster, strings.Join(r.addresses, ", "), r.socket)
 	fmt.Fprintf(c.stderr, "omca: CA SHA-256 fingerprint %s\n", r.ca)
-	fmt.Fprintf(c.stderr, "omca: try next: %s%s system/usr/alice create --kw grant=root\n", c.name, option)
+	fmt.Fprintf(c.stderr, "omca: try next: %s%s system/usr/alice create --kw grant=root\n", c.name, c.homeOption(home))
 }
 
 func (c *call) logger() (*slog.Logger, error) {
