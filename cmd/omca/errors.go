@@ -108,10 +108,10 @@ func hintOf(err error) string {
 	return ""
 }
 
-// about says which object an error is about, unless it says so itself.
+// about says which object an error is about, unless it says so itself or there is no home.
 func about(path string, err error) error {
 	var usage *usageError
-	if err == nil || path == "" || errors.As(err, &usage) || strings.Contains(err.Error(), path) {
+	if err == nil || path == "" || errors.As(err, &usage) || errors.Is(err, omca.ErrNoHome) || strings.Contains(err.Error(), path) {
 		return err
 	}
 	return fmt.Errorf("%s: %w", path, err)

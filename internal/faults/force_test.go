@@ -15,6 +15,7 @@ import (
 func TestKillForce(t *testing.T) {
 	const rounds = 20
 	home := lab.NewHome(t)
+	home.Run(t, "init")
 	home.Run(t, "system/usr/alice", "create", "--kw", "grant=root", "--kw", "comment=old")
 	api, alice := home.Client(t), path(t, "system/usr/alice")
 	for round := range rounds {

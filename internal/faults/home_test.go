@@ -82,7 +82,7 @@ func linked(name string) func(*testing.T, string) error {
 func anothers(name string) func(*testing.T, string) error {
 	return func(t *testing.T, home string) error {
 		other := lab.NewHome(t)
-		other.Run(t, "ls")
+		other.Run(t, "init")
 		return os.Rename(filepath.Join(other.Dir, name), filepath.Join(home, name))
 	}
 }
@@ -184,6 +184,7 @@ func copied(t *testing.T, home lab.Home) lab.Home {
 // what, and leaves everything as it is, so that it can be mended.
 func TestDamagedHome(t *testing.T) {
 	whole := lab.NewHome(t)
+	whole.Run(t, "init")
 	whole.Run(t, "system/usr/alice", "create")
 	for name, c := range damages() {
 		t.Run(name, func(t *testing.T) {

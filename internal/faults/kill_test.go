@@ -43,6 +43,7 @@ type received struct{ serial, text string }
 func TestKill(t *testing.T) {
 	const rounds, clients = 50, 12
 	home := lab.NewHome(t)
+	home.Run(t, "init")
 	home.Run(t, holder, "create", "--kw", "cn=web.example.com")
 	home.Run(t, holder, "certificate", "create")
 	request := signingRequest(t)

@@ -15,6 +15,7 @@ func TestFlockerOriginalIsAdopted(t *testing.T) {
 	lab.Require(t, "openssl", "curl")
 	c := originalCluster(t)
 	home := lab.NewHome(t)
+	home.Run(t, "init")
 	home.Run(t, "system/sec/ca", "import", "--from", c.dir)
 	home.Run(t, "certificate", "create", "--yes")
 	d := home.Start(t)

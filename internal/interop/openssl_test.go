@@ -30,7 +30,7 @@ type specimen struct {
 func TestOpenSSL(t *testing.T) {
 	lab.Require(t, "openssl")
 	home := lab.NewHome(t)
-	home.Run(t, "cluster", "config", "get", "--kw", "cluster.name") // makes the home
+	home.Run(t, "init")
 	root := home.Run(t, "system/sec/ca", "key", "decode", "--name", "certificate")
 	seen := map[string]string{}
 	for _, s := range append(specimens(t, home), specimen{
@@ -211,6 +211,7 @@ func parse(t *testing.T, text string) []*x509.Certificate {
 func TestPKCS12(t *testing.T) {
 	lab.Require(t, "openssl")
 	home := lab.NewHome(t)
+	home.Run(t, "init")
 	home.Run(t, "system/usr/alice", "create")
 	password := home.File(t, "password", "correct horse\n")
 	for name, options := range map[string][2][]string{

@@ -163,11 +163,11 @@ func TestRemoteRefuses(t *testing.T) {
 }
 
 // TestAtOnce starts commands at the same instant, with no daemon: each waits
-// for its turn. The first ones also race to make the home.
+// for its turn.
 func TestAtOnce(t *testing.T) {
 	const rounds, together = 20, 4
 	home := lab.NewHome(t)
-	lab.Binary(t)
+	home.Run(t, "init")
 	for round := range rounds {
 		var commands sync.WaitGroup
 		start := make(chan struct{})
