@@ -472,6 +472,13 @@ func table() []control {
 			[]cut{{"usr/token/claims.go", "\tif c.Socket {\n\t\treturn usr.MachineRoot", "\tif false {\n\t\treturn usr.MachineRoot"}}},
 		{"machine-proxy", ".", "TestMachineRootByToken", "X-Auth-User is \"root\"", "the same in what a proxy is told",
 			[]cut{{"internal/api/verify.go", "headerUser: {c.who.By()}", "headerUser: {c.who.Name}"}}},
+		// What makes a home.
+		{"home-command", "cmd/omca", "TestScripts/init", "exit status 0, want 2", "the refusal of commands to make a home",
+			[]cut{{"cmd/omca/daemon.go", "MustExist: !p.makes, ", ""}}},
+		{"home-unfinished", ".", "TestMustExist/cut_short", "opened:", "the look whether a first start was finished",
+			[]cut{{"omca.go", "if err := begun(ctx, c, db); err != nil {", "if err := error(nil); err != nil {"}, {"bootstrap.go", "\tif s.config.MustExist {\n\t\treturn s.wasBegun(ctx)\n\t}\n", ""}}},
+		{"home-address", "cmd/omca", "TestScripts/init", "unexpected match", "the reservation of a first start's addresses",
+			[]cut{{"cmd/omca/restart.go", "if t.config.sockets, err = reserve(ctx, t.config); err != nil {", "if err != nil {"}}},
 		{"cross-site", "internal/api", "TestCrossSite", "403", "the refusal of requests for pages of another origin",
 			[]cut{{"internal/api/route.go", "if err := sameOrigin(c.request); err != nil {", "if err := error(nil); err != nil {"}}},
 		{"cross-site-get", "internal/api", "TestCrossSiteMakesNoKey", "403", "the same of a GET that makes a key",
