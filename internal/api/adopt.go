@@ -55,6 +55,9 @@ func (d *door) adopt(ctx context.Context, c *call) (response, error) {
 	}
 	// An adoption that was cut short can be run again, and reads more objects than a
 	// commit can expect: each of its commits expects the one object that it is about.
+	if err := d.noteReign(ctx, c); err != nil {
+		return response{}, err
+	}
 	done, err := d.Authority.Adopt(object.Unnoted(object.Repeatable(ctx)), c.who, ad)
 	c.adopted = append(c.adopted, done.Users...)
 	c.recorded += done.Recorded

@@ -34,6 +34,8 @@ type call struct {
 	hash   usr.PasswordHash // of the password in it
 	opened []byte           // the private key in it, without its password
 
+	before *reign // what the CA of the cluster was; nil unless the call may change that
+
 	// Done by an adoption so far, however often the call is decided.
 	adopted  []string // users
 	recorded int

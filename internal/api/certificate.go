@@ -131,6 +131,11 @@ func (d *door) renewCertificate(ctx context.Context, c *call) (response, error) 
 	if len(held.Chain) == 0 {
 		return response{}, hint.With(fmt.Errorf("%w: %s has no certificate to renew", ca.ErrConflict, c.path), "\"omca %s certificate create\" makes the first one", c.path)
 	}
+	if want.Rekey {
+		if err := c.askFirst(func() ([]Break, error) { return d.rekeyBreaks(ctx, c.path) }); err != nil {
+			return response{}, err
+		}
+	}
 	return d.answerIssued(ctx, c, ca.CreateOptions{Rekey: want.Rekey, ReplaceExternal: want.ReplaceExternal}, want.Revoke)
 }
 
@@ -147,7 +152,13 @@ func (d *door) answerIssued(ctx context.Context, c *call, opt ca.CreateOptions, 
 			return response{}, err
 		}
 	}
+	if err := d.noteReign(ctx, c); err != nil {
+		return response{}, err
+	}
 	issued, err := d.issue(ctx, c, opt)
+	if err == nil {
+		err = d.tellOrphans(ctx, c)
+	}
 	if err != nil {
 		return response{}, err
 	}

@@ -157,6 +157,9 @@ func (d *door) configure(ctx context.Context, c *call, change func(object.Config
 	if err := d.maySet(ctx, c.who, next, names); err != nil {
 		return false, err
 	}
+	if err := c.askFirst(func() ([]Break, error) { return d.configBreaks(ctx, c.path, next) }); err != nil {
+		return false, err
+	}
 	if !next.Equal(o.Config) {
 		if err := d.Objects.Configure(ctx, c.path, o.Revision, next); err != nil {
 			return false, err

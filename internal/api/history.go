@@ -77,7 +77,13 @@ func (d *door) rollback(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
+	if err := c.askFirst(func() ([]Break, error) { return d.rekeyBreaks(ctx, c.path) }); err != nil {
+		return response{}, err
+	}
 	c.note(slog.Int("to", want.To))
+	if err := d.noteReign(ctx, c); err != nil {
+		return response{}, err
+	}
 	cert, err := d.Authority.Rollback(ctx, c.who, c.path.String(), want.To)
 	if err != nil {
 		return response{}, err

@@ -268,6 +268,9 @@ func (d *door) edit(ctx context.Context, c *call, edits []object.Edit, forms ...
 	if err := d.keepsItsSet(ctx, c.path, edits); err != nil {
 		return err
 	}
+	if err := c.askFirst(func() ([]Break, error) { return d.editBreaks(ctx, c.path, edits) }); err != nil {
+		return err
+	}
 	if err := d.hashPasswords(ctx, c, edits, forms); err != nil {
 		return err
 	}
@@ -307,6 +310,9 @@ func (d *door) importPart(ctx context.Context, c *call, e object.Edit) error {
 		return hint.With(fmt.Errorf("%w: %s: %s is encrypted, and no password was given", errBadRequest, c.path, e.Name),
 			"name the file with its password: --password-file FILE")
 	}
+	if err := d.noteReign(ctx, c); err != nil {
+		return err
+	}
 	imported, err := d.Authority.Import(ctx, c.who, c.path.String(), e.Name, e.Value)
 	if err != nil {
 		return err
@@ -316,52 +322,6 @@ func (d *door) importPart(ctx context.Context, c *call, e object.Edit) error {
 		return nil
 	}
 	return d.tellOrphans(ctx, c)
-}
-
-// tellOrphans says what the new CA of the call has ended.
-func (d *door) tellOrphans(ctx context.Context, c *call) error {
-	orphans, err := d.orphans(ctx, c.path)
-	if err != nil {
-		return fmt.Errorf("imported, but what it ends could not be counted: %w", err)
-	}
-	if orphans > 0 {
-		c.notice("%d certificates that %s signed before are no longer accepted: \"omca certificate ls --issuer %s\" lists them, \"omca PATH certificate create\" reissues each",
-			orphans, c.path, c.path)
-	}
-	return nil
-}
-
-// orphans counts the living certificates that the cluster's CA at p signed with
-// another key than it has now. The operator is told (docs/external-pki.md).
-func (d *door) orphans(ctx context.Context, p object.Path) (int, error) {
-	own, err := d.Authority.ClusterCA(ctx)
-	if errors.Is(err, ca.ErrNotFound) || err == nil && own != p.String() {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	held, err := d.Authority.Held(ctx, own)
-	if err != nil || len(held.Chain) == 0 {
-		return 0, err
-	}
-	n, now := 0, pki.AuthorityOf(held.Chain[0])
-	for r, err := range d.Authority.Records(ctx, ca.Query{Issuer: own, ExpiresAfter: d.Now()}) {
-		if err != nil {
-			return 0, err
-		}
-		if r.Certificate.IsCA {
-			continue
-		}
-		id, ok, err := d.Authority.AuthorityOf(ctx, r.Record)
-		if err != nil {
-			return 0, err
-		}
-		if !ok || id != now {
-			n++
-		}
-	}
-	return n, nil
 }
 
 // openOnce is decrypted for the one step of the call that has a password, once,

@@ -282,6 +282,9 @@ func (d *door) replace(ctx context.Context, c *call, config object.Config) error
 	if err != nil {
 		return err
 	}
+	if err := c.askFirst(func() ([]Break, error) { return d.remakeBreaks(ctx, c.path, config) }); err != nil {
+		return err
+	}
 	return d.write(ctx, c, o.Revision, config)
 }
 
@@ -417,6 +420,9 @@ func (d *door) inUse(ctx context.Context, p object.Path) (string, error) {
 
 func (d *door) deleteObject(ctx context.Context, c *call) (response, error) {
 	if err := d.deletable(ctx, c.path); err != nil {
+		return response{}, err
+	}
+	if err := c.askFirst(func() ([]Break, error) { return d.deletionBreaks(ctx, c.path) }); err != nil {
 		return response{}, err
 	}
 	destroyed, err := d.toDestroy(ctx, c)

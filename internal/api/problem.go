@@ -23,6 +23,10 @@ type Problem struct {
 	Detail    string `json:"detail"`
 	Hint      string `json:"hint,omitempty"` // what to try next
 	RequestID string `json:"request_id"`     // as in the log
+
+	// Breaks is why a call with the header Omca-Ask was refused: without the header it
+	// would have been done.
+	Breaks []Break `json:"breaks,omitempty"`
 }
 
 const mediaProblem = "application/problem+json"
@@ -87,7 +91,7 @@ func (d *door) problemOf(err error, requestID string) Problem {
 			p.Detail, p.Hint = detail, hint
 		}
 	default:
-		p.Detail, p.Hint = err.Error(), hint.Of(err)
+		p.Detail, p.Hint, p.Breaks = err.Error(), hint.Of(err), breaksOf(err)
 	}
 	return p
 }

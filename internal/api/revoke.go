@@ -104,6 +104,9 @@ func (d *door) revoke(ctx context.Context, c *call, record ca.Record, want Revok
 	if err := revocable(record.Certificate); err != nil {
 		return response{}, err
 	}
+	if err := c.askFirst(func() ([]Break, error) { return d.revocationBreaks(ctx, record) }); err != nil {
+		return response{}, err
+	}
 	reason := crl.Unspecified
 	if want.Reason != "" {
 		var err error
@@ -221,6 +224,9 @@ func (d *door) mayReplace(ctx context.Context, c *call) (pki.Serial, error) {
 	r, err := d.Authority.Record(ctx, old)
 	if err == nil {
 		err = d.mayRevokeRecord(ctx, c.who, r)
+	}
+	if err == nil {
+		err = c.askFirst(func() ([]Break, error) { return d.revocationBreaks(ctx, r) })
 	}
 	return old, err
 }

@@ -18,6 +18,7 @@ func (d *door) routes() []route {
 	rows := append(d.callerRoutes(), d.inventoryRoutes()...)
 	rows = append(rows, d.publicRoutes()...)
 	rows = append(rows, d.objectRoutes()...)
+	rows = append(rows, d.breakRoutes()...)
 	rows = append(rows, d.configRoutes()...)
 	rows = append(rows, d.keyRoutes()...)
 	rows = append(rows, d.nodeRoutes()...)

@@ -1,0 +1,301 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"omca/ca"
+	"omca/internal/hint"
+	"omca/internal/object"
+	"omca/pki"
+	"omca/usr"
+)
+
+// headerAsk is the header by which a client has the server ask before it breaks something:
+// a call that has it and breaks something for others is refused with 409, and the problem
+// has the breaks. A call without it is not asked about.
+const headerAsk = "Omca-Ask"
+
+// Break is something that a call ends for others.
+type Break struct {
+	Object string `json:"object"`
+	What   string `json:"what"`  // a sentence, with the count
+	Count  int    `json:"count"` // of the certificates, or of the users, that it is about
+}
+
+// BreakList says what deleting objects breaks.
+type BreakList struct {
+	Kind    string  `json:"kind"`    // "BreakList"
+	Objects int     `json:"objects"` // that the selector selects and the caller may read
+	Items   []Break `json:"items"`
+}
+
+// breaksError refuses a call that breaks something, since its client wants to ask first.
+type breaksError struct{ breaks []Break }
+
+func (e *breaksError) Error() string {
+	texts := make([]string, len(e.breaks))
+	for i, b := range e.breaks {
+		texts[i] = b.What
+	}
+	return strings.Join(texts, "; ")
+}
+
+// askFirst refuses a call that breaks something when its client wants to ask first.
+func (c *call) askFirst(breaks func() ([]Break, error)) error {
+	if c.request.Header.Get(headerAsk) == "" {
+		return nil
+	}
+	all, err := breaks()
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	return hint.With(fmt.Errorf("%w: nothing was changed: %w", ca.ErrConflict, &breaksError{all}), "repeat it with --yes")
+}
+
+// breaksOf are the breaks that an error is about; nil for another error.
+func breaksOf(err error) []Break {
+	var e *breaksError
+	if errors.As(err, &e) {
+		return e.breaks
+	}
+	return nil
+}
+
+func (d *door) breakRoutes() []route {
+	return []route{
+		{method: http.MethodGet, path: "/api/object/breaks", rule: authenticated(), id: "listBreaks",
+			about:  "What deleting the objects that a selector selects breaks for others, as far as the caller may delete them. Nothing is deleted.",
+			params: []param{{name: "path", about: "Selector: paths or globs, comma separated."}},
+			answer: jsonAnswer[BreakList](http.StatusOK), handle: d.listBreaks},
+	}
+}
+
+func (d *door) listBreaks(ctx context.Context, c *call) (response, error) {
+	if c.query.Get("path") == "" {
+		return response{}, fmt.Errorf("%w: path is missing", errBadRequest)
+	}
+	paths, err := d.visible(ctx, c)
+	if err != nil {
+		return response{}, err
+	}
+	list := BreakList{Kind: "BreakList", Objects: len(paths), Items: []Break{}}
+	var deletable []object.Path
+	for _, p := range paths {
+		switch err := d.mayChange(ctx, c.who, p); {
+		case err == nil:
+			deletable = append(deletable, p)
+		case !errors.Is(err, usr.ErrDenied):
+			return response{}, err
+		}
+	}
+	breaks, err := d.deletionBreaks(ctx, deletable...)
+	if err != nil {
+		return response{}, err
+	}
+	list.Items = append(list.Items, breaks...)
+	return reply(http.StatusOK, list)
+}
+
+// deletionBreaks is what the deletion of objects breaks, taken together.
+func (d *door) deletionBreaks(ctx context.Context, paths ...object.Path) ([]Break, error) {
+	var all []Break
+	gone := make(map[string]bool) // users
+	for _, p := range paths {
+		switch p.Kind {
+		case object.KindSec:
+			breaks, err := d.endOfCA(ctx, p)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, breaks...)
+		case object.KindUsr:
+			if self, err := object.UserPath(p.Name); err == nil && self == p {
+				gone[p.Name] = true
+			}
+		}
+	}
+	roots, err := d.rootBreaks(ctx, gone)
+	return append(all, roots...), err
+}
+
+// liveCA returns the certificate of the CA at p; false for an object that is no CA, or holds none.
+func (d *door) liveCA(ctx context.Context, p object.Path) (pki.AuthorityID, bool, error) {
+	none := pki.AuthorityID{}
+	o, err := d.Objects.Get(ctx, p)
+	if errors.Is(err, ca.ErrNotFound) || err == nil && p.Kind != object.KindSec {
+		return none, false, nil
+	}
+	if err != nil {
+		return none, false, err
+	}
+	profile, err := o.Config.Eval("profile")
+	if err != nil || profile != ca.ProfileCA {
+		return none, false, err
+	}
+	held, err := d.Authority.Held(ctx, p.String())
+	if err != nil || len(held.Chain) == 0 {
+		return none, false, err
+	}
+	return pki.AuthorityOf(held.Chain[0]), true, nil
+}
+
+// caBreaks is what a call breaks that ends what the CA at p is now. The sentence has one %s
+// for the certificates that lead to the CA.
+func (d *door) caBreaks(ctx context.Context, p object.Path, sentence string) ([]Break, error) {
+	ctx = object.Unnoted(ctx)
+	id, is, err := d.liveCA(ctx, p)
+	if err != nil || !is {
+		return nil, err
+	}
+	n, err := d.Authority.CountBelow(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return []Break{{Object: p.String(), What: fmt.Sprintf("%s: ", p) + certificates(sentence, n), Count: n}}, nil
+}
+
+// certificates puts a count of certificates into a sentence with one %s.
+func certificates(sentence string, n int) string {
+	if n == 1 {
+		return fmt.Sprintf(sentence, "1 certificate leads")
+	}
+	return fmt.Sprintf(sentence, fmt.Sprintf("%d certificates lead", n))
+}
+
+// The sentences of [door.caBreaks].
+const (
+	saysEnded    = "%s to this CA, which will sign and renew nothing any more; each is accepted only as long as a CA above it is trusted"
+	saysReplaced = "%s to its present key, which will sign and renew nothing any more; each is accepted only as long as a CA above it is trusted"
+	saysRefused  = "%s to the present key of the cluster's CA, and will no longer be accepted: each has to be issued again"
+	saysRevoked  = "%s to this CA, and will be refused: each has to be issued again"
+)
+
+// endOfCA is what the end of the CA at p breaks.
+func (d *door) endOfCA(ctx context.Context, p object.Path) ([]Break, error) {
+	return d.caBreaks(ctx, p, saysEnded)
+}
+
+// rekeyBreaks is what another key breaks in the CA at p.
+func (d *door) rekeyBreaks(ctx context.Context, p object.Path) ([]Break, error) {
+	own, err := d.Authority.ClusterCA(ctx)
+	switch {
+	case err != nil && !errors.Is(err, ca.ErrNotFound):
+		return nil, err
+	case err == nil && own == p.String():
+		return d.caBreaks(ctx, p, saysRefused)
+	}
+	return d.caBreaks(ctx, p, saysReplaced)
+}
+
+// revocationBreaks is what the revocation of a certificate breaks: of a CA, all that leads
+// to it.
+func (d *door) revocationBreaks(ctx context.Context, r ca.Record) ([]Break, error) {
+	if !r.Certificate.IsCA {
+		return nil, nil
+	}
+	if before, err := d.Authority.Revoked(ctx, r.Serial()); err != nil || before {
+		return nil, err
+	}
+	n, err := d.Authority.CountBelow(object.Unnoted(ctx), pki.AuthorityOf(r.Certificate))
+	if err != nil {
+		return nil, err
+	}
+	return []Break{{Object: r.Owner, What: fmt.Sprintf("%s (%s): ", r.Owner, r.Serial()) + certificates(saysRevoked, n), Count: n}}, nil
+}
+
+// rootBreaks is what it breaks that users are root no longer: nothing, unless no other user
+// is. The machine's root stays.
+func (d *door) rootBreaks(ctx context.Context, gone map[string]bool) ([]Break, error) {
+	ctx = object.Unnoted(ctx)
+	var last []string
+	for name := range gone {
+		is, err := d.isRoot(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if is {
+			last = append(last, name)
+		}
+	}
+	if len(last) == 0 {
+		return nil, nil
+	}
+	users, err := object.ParseSelector("system/usr/*")
+	if err != nil {
+		return nil, err
+	}
+	all, err := d.Objects.List(ctx, users)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range all {
+		if gone[p.Name] {
+			continue
+		}
+		if is, err := d.isRoot(ctx, p.Name); err != nil || is {
+			return nil, err
+		}
+	}
+	slices.Sort(last)
+	return []Break{{Object: "system/usr/" + last[0], Count: len(last),
+		What: fmt.Sprintf("the last %d of the users with the grant root (%s): after that, only root on a machine of the cluster has it", len(last), strings.Join(last, ", "))}}, nil
+}
+
+// isRoot reports whether a user may call and holds the grant root.
+func (d *door) isRoot(ctx context.Context, name string) (bool, error) {
+	u, err := d.Objects.User(ctx, name)
+	if errors.Is(err, ca.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && !u.Disabled && holdsRoot(u.Grants), err
+}
+
+func holdsRoot(g usr.Grants) bool {
+	return usr.Caller{Name: "user", Method: usr.MethodX509, Grants: g}.May(usr.Root()) == nil
+}
+
+// configBreaks is what another config of the object at p breaks: a CA that becomes something
+// else, and a user who is root no longer.
+func (d *door) configBreaks(ctx context.Context, p object.Path, next object.Config) ([]Break, error) {
+	switch p.Kind {
+	case object.KindSec:
+		if saysCA(next) {
+			return nil, nil
+		}
+		return d.endOfCA(ctx, p)
+	case object.KindUsr:
+		disabled, err := next.Bool("disabled")
+		if err != nil {
+			return nil, err
+		}
+		grants, err := configGrants(next)
+		if self, named := object.UserPath(p.Name); err != nil || named != nil || self != p || !disabled && holdsRoot(grants) {
+			return nil, err
+		}
+		return d.rootBreaks(ctx, map[string]bool{p.Name: true})
+	}
+	return nil, nil
+}
+
+// remakeBreaks is what it breaks that the object at p is made anew with a config.
+func (d *door) remakeBreaks(ctx context.Context, p object.Path, next object.Config) ([]Break, error) {
+	if p.Kind == object.KindSec {
+		return d.rekeyBreaks(ctx, p)
+	}
+	return d.configBreaks(ctx, p, next)
+}
+
+// editBreaks is what edits of keys break: a part of the set of a CA that is taken away.
+func (d *door) editBreaks(ctx context.Context, p object.Path, edits []object.Edit) ([]Break, error) {
+	for _, e := range edits {
+		if e.Action == object.Remove && ca.Imports(e.Name) {
+			return d.endOfCA(ctx, p)
+		}
+	}
+	return nil, nil
+}
