@@ -225,11 +225,11 @@ func (d *door) rootBreaks(ctx context.Context, gone map[string]bool) ([]Break, e
 	if len(last) == 0 {
 		return nil, nil
 	}
-	users, err := object.ParseSelector("system/usr/*")
+	everybody, err := object.ParseSelector("system/usr/*")
 	if err != nil {
 		return nil, err
 	}
-	all, err := d.Objects.List(ctx, users)
+	all, err := d.Objects.List(ctx, everybody)
 	if err != nil {
 		return nil, err
 	}
@@ -242,8 +242,12 @@ func (d *door) rootBreaks(ctx context.Context, gone map[string]bool) ([]Break, e
 		}
 	}
 	slices.Sort(last)
+	users := "the last user"
+	if len(last) > 1 {
+		users = fmt.Sprintf("the last %d users", len(last))
+	}
 	return []Break{{Object: "system/usr/" + last[0], Count: len(last),
-		What: fmt.Sprintf("the last %d of the users with the grant root (%s): after that, only root on a machine of the cluster has it", len(last), strings.Join(last, ", "))}}, nil
+		What: fmt.Sprintf("%s with the grant root will be gone (%s): only root on a machine of the cluster will have it", users, strings.Join(last, ", "))}}, nil
 }
 
 // isRoot reports whether a user may call and holds the grant root.

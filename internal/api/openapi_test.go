@@ -48,6 +48,7 @@ func TestEveryRoute(t *testing.T) {
 		{"docs", request{target: "/api/docs"}},
 		{"metrics", request{target: "/metrics"}},
 		{"listPaths", request{target: "/api/object/path?path=**"}},
+		{"listBreaks", request{target: "/api/object/breaks?path=ns1/sec/*"}},
 		{"listObjects", request{target: "/api/object?path=**"}},
 		{"getObject", request{target: web}},
 		{"createObject", request{method: "POST", target: at + "ns1/sec/new", body: `{"keywords":["o=x"]}`}},

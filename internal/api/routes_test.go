@@ -92,7 +92,7 @@ func TestWhoMay(t *testing.T) {
 		"signCertificate": users, "listCertificates": users, "getCertificateRecord": users, "getCA": users, "revokeSerial": users, // and of those whoever may change the owner
 		"healthz": everyone, "readyz": everyone, "caPEM": everyone, "getCRL": everyone, "getCRLPEM": everyone, "postOCSP": everyone, "getOCSP": everyone, "authInfo": everyone, "openapi": everyone, "docs": everyone,
 		"metrics":   "guest guest1 operator1 admin1 adminall adminsys root",
-		"listPaths": users, "listObjects": users, "getObject": readers,
+		"listPaths": users, "listObjects": users, "listBreaks": users, "getObject": readers,
 		"createObject": changers, "deleteObject": changers, "purgeObject": changers,
 		"listNodes": "root", "nodeInfo": "guest guest1 operator1 admin1 adminall adminsys squatter root", "pingNode": "root", "restartNode": "root", "askNode": "root", "nodeTask": "root",
 		"clusterToken": "root", "clusterJoin": everyone, "removeMember": "root", // a token: also who holds join, see TestClusterToken
