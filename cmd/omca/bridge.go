@@ -52,10 +52,8 @@ func adoptCluster(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if !c.flags.Bool("yes") && isTerminal(c.stdin) {
-		if err := c.confirm(ctx, fmt.Sprintf("make %s the CA of %s, with %d certificates?", p, dir, len(cluster.Signed))); err != nil {
-			return err
-		}
+	if err := c.consent(ctx, "import", fmt.Sprintf("make %s the CA of %s, with %d certificates?", p, dir, len(cluster.Signed))); err != nil {
+		return err
 	}
 	done, err := api.Adopt(ctx, p, cluster)
 	if err != nil {

@@ -146,7 +146,7 @@ func newCanary(t *testing.T) *canary {
 	}}
 	c.write(c.file, c.secrets["value"])
 	for _, line := range []string{
-		"system/usr/alice create --kw grant=root", "ns1/sec/web create --kw cn=web.lan", "ns1/sec/web certificate create",
+		"init", "system/usr/alice create --kw grant=root", "ns1/sec/web create --kw cn=web.lan", "ns1/sec/web certificate create",
 		"ns1/sec/web key add --name color --from " + c.file, "ns1/cfg/plain create",
 	} {
 		if text, err := c.run(strings.Fields(line)); err != nil {

@@ -227,10 +227,15 @@ func (c *call) deleteCockpitUser(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := api.Delete(ctx, path, client.Deletion{}); err != nil && !isNotFound(err) {
-		return err
+	err = c.breaking(ctx, "--del-user", func(ctx context.Context) error { return api.Delete(ctx, path, client.Deletion{}) })
+	var usage *usageError
+	switch {
+	case isNotFound(err):
+		return nil
+	case errors.As(err, &usage): // this program has no flag for consent
+		return hint.With(err, "\"omca user rm %s --yes\" deletes it", name)
 	}
-	return nil
+	return err
 }
 
 func isNotFound(err error) bool {

@@ -53,7 +53,7 @@ func certificateVerb(which, name string) verb {
 	v := verb{
 		name: name, usage: "give the object a certificate, and a key when it has none",
 		flags: []cli.Flag{
-			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "replace a valid certificate of a CA outside without asking"},
+			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "replace a valid certificate of a CA outside, or the key of a CA, without asking"},
 			&cli.BoolFlag{Name: "revoke", Usage: "revoke the certificate that is replaced, once the new one is there"},
 			dryRunFlag(),
 		},
@@ -177,19 +177,22 @@ func (c *call) issue(ctx context.Context, how func(*client.Client, context.Conte
 	if err != nil {
 		return err
 	}
-	issued, err := how(api, ctx, p, r)
-	var problem *client.Error
-	// Other conflicts, such as a blocked key, are not a matter of consent: their hints do not name --yes.
-	if errors.As(err, &problem) && problem.Status == http.StatusConflict && strings.Contains(problem.Hint, "--yes") && !r.ReplaceExternal {
-		if !isTerminal(c.stdin) {
+	var issued client.Issued
+	err = c.breaking(ctx, c.flags.Command.Name, func(ctx context.Context) (err error) {
+		issued, err = how(api, ctx, p, r)
+		var problem *client.Error
+		// Other conflicts, such as a blocked key, are not a matter of consent: their hints do not name --yes.
+		if r.ReplaceExternal || !isTerminal(c.stdin) || !errors.As(err, &problem) || len(problem.Breaks) > 0 ||
+			problem.Status != http.StatusConflict || !strings.Contains(problem.Hint, "--yes") {
 			return err
 		}
-		if err := c.confirm(ctx, problem.Error()+"\nreplace it?"); err != nil {
+		if err := c.consent(ctx, c.flags.Command.Name, "replace it?", problem.Error()); err != nil {
 			return err
 		}
 		r.ReplaceExternal = true
 		issued, err = how(api, ctx, p, r)
-	}
+		return err
+	})
 	if err != nil || c.format == "table" { // a command that did what it was told says nothing
 		return err
 	}

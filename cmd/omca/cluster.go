@@ -150,10 +150,8 @@ func clusterRemove(ctx context.Context, c *call) error {
 	if strings.ContainsAny(name, "/?#%*") {
 		return usagef("remove: %q is no name of a node", name)
 	}
-	if !c.flags.Bool("yes") && isTerminal(c.stdin) {
-		if err := c.confirm(ctx, fmt.Sprintf("take node %s out of the cluster? Its daemon stops, and its certificates are revoked", name)); err != nil {
-			return err
-		}
+	if err := c.consent(ctx, "remove", fmt.Sprintf("take node %s out of the cluster? Its daemon stops, and its certificates are revoked", name)); err != nil {
+		return err
 	}
 	api, err := c.api(ctx)
 	if err != nil {

@@ -29,7 +29,7 @@ func (p *program) configGroup(target string) *cli.Command {
 		getVerb(prefix + "get --kw " + keyword),
 		updateVerb(prefix + "update " + change),
 		{name: "show", usage: "print the configuration as a file", example: prefix + "show", run: showConfig},
-		{name: "edit", aliases: []string{"ed"}, usage: "edit the configuration in $EDITOR", example: "EDITOR=nano " + prefix + "edit", run: editConfig},
+		{name: "edit", aliases: []string{"ed"}, usage: "edit the configuration in $EDITOR", flags: []cli.Flag{yesFlag()}, example: "EDITOR=nano " + prefix + "edit", run: editConfig},
 		{name: "validate", usage: "say what is wrong with the configuration; nothing when all is well", example: prefix + "validate", run: validateConfig},
 		{name: "doc", usage: "explain the keywords, or one of them", args: "[KEYWORD]", max: 1, example: prefix + "doc " + keyword, run: documentConfig},
 	})...)
@@ -49,6 +49,7 @@ func updateVerb(example string) verb {
 			&cli.StringSliceFlag{Name: "set", KeepSpace: true, Usage: "`EXPR`: K=V, K+=WORD (append unless present), K-=WORD, K|=WORD; repeatable"},
 			&cli.StringSliceFlag{Name: "unset", Usage: "`KEYWORD`; repeatable"},
 			&cli.StringSliceFlag{Name: "delete", Usage: "`SECTION`; repeatable"},
+			yesFlag(),
 		},
 		example: example, run: updateConfig,
 	}
@@ -61,11 +62,11 @@ func olderConfigVerbs() []verb {
 	return []verb{
 		get,
 		{
-			name: "set", older: true, usage: "change keywords", flags: []cli.Flag{kwFlag("`EXPR`; repeatable")},
+			name: "set", older: true, usage: "change keywords", flags: []cli.Flag{kwFlag("`EXPR`; repeatable"), yesFlag()},
 			example: "omca system/usr/usr1 set --kw grant+=admin:ns1", run: setKeywords,
 		},
 		{
-			name: "unset", older: true, usage: "unset keywords", flags: []cli.Flag{kwFlag("`KEYWORD`; repeatable")},
+			name: "unset", older: true, usage: "unset keywords", flags: []cli.Flag{kwFlag("`KEYWORD`; repeatable"), yesFlag()},
 			example: "omca system/usr/usr1 unset --kw email", run: unsetKeywords,
 		},
 	}
@@ -146,7 +147,11 @@ func (c *call) change(ctx context.Context, change client.ConfigChange, flags str
 		return err
 	}
 	for _, p := range paths {
-		changed, err := api.UpdateConfig(ctx, p, change)
+		var changed bool
+		err := c.breaking(ctx, c.flags.Command.Name, func(ctx context.Context) (err error) {
+			changed, err = api.UpdateConfig(ctx, p, change)
+			return err
+		})
 		if err != nil {
 			return about(p.String(), err)
 		}
@@ -194,7 +199,7 @@ func editConfig(ctx context.Context, c *call) error {
 		return nil
 	}
 	c.print("committed\n")
-	return api.ReplaceConfigFile(ctx, p, after)
+	return c.breaking(ctx, "edit", func(ctx context.Context) error { return api.ReplaceConfigFile(ctx, p, after) })
 }
 
 func validateConfig(ctx context.Context, c *call) error {

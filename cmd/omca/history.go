@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 
 	"github.com/urfave/cli/v2"
@@ -85,15 +84,11 @@ func rollback(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if !c.flags.Bool("yes") {
-		if !isTerminal(c.stdin) {
-			return hint.With(usagef("rollback: what %s signed since would no longer be accepted", p), "confirm with --yes")
-		}
-		if err := c.confirm(ctx, fmt.Sprintf("put back what %s had before? What it signed since will no longer be accepted", p)); err != nil {
-			return err
-		}
-	}
-	done, err := api.Rollback(ctx, p, to)
+	var done client.RolledBack
+	err = c.breaking(ctx, "rollback", func(ctx context.Context) (err error) {
+		done, err = api.Rollback(ctx, p, to)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func keyVerbs() []verb {
 		{name: "list", aliases: []string{"ls"}, usage: "list the keys", example: "omca system/usr/usr1 key list", run: listKeys},
 		{
 			name: "remove", aliases: []string{"rm"}, usage: "remove keys; one that is not there is no error", run: removeKeys,
-			flags:   []cli.Flag{&cli.StringSliceFlag{Name: "name", Aliases: []string{"key"}, KeepSpace: true, Usage: "`NAME` of the key; repeatable"}},
+			flags:   []cli.Flag{&cli.StringSliceFlag{Name: "name", Aliases: []string{"key"}, KeepSpace: true, Usage: "`NAME` of the key; repeatable"}, yesFlag()},
 			example: "omca ns1/sec/db key remove --name password",
 		},
 		{
@@ -248,7 +248,7 @@ func removeKeys(ctx context.Context, c *call) error {
 	for i, name := range names {
 		steps[i] = client.KeyAction{Action: "remove", Name: name}
 	}
-	return api.PatchKeys(ctx, p, steps)
+	return c.breaking(ctx, "key remove", func(ctx context.Context) error { return api.PatchKeys(ctx, p, steps) })
 }
 
 func renameKey(ctx context.Context, c *call) error {

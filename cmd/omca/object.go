@@ -24,8 +24,9 @@ func objectVerbs() []verb {
 				&cli.StringFlag{Name: "config", Usage: "configuration file, `FILE`, - or URL, applied before --kw"},
 				&cli.BoolFlag{Name: "force", Usage: "recreate an object that exists from nothing"},
 				&cli.BoolFlag{Name: "revoke", Usage: "with --force: revoke what was issued for the former object"},
+				yesFlag(),
 			},
-			example: "omca system/usr/usr1 create --kw grant=\"admin:ns1 guest:ns2\"",
+			example: "omca system/usr/usr1 create --kw grant=\"admin:ns1 guest:ns2\"\nomca system/sec/ca-lab create --force --kw cn=\"Lab CA\" --yes",
 			run:     create,
 		},
 		{
@@ -36,7 +37,7 @@ func objectVerbs() []verb {
 				&cli.BoolFlag{Name: "no-revoke", Usage: "let the certificates of users live until they expire"},
 				&cli.BoolFlag{Name: "destroy-key", Usage: "of a CA: destroy its key too, which ends its revocation list and OCSP answers for good"},
 			},
-			example: "omca system/usr/usr1 delete --yes\nomca system/sec/shop delete --revoke",
+			example: "omca system/usr/usr1 delete --yes\nomca system/sec/shop delete --revoke\nomca 'ns1/*/*' delete --yes",
 			run:     deleteObjects,
 		},
 		{name: "ls", aliases: []string{"list"}, usage: "list the objects selected", example: "omca 'system/usr/*' ls\nomca usr ls -o json", run: listObjects},
@@ -51,7 +52,7 @@ func objectVerb(name string) verb {
 }
 
 func yesFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"}
+	return &cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask; without a terminal, what breaks something for others needs it"}
 }
 
 func create(ctx context.Context, c *call) error {
@@ -78,7 +79,11 @@ func create(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	done, err := api.Create(ctx, p, o)
+	var done client.Created
+	err = c.breaking(ctx, "create", func(ctx context.Context) (err error) {
+		done, err = api.Create(ctx, p, o)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -111,7 +116,7 @@ func deleteObjects(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.mayDelete(ctx, paths, how.DestroyKey); err != nil {
+	if err := c.mayDelete(ctx, api, paths, how.DestroyKey); err != nil {
 		return err
 	}
 	for _, p := range paths {
@@ -122,28 +127,57 @@ func deleteObjects(ctx context.Context, c *call) error {
 	return nil
 }
 
-// mayDelete asks, where there is somebody to ask. What nothing brings back needs --yes
-// without a terminal.
-func (c *call) mayDelete(ctx context.Context, paths []client.Path, destroy bool) error {
-	question := fmt.Sprintf("delete %s?", join(paths))
-	if destroy {
-		question = fmt.Sprintf("delete %s and destroy the keys of the CAs: their revocation lists and OCSP answers end for good?", join(paths))
-	}
-	switch {
-	case c.flags.Bool("yes"):
+// mayDelete asks for consent. Objects that a glob selects were not named, so that it says how many they are.
+func (c *call) mayDelete(ctx context.Context, api *client.Client, paths []client.Path, destroy bool) error {
+	if c.flags.Bool("yes") {
 		return nil
-	case isTerminal(c.stdin):
-		return c.confirm(ctx, question)
-	case destroy:
-		return usagef("delete --destroy-key: the revocation lists and OCSP answers of %s end for good: repeat it with --yes", join(paths))
 	}
-	return nil
+	glob := strings.ContainsAny(c.target, "*?[")
+	selector := c.target
+	if !glob {
+		selector = selectorOf(paths)
+	}
+	found, err := api.DeletionBreaks(ctx, selector)
+	if err != nil && !isNotFound(err) { // a build that does not know what breaks deletes without being asked
+		return err
+	}
+	var breaks []string
+	if glob {
+		breaks = append(breaks, fmt.Sprintf("%q selects %s: %s", c.target, counted(len(paths), "object"), join(paths)))
+	}
+	breaks = append(breaks, sentences(found)...)
+	if destroy {
+		breaks = append(breaks, fmt.Sprintf("the keys of the CAs go too: the revocation lists and OCSP answers of %s end for good", join(paths)))
+	}
+	return c.consent(ctx, c.flags.Command.Name, fmt.Sprintf("delete %s?", join(paths)), breaks...)
 }
 
-func join(paths []client.Path) string {
+// counted is a number of things, which are more than one with an s.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// selectorOf is the selector that selects these paths.
+func selectorOf(paths []client.Path) string {
 	texts := make([]string, len(paths))
 	for i, p := range paths {
 		texts[i] = p.String()
+	}
+	return strings.Join(texts, ",")
+}
+
+// join names objects, and counts those beyond the first ones.
+func join(paths []client.Path) string {
+	const most = 20
+	texts := make([]string, 0, most)
+	for _, p := range paths[:min(len(paths), most)] {
+		texts = append(texts, p.String())
+	}
+	if more := len(paths) - most; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(texts, ", ")
 }

@@ -40,22 +40,19 @@ func revokeCertificate(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	yes := c.flags.Bool("yes")
-	switch {
-	case !yes && isTerminal(c.stdin):
-		if err := c.confirm(ctx, fmt.Sprintf("revoke the certificate of %s, for good?", p)); err != nil {
-			return err
-		}
-	case !yes && c.target == listenerPath: // what a forgotten argument means too
+	if !c.flags.Bool("yes") && !isTerminal(c.stdin) && c.target == listenerPath { // what a forgotten argument means too
 		return hint.With(usagef("revoke: that is the certificate of the listener, %s", p), "name a SERIAL or a PATH, or confirm with --yes")
+	}
+	if err := c.consent(ctx, "revoke", fmt.Sprintf("revoke the certificate of %s, for good?", p)); err != nil {
+		return err
 	}
 	api, err := c.api(ctx)
 	if err != nil {
 		return err
 	}
-	return c.revoked(
+	return c.revoked(ctx,
 		func() error { _, err := api.Certificate(ctx, p); return err },
-		func() (client.Revoked, error) { return api.Revoke(ctx, p, c.flags.String("reason")) },
+		func(ctx context.Context) (client.Revoked, error) { return api.Revoke(ctx, p, c.flags.String("reason")) },
 	)
 }
 
@@ -65,31 +62,35 @@ func (c *call) revokeSerial(ctx context.Context, given string) error {
 	if !ok {
 		return hint.With(usagef("revoke: %q is no serial number", given), "\"%s certificate ls\" lists them; for an object: \"%s PATH certificate revoke\"", c.name, c.name)
 	}
-	if !c.flags.Bool("yes") && isTerminal(c.stdin) {
-		if err := c.confirm(ctx, fmt.Sprintf("revoke certificate %s, for good?", serial)); err != nil {
-			return err
-		}
+	if err := c.consent(ctx, "revoke", fmt.Sprintf("revoke certificate %s, for good?", serial)); err != nil {
+		return err
 	}
 	api, err := c.api(ctx)
 	if err != nil {
 		return err
 	}
-	return about(serial, c.revoked(
+	return about(serial, c.revoked(ctx,
 		func() error { _, err := api.CertificateBySerial(ctx, serial); return err },
-		func() (client.Revoked, error) { return api.RevokeSerial(ctx, serial, c.flags.String("reason")) },
+		func(ctx context.Context) (client.Revoked, error) {
+			return api.RevokeSerial(ctx, serial, c.flags.String("reason"))
+		},
 	))
 }
 
 // revoked revokes, and says nothing in a table: the command did what it was told. Whoever revokes the certificate that they call with
 // gets no answer, so a server on the network is asked before whether it takes the certificate at all.
-func (c *call) revoked(ask func() error, revoke func() (client.Revoked, error)) error {
+func (c *call) revoked(ctx context.Context, ask func() error, revoke func(context.Context) (client.Revoked, error)) error {
 	remote := c.where != nil && !c.where.isLocal()
 	if remote {
 		if err := ask(); err != nil {
 			return err
 		}
 	}
-	r, err := revoke()
+	var r client.Revoked
+	err := c.breaking(ctx, "revoke", func(ctx context.Context) (err error) {
+		r, err = revoke(ctx)
+		return err
+	})
 	if remote && errors.Is(err, client.ErrCertificateRefused) {
 		c.notice("revoked: it is the certificate of this very call, so the server has hung up")
 		return nil

@@ -299,11 +299,9 @@ func publicTokenKey(ctx context.Context, c *call) error {
 
 func rotateTokenKey(ctx context.Context, c *call) error {
 	overlap := !c.flags.Bool("no-overlap")
-	if !overlap && !c.flags.Bool("yes") {
-		if !isTerminal(c.stdin) {
-			return hint.With(usagef("rotate-key --no-overlap: every token of this cluster is refused from then on"), "confirm with --yes")
-		}
-		if err := c.confirm(ctx, "refuse every token that was issued until now, for good?"); err != nil {
+	if !overlap {
+		err := c.consent(ctx, "rotate-key --no-overlap", "refuse every token that was issued until now, for good?", "every token of this cluster is refused from then on")
+		if err != nil {
 			return err
 		}
 	}

@@ -47,7 +47,7 @@ func userVerbs() []verb {
 			},
 			example: "omca user passwd alice\nomca --context prod user passwd\nomca user passwd alice --from /run/secrets/alice\nomca user passwd alice --hashed --from alice.bcrypt",
 		},
-		{name: "disable", usage: "refuse users, in whatever way they call, and close their connections", args: "NAME…", min: 1, max: mostNames, run: disableUsers, example: "omca user disable alice"},
+		{name: "disable", usage: "refuse users, in whatever way they call, and close their connections", args: "NAME…", min: 1, max: mostNames, run: disableUsers, flags: []cli.Flag{yesFlag()}, example: "omca user disable alice"},
 		{name: "enable", usage: "let users call again", args: "NAME…", min: 1, max: mostNames, run: enableUsers, example: "omca user enable alice"},
 		{
 			name: "unlock", usage: "let users log in again who were kept out because somebody guessed at their password", args: "NAME…", min: 1, max: mostNames, run: unlockUsers,
@@ -285,7 +285,11 @@ func enableUsers(ctx context.Context, c *call) error  { return c.setDisabled(ctx
 
 func (c *call) setDisabled(ctx context.Context, value string) error {
 	return c.eachUser(ctx, func(api *client.Client, p client.Path) error {
-		changed, err := api.UpdateConfig(ctx, p, client.ConfigChange{Set: []string{"disabled=" + value}})
+		var changed bool
+		err := c.breaking(ctx, c.flags.Command.Name, func(ctx context.Context) (err error) {
+			changed, err = api.UpdateConfig(ctx, p, client.ConfigChange{Set: []string{"disabled=" + value}})
+			return err
+		})
 		if err == nil && !changed {
 			c.print("%s: unchanged\n", p.Name)
 		}
@@ -309,10 +313,12 @@ func unlockUsers(ctx context.Context, c *call) error {
 }
 
 func removeUsers(ctx context.Context, c *call) error {
-	if !c.flags.Bool("yes") && isTerminal(c.stdin) {
-		if err := c.confirm(ctx, fmt.Sprintf("delete %s?", strings.Join(c.flags.Args().Slice(), ", "))); err != nil {
-			return err
-		}
+	api, paths, err := c.users(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.mayDelete(ctx, api, paths, false); err != nil {
+		return err
 	}
 	return c.eachUser(ctx, func(api *client.Client, p client.Path) error { return api.Delete(ctx, p, client.Deletion{}) })
 }

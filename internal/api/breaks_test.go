@@ -113,7 +113,7 @@ func TestAskedForNothing(t *testing.T) {
 	}
 	w.issue("system/sec/cert")
 	notice := manual(request{method: http.MethodPost, target: at + "system/sec/ca-clu/certificate"})
-	if !strings.HasPrefix(notice, "1 certificates that system/sec/ca signed before are no longer accepted") ||
+	if !strings.HasPrefix(notice, "1 certificate that system/sec/ca signed before is no longer accepted") ||
 		!strings.HasSuffix(notice, `"omca cluster config update --set cluster.ca+=system/sec/ca" has them accepted again`) {
 		t.Errorf("notice %q", notice)
 	}

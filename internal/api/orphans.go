@@ -67,8 +67,12 @@ func (d *door) tellOrphans(ctx context.Context, c *call) error {
 	if was := c.before.path; was != c.path.String() {
 		back = fmt.Sprintf("\"omca cluster config update --set cluster.ca+=%s\" has them accepted again", was)
 	}
-	c.notice("%d certificates that %[2]s signed before are no longer accepted: \"omca certificate ls --issuer %[2]s\" lists them, \"omca PATH certificate create\" reissues each; %[3]s",
-		n, c.before.path, back)
+	subject := fmt.Sprintf("%d certificates that %s signed before are", n, c.before.path)
+	if n == 1 {
+		subject = fmt.Sprintf("1 certificate that %s signed before is", c.before.path)
+	}
+	c.notice("%s no longer accepted: \"omca certificate ls --issuer %[2]s\" lists them, \"omca PATH certificate create\" reissues each; %[3]s",
+		subject, c.before.path, back)
 	return nil
 }
 

@@ -166,6 +166,9 @@ func (c *Client) openAs(ctx context.Context, r request, authorization string) (i
 	if r.contentType != "" {
 		req.Header.Set("Content-Type", r.contentType)
 	}
+	if asksFirst(ctx) {
+		req.Header.Set(headerAsk, "breaks")
+	}
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}

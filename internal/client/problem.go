@@ -14,6 +14,9 @@ type Error struct {
 	Detail    string `json:"detail"`
 	Hint      string `json:"hint"`       // what to try next; may be empty
 	RequestID string `json:"request_id"` // as found in the server's log; may be empty
+
+	// Breaks is why the call was not done, when it was made with [AskFirst].
+	Breaks []Break `json:"breaks"`
 }
 
 // Error returns the detail, or the title when there is none.
