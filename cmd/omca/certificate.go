@@ -64,7 +64,8 @@ func certificateVerb(which, name string) verb {
 	}
 	if which == "renew" {
 		v.usage, v.run = "give the object a new certificate", renewCertificate
-		v.flags = append(v.flags, &cli.BoolFlag{Name: "rekey", Usage: "with a new private key"})
+		v.flags = append(v.flags, &cli.BoolFlag{Name: "rekey", Usage: "with a new private key; a CA is another one then, and what it signed ends"})
+		v.example += "\nomca system/sec/ca certificate renew --rekey --yes"
 	}
 	return v
 }

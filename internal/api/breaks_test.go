@@ -71,6 +71,22 @@ func TestAskedBeforeItBreaks(t *testing.T) {
 	}
 }
 
+// TestRollbackAsks: a rollback ends what the present key of a CA signed.
+func TestRollbackAsks(t *testing.T) {
+	w := breakingWorld(t)
+	const sub = at + "ns1/sec/sub/certificate"
+	w.do(request{method: http.MethodPost, target: sub + "/renew", by: "root", body: `{"rekey":true}`}).want(http.StatusOK)
+	w.issue("ns1/sec/one")
+	before := w.holds()
+	rollback := request{method: http.MethodPost, target: sub + "/rollback", by: "root", header: map[string]string{headerAsk: "breaks"}}
+	w.do(rollback).refused(http.StatusConflict, "1 certificate leads to its present key")
+	if diff := cmp.Diff(before, w.holds()); diff != "" {
+		t.Errorf("changed:\n%s", diff)
+	}
+	rollback.header = nil
+	w.do(rollback).want(http.StatusOK)
+}
+
 // TestAskedForNothing: calls that break nothing for others are done, whatever their client
 // asks, and so are the manuals' own ways to another CA.
 func TestAskedForNothing(t *testing.T) {
