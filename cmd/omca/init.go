@@ -30,44 +30,54 @@ func initHome(ctx context.Context, c *call) error {
 	if d, err := c.destination(); err != nil {
 		return err
 	} else if !d.isLocal() {
-		return usagef("init makes a home on this machine: it has no server")
+		return hint.With(usagef("init makes a home on this machine, and a server elsewhere is named"), "leave --server out, or add --context local")
 	}
 	home, err := c.home()
 	if err != nil {
 		return err
 	}
-	made := errors.Is(omca.FindHome(home), omca.ErrNoHome)
-	s, err := c.openInit(ctx, home)
+	// A home whose first start was cut short is there, and not yet a home.
+	there, err := c.openHome(ctx, home, omca.Config{MustExist: true})
+	made := errors.Is(err, omca.ErrNoHome)
+	if err == nil && there != nil {
+		err = there.Close()
+	}
+	if err != nil && !made {
+		return err
+	}
+	if c.reached != nil {
+		return c.initialized(ctx, false, home)
+	}
+	s, err := c.openHome(ctx, home, omca.Config{ClusterName: c.flags.String("cluster-name")})
 	switch {
 	case err != nil:
 		return err
-	case s == nil: // a daemon runs on it
+	case s == nil:
 		return c.initialized(ctx, false, home)
 	}
-	r, err := c.through(s.Transport(), "", nil, s.Close)
-	if err != nil {
+	if c.reached, err = c.through(s.Transport(), "", nil, s.Close); err != nil {
 		return err
 	}
-	c.reached = r
 	return c.initialized(ctx, made, home)
 }
 
-// openInit opens the home, and makes what is missing. It returns nil when a daemon runs on it.
-func (c *call) openInit(ctx context.Context, home string) (*omca.Server, error) {
+// openHome opens the home for init. It returns nil when a daemon runs on it, which is reached then.
+func (c *call) openHome(ctx context.Context, home string, config omca.Config) (*omca.Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, lockTimeout)
 	defer cancel()
-	config := daemonConfig{place: place{home: home, passphraseFile: c.passphraseFile()}, clusterName: c.flags.String("cluster-name"), log: auditLog(home)}
+	config.Home, config.PassphraseFile, config.Version, config.Now, config.Log = home, c.passphraseFile(), version(), time.Now, auditLog(home)
 	for {
-		s, err := omca.Open(context.WithoutCancel(ctx), config.authority())
+		s, err := omca.Open(context.WithoutCancel(ctx), config)
 		if err = locked(err); !errors.Is(err, errLocked) {
 			return s, err
 		}
-		if r, err := c.reachDaemon(ctx, home); err == nil {
+		r, reachErr := c.reachDaemon(ctx, home)
+		if reachErr == nil {
 			c.reached = r
 			return nil, nil
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			return nil, err
+		if pause(ctx, 50*time.Millisecond) != nil {
+			return nil, fmt.Errorf("%s: %w, and answers on no socket", home, err)
 		}
 	}
 }

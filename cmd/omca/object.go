@@ -116,7 +116,7 @@ func deleteObjects(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.mayDelete(ctx, api, paths, how.DestroyKey); err != nil {
+	if err := c.mayDelete(ctx, api, paths, how); err != nil {
 		return err
 	}
 	for _, p := range paths {
@@ -128,7 +128,7 @@ func deleteObjects(ctx context.Context, c *call) error {
 }
 
 // mayDelete asks for consent. Objects that a glob selects were not named, so that it says how many they are.
-func (c *call) mayDelete(ctx context.Context, api *client.Client, paths []client.Path, destroy bool) error {
+func (c *call) mayDelete(ctx context.Context, api *client.Client, paths []client.Path, how client.Deletion) error {
 	if c.flags.Bool("yes") {
 		return nil
 	}
@@ -137,7 +137,7 @@ func (c *call) mayDelete(ctx context.Context, api *client.Client, paths []client
 	if !glob {
 		selector = selectorOf(paths)
 	}
-	found, err := api.DeletionBreaks(ctx, selector)
+	found, err := api.DeletionBreaks(ctx, selector, how)
 	if err != nil && !isNotFound(err) { // a build that does not know what breaks deletes without being asked
 		return err
 	}
@@ -146,7 +146,7 @@ func (c *call) mayDelete(ctx context.Context, api *client.Client, paths []client
 		breaks = append(breaks, fmt.Sprintf("%q selects %s: %s", c.target, counted(len(paths), "object"), join(paths)))
 	}
 	breaks = append(breaks, sentences(found)...)
-	if destroy {
+	if how.DestroyKey {
 		breaks = append(breaks, fmt.Sprintf("the keys of the CAs go too: the revocation lists and OCSP answers of %s end for good", join(paths)))
 	}
 	return c.consent(ctx, c.flags.Command.Name, fmt.Sprintf("delete %s?", join(paths)), breaks...)

@@ -317,7 +317,7 @@ func removeUsers(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.mayDelete(ctx, api, paths, false); err != nil {
+	if err := c.mayDelete(ctx, api, paths, client.Deletion{}); err != nil {
 		return err
 	}
 	return c.eachUser(ctx, func(api *client.Client, p client.Path) error { return api.Delete(ctx, p, client.Deletion{}) })

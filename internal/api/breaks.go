@@ -70,7 +70,7 @@ func (d *door) breakRoutes() []route {
 	return []route{
 		{method: http.MethodGet, path: "/api/object/breaks", rule: authenticated(), id: "listBreaks",
 			about:  "What deleting the objects that a selector selects breaks for others, as far as the caller may delete them. Nothing is deleted.",
-			params: []param{{name: "path", about: "Selector: paths or globs, comma separated."}},
+			params: []param{{name: "path", about: "Selector: paths or globs, comma separated."}, {name: "revoke", about: "true: when all certificates that were issued for them are revoked first."}},
 			answer: jsonAnswer[BreakList](http.StatusOK), handle: d.listBreaks},
 	}
 }
@@ -93,7 +93,11 @@ func (d *door) listBreaks(ctx context.Context, c *call) (response, error) {
 			return response{}, err
 		}
 	}
-	breaks, err := d.deletionBreaks(ctx, deletable...)
+	revoke, err := c.flag("revoke")
+	if err != nil {
+		return response{}, err
+	}
+	breaks, err := d.deletionBreaks(ctx, revoke, deletable...)
 	if err != nil {
 		return response{}, err
 	}
@@ -101,14 +105,19 @@ func (d *door) listBreaks(ctx context.Context, c *call) (response, error) {
 	return reply(http.StatusOK, list)
 }
 
-// deletionBreaks is what the deletion of objects breaks, taken together.
-func (d *door) deletionBreaks(ctx context.Context, paths ...object.Path) ([]Break, error) {
+// deletionBreaks is what the deletion of objects breaks, taken together, with the revocation
+// of their certificates or without.
+func (d *door) deletionBreaks(ctx context.Context, revoke bool, paths ...object.Path) ([]Break, error) {
 	var all []Break
 	gone := make(map[string]bool) // users
 	for _, p := range paths {
 		switch p.Kind {
 		case object.KindSec:
-			breaks, err := d.endOfCA(ctx, p)
+			sentence := saysEnded
+			if revoke {
+				sentence = saysRevoked
+			}
+			breaks, err := d.caBreaks(ctx, p, sentence)
 			if err != nil {
 				return nil, err
 			}

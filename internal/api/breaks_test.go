@@ -36,6 +36,7 @@ func TestAskedBeforeItBreaks(t *testing.T) {
 		done  int
 	}{
 		"deletion of a CA":               {request{method: "POST", target: sub + "/action/delete"}, 2, leads, 200},
+		"deletion with a revocation":     {request{method: "POST", target: sub + "/action/delete?revoke=true"}, 2, "will be refused", 200},
 		"purging a CA":                   {request{method: "POST", target: sub + "/action/purge"}, 2, leads, 200},
 		"a CA made anew":                 {request{method: "POST", target: sub, body: `{"force":true,"keywords":["profile=ca"]}`}, 2, leads, 201},
 		"another key of a CA":            {request{method: "POST", target: sub + "/certificate/renew", body: `{"rekey":true}`}, 2, leads, 200},

@@ -422,7 +422,11 @@ func (d *door) deleteObject(ctx context.Context, c *call) (response, error) {
 	if err := d.deletable(ctx, c.path); err != nil {
 		return response{}, err
 	}
-	if err := c.askFirst(func() ([]Break, error) { return d.deletionBreaks(ctx, c.path) }); err != nil {
+	revoke, err := c.flag("revoke")
+	if err != nil {
+		return response{}, err
+	}
+	if err := c.askFirst(func() ([]Break, error) { return d.deletionBreaks(ctx, revoke, c.path) }); err != nil {
 		return response{}, err
 	}
 	destroyed, err := d.toDestroy(ctx, c)

@@ -70,7 +70,7 @@ func openAPI(routes []route, version string) ([]byte, error) {
 	doc := document{
 		OpenAPI: "3.1.0",
 		Info: info{Title: "omca", Version: version,
-			Description: "Certificates, users and secrets. Errors are problems (RFC 9457). What an operation needs of its caller is in its description."},
+			Description: "Certificates, users and secrets. Errors are problems (RFC 9457). A call with the header Omca-Ask is refused (409) when it breaks something for others, and the problem says what. What an operation needs of its caller is in its description."},
 		Paths: make(map[string]map[string]operation),
 		Components: components{
 			Schemas:         make(schemas),

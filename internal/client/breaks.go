@@ -29,9 +29,13 @@ func asksFirst(ctx context.Context) bool {
 
 // DeletionBreaks returns what deleting the objects that a selector selects breaks for others.
 // Nothing is deleted.
-func (c *Client) DeletionBreaks(ctx context.Context, selector string) ([]Break, error) {
+func (c *Client) DeletionBreaks(ctx context.Context, selector string, how Deletion) ([]Break, error) {
+	query := url.Values{"path": {selector}}
+	if how.Revoke != "" {
+		query.Set("revoke", how.Revoke)
+	}
 	l, err := call[struct {
 		Items []Break `json:"items"`
-	}](ctx, c, request{method: http.MethodGet, path: "/api/object/breaks", query: url.Values{"path": {selector}}}, nil)
+	}](ctx, c, request{method: http.MethodGet, path: "/api/object/breaks", query: query}, nil)
 	return l.Items, err
 }

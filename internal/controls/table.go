@@ -481,7 +481,7 @@ func table() []control {
 			[]cut{{"cmd/omca/restart.go", "if t.config.sockets, err = reserve(ctx, t.config); err != nil {", "if err != nil {"}}},
 		// What breaks something asks.
 		{"ask-ca", "internal/api", "TestAskedBeforeItBreaks/deletion_of_a_CA", "status 200, want 409", "the question about the deletion of a CA",
-			[]cut{{"internal/api/breaks.go", "\t\tcase object.KindSec:\n\t\t\tbreaks, err := d.endOfCA(ctx, p)", "\t\tcase object.KindSec:\n\t\t\tbreaks, err := []Break(nil), error(nil)"}}},
+			[]cut{{"internal/api/breaks.go", "\t\t\tbreaks, err := d.caBreaks(ctx, p, sentence)", "\t\t\tbreaks, err := []Break(nil), error(nil)\n\t\t\t_ = sentence"}}},
 		{"ask-force", "internal/api", "TestAskedBeforeItBreaks/a_CA_made_anew", "status 201, want 409", "the question about a CA that is made anew",
 			[]cut{{"internal/api/objects.go", "return d.remakeBreaks(ctx, c.path, config)", "return nil, nil"}}},
 		{"ask-rekey", "internal/api", "TestAskedBeforeItBreaks/another_key_of_a_CA", "status 200, want 409", "the question about another key of a CA",
