@@ -11,6 +11,7 @@ import (
 	"iter"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"omca/internal/hint"
 	"omca/internal/store"
@@ -106,9 +107,10 @@ func forged(key string) error {
 // A store of an older format has values without tags. They are taken as they are until the
 // keyring says that all have tags.
 type authentic struct {
-	store.Store               // below
-	format      *format       // of the store
-	turn        chan struct{} // holds one token while a counted kind changes
+	store.Store                       // below
+	format      *format               // of the store
+	turn        chan struct{}         // holds one token while a counted kind changes
+	refusal     atomic.Pointer[error] // why commits are refused; nil: they are not
 }
 
 func newAuthentic(below store.Store, f *format) *authentic {
@@ -212,8 +214,11 @@ func (a *authentic) openChange(ctx context.Context, change *store.Change) error 
 	return nil
 }
 
-// Commit is store.Store.Commit.
+// Commit is store.Store.Commit. Errors: [ErrSetBack] too.
 func (a *authentic) Commit(ctx context.Context, tx store.Tx) (int64, error) {
+	if err := a.refused(tx); err != nil {
+		return 0, err
+	}
 	for {
 		now := a.format.known()
 		rev, err := a.commitAs(ctx, now, tx)

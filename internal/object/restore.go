@@ -14,6 +14,7 @@ import (
 	"iter"
 	"math/big"
 	"strings"
+	"time"
 
 	"omca/ca"
 	"omca/crl"
@@ -24,6 +25,7 @@ import (
 type RestoreConfig struct {
 	Into   store.Store // empty
 	Master Master      // that will open the sealed values
+	Now    func() time.Time
 	// Known is the store that the backup replaces, or a copy of it, as far as it
 	// can still be read: what was revoked in it stays revoked.
 	Known Reader
@@ -291,7 +293,7 @@ func (r *restorer) end(ctx context.Context) error {
 	if into.format.known().number < formatTagging {
 		return nil // an older one is brought over by the first start
 	}
-	return into.tagAll(ctx)
+	return into.tagAll(ctx, r.Now())
 }
 
 // compare finds what the backup does not know of the store that was there, and

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"omca/internal/store"
 )
@@ -22,16 +23,16 @@ func (s *Store) tagAll(ctx context.Context) (bool, error) {
 	if err := s.writeFormat(ctx, formatTagging); err != nil {
 		return false, fmt.Errorf("bringing the store over: %w", err)
 	}
-	return true, s.db.tagAll(ctx)
+	return true, s.db.tagAll(ctx, s.now())
 }
 
 // tagAll tags what has no tag, counts, and says in the keyring that it is done.
-func (a *authentic) tagAll(ctx context.Context) error {
+func (a *authentic) tagAll(ctx context.Context, at time.Time) error {
 	if err := a.tagOlder(ctx); err != nil {
 		return fmt.Errorf("tagging what is in the store: %w", err)
 	}
 	for range countAgain {
-		err := a.beginCounting(ctx)
+		err := a.beginCounting(ctx, at)
 		if !errors.Is(err, store.ErrConflict) {
 			return err
 		}
@@ -140,7 +141,7 @@ func (a *authentic) reread(ctx context.Context, entries []store.Entry) ([]store.
 
 // beginCounting counts what is there, and says in the keyring that all values have tags:
 // in one commit that expects that nothing was changed since it counted.
-func (a *authentic) beginCounting(ctx context.Context) error {
+func (a *authentic) beginCounting(ctx context.Context, at time.Time) error {
 	now := a.format.known()
 	tx := store.Tx{Expect: []store.Expect{{Key: keyKeyring, Rev: now.rev}}}
 	for _, k := range kinds() {
@@ -159,6 +160,7 @@ func (a *authentic) beginCounting(ctx context.Context) error {
 		if len(bad) > 0 {
 			return forged(bad[0])
 		}
+		s.Changes = countedFrom(at)
 		counted[k.name] = s
 	}
 	keys := now.keys.InFormat(formatAuthentic)
