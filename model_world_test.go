@@ -614,7 +614,7 @@ func (w *modelWorld) restore(from savedWorld, knows bool) error {
 		return err
 	}
 	into := newOutliving()
-	c := object.RestoreConfig{Into: into.Store, Master: w.s.master}
+	c := object.RestoreConfig{Into: into.Store, Master: w.s.master, Now: w.now}
 	if knows {
 		c.Known = w.db.Store
 	} else {

@@ -41,17 +41,16 @@ const (
 func unauthentic(key string) bool { return key == keyKeyring || passing(key) }
 
 // A macKey makes and checks tags. Many may use it at once.
-type macKey struct{ pool *sync.Pool }
-
-func newMACKey(key [macKeySize]byte) *macKey {
-	return &macKey{&sync.Pool{New: func() any { return hmac.New(sha256.New, key[:]) }}}
+type macKey struct {
+	key  [macKeySize]byte
+	pool sync.Pool // of hash.Hash under key: making one takes longer than most MACs
 }
 
 // sum returns the MAC over what write writes.
 func (m *macKey) sum(write func(hash.Hash)) (sum [sha256.Size]byte) {
 	h, ok := m.pool.Get().(hash.Hash)
 	if !ok {
-		panic("object: the pool of MACs has something else")
+		h = hmac.New(sha256.New, m.key[:])
 	}
 	defer m.pool.Put(h)
 	h.Reset()

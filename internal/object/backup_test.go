@@ -51,6 +51,7 @@ func backup(t *testing.T, s *object.Store) []byte {
 
 func restore(t *testing.T, c object.RestoreConfig, from []byte) object.Restored {
 	t.Helper()
+	c.Now = epoch
 	r, err := object.Restore(t.Context(), c, bytes.NewReader(from))
 	if err != nil {
 		t.Fatal(err)
@@ -315,7 +316,7 @@ func TestRestoreRefuses(t *testing.T) {
 	whole := backup(t, s)
 	master := fileMaster(t)
 	try := func(b []byte) error {
-		_, err := object.Restore(t.Context(), object.RestoreConfig{Into: mem.New(), Master: master}, bytes.NewReader(b))
+		_, err := object.Restore(t.Context(), object.RestoreConfig{Into: mem.New(), Master: master, Now: epoch}, bytes.NewReader(b))
 		return err
 	}
 	if err := try(whole); err != nil {
@@ -341,7 +342,7 @@ func TestRestoreRefuses(t *testing.T) {
 	if _, err := full.Commit(t.Context(), store.Tx{Puts: []store.Put{{Key: "k"}}}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := object.Restore(t.Context(), object.RestoreConfig{Into: full, Master: fileMaster(t)}, bytes.NewReader(whole))
+	_, err := object.Restore(t.Context(), object.RestoreConfig{Into: full, Master: fileMaster(t), Now: epoch}, bytes.NewReader(whole))
 	if !errors.Is(err, ca.ErrConflict) || !strings.Contains(err.Error(), "not empty") {
 		t.Errorf("into a store that holds something: %v", err)
 	}

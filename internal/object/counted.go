@@ -139,13 +139,7 @@ const mostCounts = 100
 
 // commitCounted commits tx, which changes keys of some kinds.
 func (a *authentic) commitCounted(ctx context.Context, now formatNow, tx store.Tx, changed []kind) (int64, error) {
-	// In this process one waits for the other, instead of trying in vain.
-	select {
-	case a.turn <- struct{}{}:
-		defer func() { <-a.turn }()
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	}
+	defer a.takeTurn(ctx)()
 	var last map[string]int64
 	for try := 1; ; try++ {
 		c := counting{authentic: a, now: now, basis: make(map[string]int64), counters: make(map[string]uint64)}
@@ -165,6 +159,24 @@ func (a *authentic) commitCounted(ctx context.Context, now formatNow, tx store.T
 			return 0, err
 		}
 	}
+}
+
+// turnPatience is how long a commit waits for another one of this process.
+const turnPatience = 50 * time.Millisecond
+
+// takeTurn waits for the commit of this process that changes a counted kind, and returns
+// what ends the turn. The wait spares tries in vain; the expectations of a commit are what
+// keeps the count right, so it has an end.
+func (a *authentic) takeTurn(ctx context.Context) (end func()) {
+	timer := time.NewTimer(turnPatience)
+	defer timer.Stop()
+	select {
+	case a.turn <- struct{}{}:
+		return func() { <-a.turn }
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return func() {}
 }
 
 func moved(before, after map[string]int64) bool {

@@ -59,6 +59,9 @@ const listLeap = 1 << 40
 // Restore puts a backup into an empty store. What is in the store when it fails
 // is to be thrown away.
 func Restore(ctx context.Context, c RestoreConfig, r io.Reader) (Restored, error) {
+	if c.Into == nil || c.Master == nil || c.Now == nil {
+		return Restored{}, errors.New("object: RestoreConfig needs Into, Master and Now")
+	}
 	page, err := c.Into.Scan(ctx, store.Range{Limit: 1})
 	if err != nil {
 		return Restored{}, err

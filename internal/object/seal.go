@@ -100,7 +100,9 @@ func (k *Keyring) StoreFormat() int { return k.format }
 func (k *Keyring) InFormat(format int) *Keyring {
 	next := *k
 	next.format = format
-	if format >= formatTagging && next.mac == nil {
+	if format < formatTagging {
+		next.mac = nil
+	} else if next.mac == nil {
 		next.mac = make([]byte, macKeySize)
 		rand.Read(next.mac) // never fails
 	}
@@ -112,7 +114,7 @@ func (k *Keyring) macKey() *macKey {
 	if len(k.mac) != macKeySize {
 		return nil
 	}
-	return newMACKey([macKeySize]byte(k.mac))
+	return &macKey{key: [macKeySize]byte(k.mac)}
 }
 
 // Rewrap returns the keyring with the same data keys under another master. The
