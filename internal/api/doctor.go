@@ -79,12 +79,15 @@ func (d *door) checkStore(ctx context.Context, who usr.Caller) ([]Trouble, error
 		return nil, nil
 	}
 	var all []Trouble
-	n, some, err := d.Objects.Forged(ctx)
+	audit, err := d.Objects.Audit(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if n > 0 {
-		all = append(all, Trouble{"store", levelError, "", fmt.Sprintf("%d values in the store were not written there by omca, and are refused: store keys %s", n, strings.Join(some, ", ")), mendStore})
+	if audit.Forged > 0 {
+		all = append(all, Trouble{"store", levelError, "", fmt.Sprintf("values in the store that omca has not written there, and that are refused: %d, at %s", audit.Forged, strings.Join(audit.SomeForged, ", ")), mendStore})
+	}
+	if audit.Lacking > 0 {
+		all = append(all, Trouble{"store", levelError, "", fmt.Sprintf("certificates and tokens of which a part of the record is gone: %d, at %s", audit.Lacking, strings.Join(audit.SomeLacking, ", ")), mendStore})
 	}
 	miscounts, err := d.Objects.Miscounts(ctx)
 	if err != nil {

@@ -149,7 +149,8 @@ func TestMovedValues(t *testing.T) {
 
 // TestForgedWatch: a value that another process puts into the store, and that has not its tag, ends the watch. It is told to nobody.
 func TestForgedWatch(t *testing.T) {
-	db, m := kept(t)
+	whole, m := kept(t)
+	db := copied(t, whole)
 	rev, err := db.Rev(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -378,8 +379,8 @@ func TestRefusedCommits(t *testing.T) {
 func TestForgedAreNamed(t *testing.T) {
 	db, m := kept(t)
 	s := newStore(t, copied(t, db), m)
-	if n, some, err := s.Forged(t.Context()); n != 0 || len(some) > 0 || err != nil {
-		t.Errorf("of a whole store: %d, %q, %v", n, some, err)
+	if found, err := s.Audit(t.Context()); found.Forged != 0 || found.Lacking != 0 || err != nil {
+		t.Errorf("of a whole store: %+v, %v", found, err)
 	}
 	bad := copied(t, db)
 	for key, value := range everything(t, db) {
@@ -391,9 +392,26 @@ func TestForgedAreNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, some, err := v.Forged(t.Context())
-	if n != 3 || len(some) != 3 || !slices.IsSorted(some) || err != nil {
-		t.Errorf("%d, %q, %v", n, some, err)
+	found, err := v.Audit(t.Context())
+	if found.Forged != 3 || len(found.SomeForged) != 3 || !slices.IsSorted(found.SomeForged) || found.Lacking != 0 || err != nil {
+		t.Errorf("%+v, %v", found, err)
+	}
+	for key := range everything(t, db) {
+		kind, _, _ := strings.Cut(key, "/")
+		if !slices.Contains([]string{"cert", "serial", "owner", "token", "token-id", "token-of"}, kind) {
+			continue
+		}
+		less := copied(t, db)
+		if _, err := less.Commit(t.Context(), store.Tx{Deletes: []string{key}}); err != nil {
+			t.Fatal(err)
+		}
+		v, err := object.OpenStore(t.Context(), object.StoreConfig{Store: less, Master: m, Log: slog.New(slog.DiscardHandler), Now: epoch})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found, err := v.Audit(t.Context()); found.Lacking != 1 || err != nil {
+			t.Errorf("without %s: %+v, %v", key, found, err)
+		}
 	}
 }
 
@@ -421,7 +439,7 @@ func TestTagged(t *testing.T) {
 		t.Fatalf("format %d", s.Format())
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	written := make(chan int)
+	written, begun := make(chan int), make(chan struct{})
 	go func() {
 		n := 0
 		for ; ctx.Err() == nil; n++ {
@@ -430,9 +448,13 @@ func TestTagged(t *testing.T) {
 			if err := other.Revoke(t.Context(), r); err != nil && !errors.Is(err, ca.ErrConflict) {
 				t.Error(err)
 			}
+			if n == 0 {
+				close(begun)
+			}
 		}
 		written <- n
 	}()
+	<-begun
 	if brought, err := s.BringOver(t.Context()); err != nil || !brought {
 		t.Fatalf("brought over: %v, %v", brought, err)
 	}
@@ -443,8 +465,8 @@ func TestTagged(t *testing.T) {
 	if brought, err := other.BringOver(t.Context()); err != nil || brought || other.Format() != object.Reads {
 		t.Errorf("brought over again: %v, %v, format %d", brought, err, other.Format())
 	}
-	if n, some, err := s.Forged(t.Context()); n > 0 || err != nil {
-		t.Errorf("without a tag: %d, %q, %v", n, some, err)
+	if found, err := s.Audit(t.Context()); found.Forged > 0 || err != nil {
+		t.Errorf("without a tag: %+v, %v", found, err)
 	}
 	if _, err := reads(t, db, m, "obj/root/ccfg/cluster"); err != nil {
 		t.Error(err)
@@ -467,8 +489,8 @@ func TestRestoredIsAuthentic(t *testing.T) {
 	if _, err := reads(t, into, master, "obj/system/usr/alice"); err != nil {
 		t.Error(err)
 	}
-	if n, some, err := newStore(t, into, master).Forged(t.Context()); n > 0 || err != nil {
-		t.Errorf("%d, %q, %v", n, some, err)
+	if found, err := newStore(t, into, master).Audit(t.Context()); found.Forged > 0 || err != nil {
+		t.Errorf("%+v, %v", found, err)
 	}
 	if behind := markOf(t, into, master).Behind(markOf(t, db, m)); len(behind) > 0 {
 		t.Errorf("the restored store is behind the mark of the one before: %q", behind)

@@ -2,6 +2,7 @@ package object
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
@@ -244,28 +245,110 @@ func (s *Store) leapLists(ctx context.Context, now formatNow, above Mark) error 
 	return nil
 }
 
-// mostForged is how many keys [Store.Forged] names.
-const mostForged = 10
+// mostNamed is how many keys an [Audit] names.
+const mostNamed = 10
 
-// Forged reads every value, and returns how many were not written by omca where they lie,
-// and the keys of the first few.
-func (s *Store) Forged(ctx context.Context) (n int, some []string, err error) {
+// An Audit is what is wrong with a store in which every value was read.
+type Audit struct {
+	Forged      int      // values that omca has not written where they lie
+	SomeForged  []string // keys of the first of them
+	Lacking     int      // certificates and tokens of which the record or an index is gone
+	SomeLacking []string // keys that are gone, the first of them
+}
+
+// Audit reads every value.
+func (s *Store) Audit(ctx context.Context) (Audit, error) {
+	var found Audit
 	now := s.format.known()
 	if now.number < formatAuthentic {
-		return 0, nil, nil
+		return found, nil
 	}
+	counts := make(map[string]int)
 	for e, err := range entries(ctx, s.db.Store, "") {
 		if err != nil {
-			return n, some, err
+			return found, err
 		}
+		prefix, _, _ := strings.Cut(e.Key, "/")
+		counts[prefix+"/"]++
 		if _, err := now.open(e.Key, e.Value); err == nil {
 			continue
 		}
-		if n++; len(some) < mostForged {
-			some = append(some, e.Key)
+		if found.Forged++; len(found.SomeForged) < mostNamed {
+			found.SomeForged = append(found.SomeForged, e.Key)
 		}
 	}
-	return n, some, nil
+	// A commit writes a record and its indexes. When their numbers differ a key is gone, or
+	// was written while they were read.
+	if counts[prefixCert] != counts[prefixSerial] || counts[prefixCert] != counts[prefixOwner] {
+		if err := s.lacking(ctx, &found, prefixCert, prefixSerial, certificateOwner); err != nil {
+			return found, err
+		}
+	}
+	if counts[prefixToken] != counts[prefixTokenID] || counts[prefixToken] != counts[prefixTokenOf] {
+		if err := s.lacking(ctx, &found, prefixToken, prefixTokenID, tokenOwner); err != nil {
+			return found, err
+		}
+	}
+	return found, nil
+}
+
+// lacking finds records, <expiry>/<id>, without an index, and indexes of the id without
+// their record. owner returns the prefix of the index that a record has beside.
+func (s *Store) lacking(ctx context.Context, found *Audit, records, ids string, owner func(value []byte) (string, error)) error {
+	now := s.format.known()
+	gone := func(key string) error {
+		_, err := s.db.Store.Get(ctx, key)
+		if errors.Is(err, store.ErrNotFound) {
+			if found.Lacking++; len(found.SomeLacking) < mostNamed {
+				found.SomeLacking = append(found.SomeLacking, key)
+			}
+			return nil
+		}
+		return err
+	}
+	for e, err := range entries(ctx, s.db.Store, records) {
+		if err != nil {
+			return err
+		}
+		cursor := strings.TrimPrefix(e.Key, records)
+		value, err := now.open(e.Key, e.Value)
+		if err != nil {
+			continue // it is among the forged
+		}
+		of, err := owner(value)
+		if err != nil {
+			return fmt.Errorf("store key %q: %w", e.Key, err)
+		}
+		if err := errors.Join(gone(ids+cursor[strings.LastIndexByte(cursor, '/')+1:]), gone(of+cursor)); err != nil {
+			return err
+		}
+	}
+	for e, err := range entries(ctx, s.db.Store, ids) {
+		if err != nil {
+			return err
+		}
+		expiry, err := now.open(e.Key, e.Value)
+		if err != nil {
+			continue
+		}
+		if err := gone(records + string(expiry) + "/" + strings.TrimPrefix(e.Key, ids)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// certificateOwner returns the prefix of the index of the owner of a record.
+func certificateOwner(value []byte) (string, error) {
+	h, _, err := decodeRecordHead(value)
+	return prefixOwner + h.Owner + "//", err
+}
+
+// tokenOwner returns the prefix of the index of the subject of a token.
+func tokenOwner(value []byte) (string, error) {
+	var kept storedToken
+	err := json.Unmarshal(value, &kept)
+	return prefixTokenOf + kept.Subject + "//", err
 }
 
 // countedFrom is where the changes of a kind are counted from in a store that begins: above
