@@ -123,15 +123,21 @@ func (m *marker) known() object.Mark {
 
 // keepMarks keeps the mark until ctx is done.
 func (s *Server) keepMarks(ctx context.Context) {
-	tick := time.NewTicker(markPause)
-	defer tick.Stop()
-	for {
+	for seen := int64(0); ctx.Err() == nil; {
+		// What is committed together is remembered together.
+		timer := time.NewTimer(markPause)
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
-		case <-tick.C:
+		case <-timer.C:
 		}
-		if err := s.keepMark(ctx); err != nil && ctx.Err() == nil {
+		rev, err := s.objects.Changed(ctx, seen)
+		if err == nil {
+			seen = rev
+			err = s.keepMark(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
 			s.config.Log.DebugContext(ctx, "mark not kept", "error", err)
 		}
 	}

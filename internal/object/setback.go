@@ -69,6 +69,21 @@ func (s *Store) MarkNow(ctx context.Context) (Mark, error) {
 	return m, nil
 }
 
+// Changed returns once the store is at a later revision than after, and which that is.
+func (s *Store) Changed(ctx context.Context, after int64) (int64, error) {
+	rev, err := s.db.Rev(ctx)
+	if err != nil || rev > after {
+		return rev, err
+	}
+	for _, err := range s.db.Store.Watch(ctx, "", after) {
+		if err != nil && !errors.Is(err, store.ErrCompacted) {
+			return 0, err
+		}
+		return s.db.Rev(ctx)
+	}
+	return 0, ctx.Err()
+}
+
 // Behind returns in which ways m is older than the mark that was remembered: none when it
 // is not, or when that is of another cluster.
 func (m Mark) Behind(remembered Mark) []string {
