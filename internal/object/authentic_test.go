@@ -327,6 +327,56 @@ func TestCountedTogether(t *testing.T) {
 	}
 }
 
+// TestCountedMeanwhile: another process changes the same kind between the count of a commit and the commit.
+func TestCountedMeanwhile(t *testing.T) {
+	below, m := mem.New(), fileMaster(t)
+	other := newStore(t, below, m)
+	db := &between{Store: below}
+	s := newStore(t, db, m)
+	db.do = func() { revoke(t, other, "02") }
+	revoke(t, s, "01")
+	if db.do != nil {
+		t.Error("nothing happened meanwhile")
+	}
+	if _, err := reads(t, below, m, "sys/keyring"); err != nil {
+		t.Error(err)
+	}
+}
+
+// telling is a store that tells of a commit before it makes it.
+type telling struct {
+	store.Store
+	tell func(store.Tx)
+}
+
+func (b *telling) Commit(ctx context.Context, tx store.Tx) (int64, error) {
+	if b.tell != nil {
+		b.tell(tx)
+	}
+	return b.Store.Commit(ctx, tx)
+}
+
+// TestTaggedMeanwhile: another process changes a kind while the last step of the bringing over has counted it.
+func TestTaggedMeanwhile(t *testing.T) {
+	below, m := olderStore(t)
+	other := newStore(t, below, m)
+	counted := false
+	db := &telling{Store: below}
+	s := newStore(t, db, m)
+	db.tell = func(tx store.Tx) {
+		if !counted && slices.ContainsFunc(tx.Puts, func(p store.Put) bool { return p.Key == "sum/revocation" }) {
+			counted = true
+			revoke(t, other, "02")
+		}
+	}
+	if _, err := s.BringOver(t.Context()); err != nil || !counted || s.Format() != object.Reads {
+		t.Fatalf("brought over: %v, counted %v, format %d", err, counted, s.Format())
+	}
+	if _, err := reads(t, below, m, "sys/keyring"); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRefusedCommits: a store that was set back takes nothing but sessions, until it is accepted; then its numbers are above the mark.
 func TestRefusedCommits(t *testing.T) {
 	db, m := kept(t)
@@ -415,8 +465,9 @@ func TestForgedAreNamed(t *testing.T) {
 	}
 }
 
-// TestTagged: a store of the second format has its values tagged once, also while others write, and is refused without tags from then on.
-func TestTagged(t *testing.T) {
+// olderStore is a store of the second format, whose values have no tags.
+func olderStore(t *testing.T) (*mem.Store, object.Master) {
+	t.Helper()
 	from, m := kept(t)
 	db := mem.New()
 	keys, err := object.NewKeyring(m)
@@ -429,6 +480,12 @@ func TestTagged(t *testing.T) {
 	}
 	put(t, db, "sys/keyring", string(text))
 	put(t, db, "obj/root/ccfg/cluster", everything(t, view(t, from, m))["obj/root/ccfg/cluster"])
+	return db, m
+}
+
+// TestTagged: a store of the second format has its values tagged once, also while others write, and is refused without tags from then on.
+func TestTagged(t *testing.T) {
+	db, m := olderStore(t)
 	put(t, db, "revocation/"+pki.AuthorityID{7}.String()+"/01", `{}`)
 	for i := range 300 {
 		put(t, db, "zz/"+strings.Repeat("x", i), "")
