@@ -220,7 +220,9 @@ func TestJournalRefused(t *testing.T) {
 		{"emptied", 1, func([]byte) []byte { return nil }, "reading its header"},
 		{"header", 1, blank(20, 21), "it belongs to another store"},
 		{"another store's", 0, func([]byte) []byte { return foreign }, "it belongs to another store"},
-		{"of a later time", 0, func(b []byte) []byte { return append(append(b[:pageBytes:pageBytes], newer...), make([]byte, journalBytes)...) }, "newer than the store"},
+		{"of a later time", 0, func(b []byte) []byte {
+			return append(append(b[:pageBytes:pageBytes], newer...), make([]byte, journalBytes)...)
+		}, "newer than the store"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := copyOf(t, s)
