@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"omca/internal/api"
+	"omca/internal/hint"
 	"omca/internal/object"
 	"omca/internal/store"
 	"omca/internal/store/replica"
@@ -72,8 +73,14 @@ func (s *Server) storeStatus(ctx context.Context) (*api.StoreStatus, error) {
 	return st, nil
 }
 
-// explain says what callers are told of an error of a store that nodes share.
-func (s *Server) explain(err error) (detail, hint string) {
+// explain says what callers are told of an error of the store.
+func (s *Server) explain(err error) (detail, way string) {
+	if refusal := s.objects.Refusal(); refusal != nil && errors.Is(err, object.ErrSetBack) {
+		return refusal.Error(), hint.Of(refusal)
+	}
+	if errors.Is(err, object.ErrForged) { // which one is named to root alone
+		return "the store has a value that omca has not written there: it is refused", "\"omca doctor\" names all such values to root"
+	}
 	if s.db.follows == nil {
 		return "", ""
 	}

@@ -105,6 +105,7 @@ type savedWorld struct {
 type modelWorld struct {
 	ctx  context.Context
 	home string
+	mark string // of the store that there is now
 	db   *outliving
 	s    *Server
 	at   time.Time    // the true time
@@ -137,7 +138,7 @@ func (w *modelWorld) note(format string, args ...any) {
 func (w *modelWorld) start() error {
 	var err error
 	w.s, err = begin(w.ctx, Config{
-		Home: w.home, NodeName: "node1", ClusterName: "clu", Now: w.now, Log: slog.New(slog.DiscardHandler),
+		Home: w.home, Mark: w.home + "." + w.mark, NodeName: "node1", ClusterName: "clu", Now: w.now, Log: slog.New(slog.DiscardHandler),
 	}, opened{Store: w.db})
 	if err != nil {
 		return fmt.Errorf("the start failed: %w", err)
@@ -151,7 +152,7 @@ func (w *modelWorld) start() error {
 func newModelWorld(t *testing.T) *modelWorld {
 	t.Helper()
 	w := &modelWorld{
-		ctx: t.Context(), home: t.TempDir() + "/home", db: newOutliving(), at: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
+		ctx: t.Context(), home: t.TempDir() + "/home", mark: object.NewUUID(), db: newOutliving(), at: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
 		m:        model{users: make(map[string]person), keys: make(map[caID]bool), blocked: make(map[pki.KeyHash]bool)},
 		imported: make(map[pki.KeyHash]bool), everRevoked: make(map[pki.Serial]bool), lists: make(map[caID]*seen),
 		requests: make(map[string][]crypto.Signer), asked: make(map[pki.Serial][]byte),
@@ -187,7 +188,7 @@ func newModelWorld(t *testing.T) *modelWorld {
 // fork returns another world that is like w.
 func (w *modelWorld) fork() (*modelWorld, error) {
 	next := &modelWorld{
-		ctx: w.ctx, home: w.home, db: newOutliving(), at: w.at, m: w.m.clone(), lives: w.lives,
+		ctx: w.ctx, home: w.home, mark: object.NewUUID(), db: newOutliving(), at: w.at, m: w.m.clone(), lives: w.lives,
 		authorities: slices.Clone(w.authorities), foreigners: w.foreigners, imported: w.imported,
 		everRevoked: maps.Clone(w.everRevoked), lists: make(map[caID]*seen), requests: w.requests, asked: maps.Clone(w.asked),
 	}
@@ -614,7 +615,7 @@ func (w *modelWorld) restore(from savedWorld, knows bool) error {
 		return err
 	}
 	into := newOutliving()
-	c := object.RestoreConfig{Into: into.Store, Master: w.s.master}
+	c := object.RestoreConfig{Into: into.Store, Master: w.s.master, Now: w.now}
 	if knows {
 		c.Known = w.db.Store
 	} else {
@@ -627,7 +628,7 @@ func (w *modelWorld) restore(from savedWorld, knows bool) error {
 	if _, err := object.Restore(w.ctx, c, bytes.NewReader(from.text)); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	w.db, w.m = into, w.m.restored(from.model, knows, w.made)
+	w.db, w.mark, w.m = into, object.NewUUID(), w.m.restored(from.model, knows, w.made)
 	for _, c := range w.m.certs {
 		if c.revoked {
 			w.everRevoked[pki.SerialOf(c.cert)] = true

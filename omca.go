@@ -41,6 +41,7 @@ type Config struct {
 	Home           string      // directory of everything, 0700; made when missing
 	MustExist      bool        // Open makes nothing that a first start makes, and returns ErrNoHome without a home
 	Store          StoreConfig // of a cluster of nodes; its zero value is what Home remembers, and else a store in Home
+	Mark           string      // file outside of Home that remembers how far the store was; "" is Home with ".mark" behind it
 	PassphraseFile string      // file with the passphrase of the master key; "" uses the file seal.key in Home
 	Listen         string      // address of the TLS listener; "" takes the keywords listener.addr and listener.port
 	ClusterName    string      // for the first start; "" draws one, or, where Store is shared, begins none
@@ -85,6 +86,7 @@ type Server struct {
 	started   time.Time
 	db        opened
 	master    object.Master
+	mark      marker // of the store, outside of the home
 	objects   *object.Store
 	authority *ca.Authority
 	tries     []way // to prove a name
@@ -239,6 +241,9 @@ func (s *Server) compose(ctx context.Context) error {
 	if s.objects, err = object.OpenStore(ctx, object.StoreConfig{Store: s.db, Shared: s.db.follows != nil, Master: s.master, Now: c.Now, Log: c.Log, Panics: s.panics}); err != nil {
 		return err
 	}
+	if err := s.checkMark(ctx); err != nil {
+		return err
+	}
 	own := ca.Config{Store: s.objects, Now: c.Now, Log: c.Log}
 	if s.db.follows != nil {
 		own.Node, own.NodeListener = c.NodeName, object.NodeListenerPath(c.NodeName).String()
@@ -292,6 +297,7 @@ func (s *Server) compose(ctx context.Context) error {
 		Passwords: s.passwords, CheckPassword: s.checkPassword, Unlock: s.unlock, Address: s.origin,
 		Tokens: s.tokens, IdentifyRefresh: s.identifyRefresh, InspectToken: s.inspectToken,
 		Foreign: s.foreignTokens(), Trail: s.lastLines, Members: members,
+		AcceptSetBack: s.acceptSetBack, Unmarked: s.mark.unmarked,
 	}
 	if s.db.follows != nil {
 		door.Latest = s.db.follows.Latest
@@ -353,7 +359,7 @@ func full(err error) bool { return errors.Is(err, store.ErrFull) }
 // down reports whether an error means that the store takes no more work, or that
 // whoever issued the token cannot be asked.
 func down(err error) bool {
-	return errors.Is(err, store.ErrAway) || errors.Is(err, store.ErrUncertain) || errors.Is(err, errStale) ||
+	return errors.Is(err, store.ErrAway) || errors.Is(err, store.ErrUncertain) || errors.Is(err, errStale) || errors.Is(err, object.ErrSetBack) ||
 		errors.Is(err, store.ErrBroken) || errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrDamaged) ||
 		errors.Is(err, openid.ErrUnavailable)
 }
@@ -365,6 +371,12 @@ func (s *Server) Close() error {
 		s.openid.Close()
 	}
 	s.work.Wait()
+	var err error
+	if s.objects != nil { // what this process has written is remembered, however short it ran
+		if err = s.keepMark(context.Background()); err != nil {
+			s.config.Log.Debug("mark not kept", "error", err)
+		}
+	}
 	return s.db.Close()
 }
 

@@ -25,6 +25,7 @@ func (s *Server) renew() {
 		s.run("renewals", s.renewals)
 		s.run("revocation lists", s.publisher.Run)
 		s.run(taskStaples, s.stapler.run)
+		s.run("mark", s.keepMarks)
 		s.run("sessions", s.sweepSessions)
 		s.run("tokens", s.sweepTokens)
 		s.run("expiring", s.announcements)

@@ -25,6 +25,7 @@ type RestoreConfig struct {
 	// cluster, as far as it can still be read, or "": what was revoked in it stays
 	// revoked.
 	Replaces string
+	Mark     string // see Config
 
 	Now func() time.Time // nil is time.Now
 }
@@ -86,7 +87,7 @@ func (c RestoreConfig) fill(ctx context.Context, dir string) (done Restored, err
 	if err != nil {
 		return Restored{}, err
 	}
-	plan := object.RestoreConfig{Into: into, Master: master}
+	plan := object.RestoreConfig{Into: into, Master: master, Now: c.Now}
 	if c.Replaces != "" {
 		old, err := openReplaced(ctx, c.Replaces)
 		if err != nil {
@@ -99,9 +100,28 @@ func (c RestoreConfig) fill(ctx context.Context, dir string) (done Restored, err
 		return Restored{}, err
 	}
 	// The sealed values open with the new key, or it is not worth keeping.
-	_, err = object.OpenStore(ctx, object.StoreConfig{Store: into, Master: master, Now: c.Now, Log: slog.New(slog.DiscardHandler)})
-	return done, err
+	objects, err := object.OpenStore(ctx, object.StoreConfig{Store: into, Master: master, Now: c.Now, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return done, err
+	}
+	return done, c.aboveMark(ctx, objects)
 }
+
+// aboveMark has the numbers of the restored store go on above the mark of the home.
+func (c RestoreConfig) aboveMark(ctx context.Context, objects *object.Store) error {
+	mark, err := readMark(c.markFile())
+	if err != nil {
+		return err
+	}
+	now, err := objects.MarkNow(ctx)
+	if err != nil || len(now.Behind(mark)) == 0 {
+		return err
+	}
+	return objects.AcceptSetBack(ctx, mark)
+}
+
+// markFile is the file of the mark of the home.
+func (c RestoreConfig) markFile() string { return Config{Home: c.Home, Mark: c.Mark}.markFile() }
 
 // replaced is what a home that was there knows.
 type replaced interface {

@@ -501,7 +501,7 @@ func TestBlockedAfterARestore(t *testing.T) {
 			t.Fatal(err)
 		}
 		into := mem.New()
-		if _, err := object.Restore(t.Context(), object.RestoreConfig{Into: into, Master: master, Known: known}, bytes.NewReader(backup.Bytes())); err != nil {
+		if _, err := object.Restore(t.Context(), object.RestoreConfig{Into: into, Master: master, Known: known, Now: time.Now}, bytes.NewReader(backup.Bytes())); err != nil {
 			t.Fatal(err)
 		}
 		return into

@@ -48,7 +48,7 @@ func (c daemonConfig) authority() omca.Config {
 		Store: omca.StoreConfig{
 			URL: c.store.url, CAFile: c.store.ca, CertFile: c.store.cert, KeyFile: c.store.key, User: c.store.user, PasswordFile: c.store.passwordFile,
 		},
-		Listen: c.listen, ClusterName: c.clusterName, NodeName: c.nodeName, Log: c.log,
+		Mark: c.mark, Listen: c.listen, ClusterName: c.clusterName, NodeName: c.nodeName, Log: c.log,
 		Cluster: c.cluster, Join: c.join, Peer: c.peer,
 		Restart: c.restart, RestartError: c.restartError, Memory: c.memory,
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,7 @@ func (p *program) daemonGroup() *cli.Command {
 				&cli.StringFlag{Name: "store-key", Usage: "PEM `FILE` with its key, mode 0600"},
 				&cli.StringFlag{Name: "store-user", Usage: "`NAME` of the user at etcd"},
 				&cli.StringFlag{Name: "store-password-file", Usage: "`FILE` whose first line is the user's password, mode 0600"},
+				&cli.StringFlag{Name: "mark", Usage: "`FILE` outside of the home that remembers how far the store was, so that a home that is put back from a copy is noticed (default: the home with .mark behind it)"},
 				&cli.StringFlag{Name: "log-level", Value: "info", Usage: "`LEVEL`: debug, info, warn or error"},
 				&cli.StringFlag{Name: "log-format", Value: "auto", Usage: "`FORMAT`: text, json, or auto (text on a terminal)"},
 			}, joinFlags()...),
@@ -51,6 +53,10 @@ func (p *program) daemonGroup() *cli.Command {
 			example: "omca daemon drain\nomca daemon drain --node node2\nomca daemon drain --off",
 		},
 		{
+			name: "accept-rollback", usage: "take a store that was set back as it is, and sign again", run: acceptRollback,
+			flags: []cli.Flag{yesFlag()}, example: "omca daemon accept-rollback --yes",
+		},
+		{
 			name: "stop", usage: "stop the daemon, once what it is doing is done", run: stopDaemon,
 			flags: []cli.Flag{nodeFlag()}, example: "omca daemon stop\nomca daemon stop --node node2",
 		},
@@ -60,8 +66,8 @@ func (p *program) daemonGroup() *cli.Command {
 // daemonConfig is what "daemon run" was told.
 type daemonConfig struct {
 	place
-	listen, clusterName, nodeName string
-	store                         storeFlags
+	mark, listen, clusterName, nodeName string
+	store                               storeFlags
 
 	cluster bool       // become the first member
 	join    *omca.Join // nil: do not
@@ -101,6 +107,7 @@ func runDaemon(ctx context.Context, c *call) error {
 	pace := c.paceCollector(ctx, log)
 	config := daemonConfig{
 		place:       place{home: home, passphraseFile: c.passphraseFile()},
+		mark:        cmp.Or(c.flags.String("mark"), c.getenv("OMCA_MARK")),
 		listen:      c.flags.String("listen"),
 		clusterName: c.flags.String("cluster-name"),
 		nodeName:    c.flags.String("node-name"),

@@ -106,6 +106,12 @@ type Config struct {
 	// Trail is the last lines of the audit trail, the oldest first. Nil: none are kept.
 	Trail func(most int) []AuditLine
 
+	// AcceptSetBack takes a store that was set back for whole, and returns in which ways it
+	// was not what was written last; none when it was. Unmarked says why nothing outside of
+	// the home remembers how far the store was; nil while something does.
+	AcceptSetBack func(context.Context) (reasons []string, err error)
+	Unmarked      func() error
+
 	// Members are the members of the cluster that keeps the store in the daemons.
 	// Nil: the store is this node's own, or kept elsewhere.
 	Members Members

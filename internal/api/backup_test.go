@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"filippo.io/age"
 
@@ -38,7 +39,7 @@ func TestBackup(t *testing.T) {
 			t.Fatal(err)
 		}
 		into := mem.New()
-		r, err := object.Restore(t.Context(), object.RestoreConfig{Into: into, Master: master}, plain)
+		r, err := object.Restore(t.Context(), object.RestoreConfig{Into: into, Master: master, Now: time.Now}, plain)
 		if err != nil || r.Cluster == "" {
 			t.Errorf("restored: %+v, %v", r, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"omca/ca"
@@ -73,6 +74,23 @@ func (d *door) restart(context.Context, *call) (response, error) {
 		return response{}, fmt.Errorf("%w: %w", ca.ErrConflict, err)
 	}
 	return response{status: http.StatusAccepted}, nil
+}
+
+// AcceptedRollback says in which ways a store was not what was written last.
+type AcceptedRollback struct {
+	Reasons []string `json:"reasons"` // none: nothing was accepted, as all is there
+}
+
+func (d *door) acceptRollback(ctx context.Context, c *call) (response, error) {
+	if d.AcceptSetBack == nil {
+		return response{}, fmt.Errorf("%w: there is no store here that could be set back", ca.ErrConflict)
+	}
+	reasons, err := d.AcceptSetBack(ctx)
+	if err != nil {
+		return response{}, err
+	}
+	c.note(slog.Any("accepted", reasons))
+	return reply(http.StatusOK, AcceptedRollback{append([]string{}, reasons...)})
 }
 
 func (d *door) serveMetrics(context.Context, *call) (response, error) {

@@ -52,10 +52,13 @@ func (d *door) doctorRoutes() []route {
 func (d *door) doctor(ctx context.Context, c *call) (response, error) {
 	found := Diagnosis{Now: d.Now().UTC(), Items: []Trouble{}}
 	checks := []func(context.Context, usr.Caller) ([]Trouble, error){
-		d.checkSets, d.checkEndings, d.checkNames, d.checkLists, d.checkCluster, d.checkMembers,
+		d.checkStore, d.checkSets, d.checkEndings, d.checkNames, d.checkLists, d.checkCluster, d.checkMembers,
 	}
 	for _, check := range checks {
 		all, err := check(ctx, c.who)
+		if errors.Is(err, object.ErrForged) { // checkStore names all such values
+			all, err = []Trouble{{"store", levelError, "", "a check did not come to its end: " + err.Error(), mendStore}}, nil
+		}
 		if err != nil {
 			return response{}, err
 		}
@@ -64,6 +67,45 @@ func (d *door) doctor(ctx context.Context, c *call) (response, error) {
 	slices.SortStableFunc(found.Items, func(a, b Trouble) int { return strings.Compare(a.Level, b.Level) })
 	found.Items = append(found.Items, builtWith(runtime.Version()))
 	return reply(http.StatusOK, found)
+}
+
+// mendStore is what is left to do about a store that holds what omca has not written.
+const mendStore = "omca restore FILE --replaces HOME"
+
+// checkStore looks whether the store has what omca wrote last. For that every value is
+// read, so it is done for root alone.
+func (d *door) checkStore(ctx context.Context, who usr.Caller) ([]Trouble, error) {
+	if who.May(usr.Root()) != nil {
+		return nil, nil
+	}
+	var all []Trouble
+	audit, err := d.Objects.Audit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if audit.Forged > 0 {
+		all = append(all, Trouble{"store", levelError, "", fmt.Sprintf("values in the store that omca has not written there, and that are refused: %d, at %s", audit.Forged, strings.Join(audit.SomeForged, ", ")), mendStore})
+	}
+	if audit.Lacking > 0 {
+		all = append(all, Trouble{"store", levelError, "", fmt.Sprintf("certificates and tokens of which a part of the record is gone: %d, at %s", audit.Lacking, strings.Join(audit.SomeLacking, ", ")), mendStore})
+	}
+	miscounts, err := d.Objects.Miscounts(ctx)
+	if err != nil {
+		return all, err
+	}
+	for _, m := range miscounts {
+		all = append(all, Trouble{"store", levelError, "", m.String(), mendStore})
+	}
+	if err := d.Objects.Refusal(); err != nil {
+		all = append(all, Trouble{"store", levelError, "", "nothing is signed, revoked or published: " + err.Error(), "omca daemon accept-rollback"})
+	}
+	if d.Unmarked == nil {
+		return all, nil
+	}
+	if err := d.Unmarked(); err != nil {
+		all = append(all, Trouble{"store", levelWarning, "", "nothing outside of the home remembers how far the store was: " + err.Error(), "omca daemon run --mark FILE"})
+	}
+	return all, nil
 }
 
 // builtWith names the Go that the program was built with: faults of crypto/tls and

@@ -118,6 +118,7 @@ func TestEveryRoute(t *testing.T) {
 		{"doctor", request{target: "/api/doctor"}},
 		{"listAudit", request{target: "/api/audit?limit=7"}},
 		{"stopDaemon", request{method: "POST", target: "/api/daemon/action/stop"}},
+		{"acceptRollback", request{method: "POST", target: "/api/daemon/action/accept-rollback"}},
 		{"restartDaemon", request{method: "POST", target: "/api/daemon/action/restart"}},
 		{"getProfile", request{target: "/debug/pprof/goroutine"}},
 	}

@@ -117,7 +117,7 @@ func TestWhoMay(t *testing.T) {
 		"changeOwnPassword": "none guest guest1 operator1 admin1 adminall adminsys squatter", // each their own: see TestOwnPassword
 		"doctor":            "guest guest1 operator1 admin1 adminall adminsys root",          // each what they may read
 		"listAudit":         "root",
-		"daemonStatus":      "guest guest1 operator1 admin1 adminall adminsys root", "stopDaemon": "root", "restartDaemon": "root", "backup": "root", "getProfile": "root",
+		"daemonStatus":      "guest guest1 operator1 admin1 adminall adminsys root", "stopDaemon": "root", "acceptRollback": "root", "restartDaemon": "root", "backup": "root", "getProfile": "root",
 	}
 	w := newWorld(t)
 	for _, r := range w.door.routes() {

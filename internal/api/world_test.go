@@ -201,9 +201,10 @@ func (w *world) config(authority *ca.Authority, log *slog.Logger, clock func() t
 		Status: func(context.Context) (Status, error) {
 			return Status{Node: "node1", Version: "1.2.3", Addresses: []string{"[::]:1215"}, ListenerNotAfter: w.now, Clock: w.clock, Panics: w.panics, OpenID: w.openid}, nil
 		},
-		Members: &w.members,
-		Ready:   func(context.Context) error { return w.ready },
-		Stop:    func() { w.stopped++ },
+		Members:       &w.members,
+		Ready:         func(context.Context) error { return w.ready },
+		Stop:          func() { w.stopped++ },
+		AcceptSetBack: func(context.Context) ([]string, error) { return []string{"one list is gone"}, nil },
 		Restart: func() error {
 			w.restarted++
 			return w.restartFails

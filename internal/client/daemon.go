@@ -84,6 +84,16 @@ func (c *Client) Stop(ctx context.Context) error {
 	return err
 }
 
+// AcceptRollback takes a store that was set back as it is.
+func (c *Client) AcceptRollback(ctx context.Context) (AcceptedRollback, error) {
+	return call[AcceptedRollback](ctx, c, request{method: http.MethodPost, path: "/api/daemon/action/accept-rollback"}, nil)
+}
+
+// AcceptedRollback says in which ways a store was not what was written last.
+type AcceptedRollback struct {
+	Reasons []string `json:"reasons"` // none: all was there
+}
+
 // Restart asks the daemon to have another process take its place. It returns when that process is there and waits for the store.
 func (c *Client) Restart(ctx context.Context) error {
 	_, err := c.send(ctx, request{method: http.MethodPost, path: "/api/daemon/action/restart"})

@@ -23,14 +23,14 @@ const (
 	maxKey     = 4 << 10 // of what is sealed
 	version    = 1       // of an answer, and of the oldest request that is read
 
-	// Current is the version of the requests of this build. Since 2 the machine reads a
-	// store whose format is 2.
-	Current = 2
+	// Current is the version of the requests of this build: the newest format of a store that
+	// the machine reads. There is no 3 that a build was made with.
+	Current = 4
 )
 
 // Request is what the new machine asks, as JSON.
 type Request struct {
-	Version int    `json:"version"` // 1 or 2
+	Version int    `json:"version"` // 1 to Current
 	Token   string `json:"token"`   // Token.ID
 	Cluster string `json:"cluster"` // id of the cluster
 	Node    string `json:"node"`    // name that the machine wants

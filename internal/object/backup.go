@@ -147,7 +147,7 @@ func (s *Store) backupHead(ctx context.Context, out *frameWriter) error {
 	if err != nil {
 		return err
 	}
-	keys, err := s.keys.InFormat(s.Format()).Rewrap(master) // the store may have been brought over since it was opened
+	keys, err := s.format.known().keys.Rewrap(master)
 	if err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func (s *Store) backupHead(ctx context.Context, out *frameWriter) error {
 
 // left reports whether a key stays out of a backup.
 func left(key string) bool {
-	return key == keyKeyring || strings.HasPrefix(key, prefixSession) || strings.HasPrefix(key, prefixSessionOf) || passing(key) || StaysBehind(key)
+	return key == keyKeyring || strings.HasPrefix(key, prefixSession) || strings.HasPrefix(key, prefixSessionOf) || strings.HasPrefix(key, prefixSum) || passing(key) || StaysBehind(key)
 }
 
 func (s *Store) backupPages(ctx context.Context, out *frameWriter, changes *spool) error {

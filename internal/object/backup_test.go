@@ -51,6 +51,7 @@ func backup(t *testing.T, s *object.Store) []byte {
 
 func restore(t *testing.T, c object.RestoreConfig, from []byte) object.Restored {
 	t.Helper()
+	c.Now = epoch
 	r, err := object.Restore(t.Context(), c, bytes.NewReader(from))
 	if err != nil {
 		t.Fatal(err)
@@ -61,8 +62,8 @@ func restore(t *testing.T, c object.RestoreConfig, from []byte) object.Restored 
 // filled returns a store with a cluster, a secret and a revocation list.
 func filled(t *testing.T) (*object.Store, store.Store) {
 	t.Helper()
-	db := mem.New()
-	s := newStore(t, db, fileMaster(t))
+	db, m := mem.New(), fileMaster(t)
+	s := newStore(t, db, m)
 	if err := s.Create(t.Context(), object.ClusterPath(), config(t, object.ClusterPath(), "cluster.name=calm-otter")); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +74,7 @@ func filled(t *testing.T) (*object.Store, store.Store) {
 	if _, err := s.ReserveList(t.Context(), pki.AuthorityID{7}, time.Unix(1, 0)); err != nil {
 		t.Fatal(err)
 	}
-	return s, db
+	return s, view(t, db, m)
 }
 
 func TestBackup(t *testing.T) {
@@ -97,8 +98,8 @@ func TestBackup(t *testing.T) {
 	if info.Cluster != "calm-otter" || info.At.IsZero() || len(info.Revoked)+len(info.Issued) > 0 {
 		t.Errorf("restored: %+v", info)
 	}
-	before, after := everything(t, db), everything(t, into)
-	for _, key := range []string{"sys/keyring", "sys/backup", "session/x", "revocation-list/" + pki.AuthorityID{7}.String(), "sys/origin"} { // another master, the mark, left out, another number, another store
+	before, after := everything(t, db), everything(t, view(t, into, master))
+	for _, key := range []string{"sys/keyring", "sys/backup", "session/x", "sum/config", "sum/revocation", "sum/blocked", "sum/token-revoked", "revocation-list/" + pki.AuthorityID{7}.String(), "sys/origin"} { // another master, the mark, left out, another number, another store
 		delete(before, key)
 		delete(after, key)
 	}
@@ -168,9 +169,9 @@ func TestBackupWhileWriting(t *testing.T) {
 	}
 	all.Wait()
 	for _, b := range backups {
-		into := mem.New()
-		restore(t, object.RestoreConfig{Into: into, Master: fileMaster(t)}, b)
-		got := everything(t, into)
+		into, master := mem.New(), fileMaster(t)
+		restore(t, object.RestoreConfig{Into: into, Master: master}, b)
+		got := everything(t, view(t, into, master))
 		for w := range writers {
 			a, m, z := got[fmt.Sprintf("a/%d", w)], got[fmt.Sprintf("m/%d", w)], got[fmt.Sprintf("z/%d", w)]
 			var i int
@@ -211,8 +212,9 @@ func TestBackupBeginsAnew(t *testing.T) {
 		times int
 		want  error
 	}{{2, nil}, {5, store.ErrCompacted}} {
-		db := &compacting{mem.New(), c.times}
-		s := newStore(t, db, fileMaster(t))
+		below, m := &compacting{mem.New(), c.times}, fileMaster(t)
+		s := newStore(t, below, m)
+		db := view(t, below, m)
 		if err := s.Create(t.Context(), object.ClusterPath(), config(t, object.ClusterPath(), "cluster.name=calm-otter")); err != nil {
 			t.Fatal(err)
 		}
@@ -228,10 +230,10 @@ func TestBackupBeginsAnew(t *testing.T) {
 		if c.want != nil {
 			continue
 		}
-		into := mem.New()
-		restore(t, object.RestoreConfig{Into: into, Master: fileMaster(t)}, b.Bytes())
-		before, after := everything(t, db), everything(t, into)
-		for _, key := range []string{"sys/keyring", "sys/backup"} {
+		into, master := mem.New(), fileMaster(t)
+		restore(t, object.RestoreConfig{Into: into, Master: master}, b.Bytes())
+		before, after := everything(t, db), everything(t, view(t, into, master))
+		for _, key := range []string{"sys/keyring", "sys/backup", "sum/config", "sum/revocation", "sum/blocked", "sum/token-revoked"} {
 			delete(before, key)
 			delete(after, key)
 		}
@@ -314,7 +316,7 @@ func TestRestoreRefuses(t *testing.T) {
 	whole := backup(t, s)
 	master := fileMaster(t)
 	try := func(b []byte) error {
-		_, err := object.Restore(t.Context(), object.RestoreConfig{Into: mem.New(), Master: master}, bytes.NewReader(b))
+		_, err := object.Restore(t.Context(), object.RestoreConfig{Into: mem.New(), Master: master, Now: epoch}, bytes.NewReader(b))
 		return err
 	}
 	if err := try(whole); err != nil {
@@ -340,7 +342,7 @@ func TestRestoreRefuses(t *testing.T) {
 	if _, err := full.Commit(t.Context(), store.Tx{Puts: []store.Put{{Key: "k"}}}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := object.Restore(t.Context(), object.RestoreConfig{Into: full, Master: fileMaster(t)}, bytes.NewReader(whole))
+	_, err := object.Restore(t.Context(), object.RestoreConfig{Into: full, Master: fileMaster(t), Now: epoch}, bytes.NewReader(whole))
 	if !errors.Is(err, ca.ErrConflict) || !strings.Contains(err.Error(), "not empty") {
 		t.Errorf("into a store that holds something: %v", err)
 	}

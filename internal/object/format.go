@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
+	"sync/atomic"
 
 	"omca/ca"
 	"omca/crl"
@@ -22,9 +22,11 @@ import (
 const (
 	formatKeyID     = 1 // revocations and lists lie under the key identifier of the CA
 	formatAuthority = 2 // under its identity; CAs are on record with their keys
+	formatTagging   = 3 // what is written has a tag, and what was there is getting one
+	formatAuthentic = 4 // every value has a tag, and some kinds are counted
 
 	// Reads is the newest format that this build reads and writes.
-	Reads = formatAuthority
+	Reads = formatAuthentic
 )
 
 // keyOrigin names this store apart from every copy of it, whose revisions are others.
@@ -33,44 +35,65 @@ const keyOrigin = "sys/origin"
 // StaysBehind reports whether a key is of one store alone: no copy, and no backup, has it.
 func StaysBehind(key string) bool { return key == keyOrigin }
 
-// format is what a Store knows of its own format.
+// format is what a process knows of the format of a store.
 type format struct {
-	mu     sync.Mutex
+	master Master
+	now    atomic.Pointer[formatNow]
+}
+
+// formatNow is a format as the keyring of one revision has it.
+type formatNow struct {
 	number int
-	rev    int64 // of the keyring that says so
+	rev    int64 // of the keyring
+	keys   *Keyring
+	mac    *macKey // nil: values have no tags
+}
+
+func newFormat(master Master, keys *Keyring, rev int64) *format {
+	f := &format{master: master}
+	f.learn(keys, rev)
+	return f
+}
+
+func (f *format) known() formatNow { return *f.now.Load() }
+
+// learn takes note of a keyring, unless a later one is known.
+func (f *format) learn(keys *Keyring, rev int64) {
+	next := &formatNow{number: keys.StoreFormat(), rev: rev, keys: keys, mac: keys.macKey()}
+	for {
+		last := f.now.Load()
+		if last != nil && last.rev > rev || f.now.CompareAndSwap(last, next) {
+			return
+		}
+	}
+}
+
+// refresh reads the keyring again if it has changed.
+func (f *format) refresh(ctx context.Context, below Reader) error {
+	e, err := below.Get(ctx, keyKeyring)
+	if err != nil || e.Rev <= f.known().rev {
+		return err
+	}
+	keys, err := LoadKeyring(e.Value, f.master)
+	if err == nil {
+		f.learn(keys, e.Rev)
+	}
+	return err
 }
 
 // Format returns the format of the store: [Reads], or less while builds that read
 // only an older one may run.
-func (s *Store) Format() int {
-	s.format.mu.Lock()
-	defer s.format.mu.Unlock()
-	return s.format.number
-}
+func (s *Store) Format() int { return s.format.known().number }
 
 // old reports whether the store has the first format, and the expectation that it
 // still has it, or does not, by the time of a commit.
 func (s *Store) old() (bool, store.Expect) {
-	s.format.mu.Lock()
-	defer s.format.mu.Unlock()
-	return s.format.number == formatKeyID, store.Expect{Key: keyKeyring, Rev: s.format.rev}
+	now := s.format.known()
+	return now.number == formatKeyID, store.Expect{Key: keyKeyring, Rev: now.rev}
 }
 
 // readFormat reads the format again after the keyring has changed.
-func (s *Store) readFormat(ctx context.Context) error {
-	e, err := s.db.Get(ctx, keyKeyring)
-	if err != nil {
-		return err
-	}
-	keys, err := LoadKeyring(e.Value, s.master)
-	if err != nil {
-		return err
-	}
-	s.format.mu.Lock()
-	defer s.format.mu.Unlock()
-	s.format.number, s.format.rev = keys.StoreFormat(), e.Rev
-	return nil
-}
+func (s *Store) readFormat(ctx context.Context) error { return s.format.refresh(ctx, s.db) }
 
 // BringOver brings a store of an older format to this one: revocations, list states
 // and blocked keys. Every CA that an object holds must be on record, and every process
@@ -85,7 +108,7 @@ func (s *Store) BringOver(ctx context.Context) (bool, error) {
 		if err := s.placeRevocations(ctx); err != nil {
 			return false, fmt.Errorf("bringing revocations over: %w", err)
 		}
-		if err := s.writeFormat(ctx); err != nil {
+		if err := s.writeFormat(ctx, formatTagging); err != nil {
 			return false, fmt.Errorf("bringing the store over: %w", err)
 		}
 		if err := s.placeRevocations(ctx); err != nil { // what came in between
@@ -93,21 +116,28 @@ func (s *Store) BringOver(ctx context.Context) (bool, error) {
 		}
 	}
 	left, err := s.dropOld(ctx)
-	return old || left, err
+	if err != nil {
+		return old || left, err
+	}
+	tagged, err := s.tagAll(ctx)
+	return old || left || tagged, err
 }
 
-// writeFormat says in the keyring that the store has the format of this build.
-func (s *Store) writeFormat(ctx context.Context) error {
+// writeFormat says in the keyring that the store has a format, unless it has it or a later one.
+func (s *Store) writeFormat(ctx context.Context, number int) error {
 	for {
 		e, err := s.db.Get(ctx, keyKeyring)
 		if err != nil {
 			return err
 		}
-		keys, err := LoadKeyring(e.Value, s.master)
+		keys, err := LoadKeyring(e.Value, s.format.master)
 		if err != nil {
 			return err
 		}
-		text, err := keys.InFormat(Reads).Marshal()
+		if keys.StoreFormat() >= number {
+			return s.readFormat(ctx)
+		}
+		text, err := keys.InFormat(number).Marshal()
 		if err != nil {
 			return err
 		}
@@ -147,7 +177,7 @@ func (s *Store) placeRevocations(ctx context.Context) error {
 			return err
 		}
 		for _, r := range placed {
-			if len(tx.Puts)+2 > store.MaxOps {
+			if len(tx.Puts)+2 > maxCounted {
 				if err := flush(); err != nil {
 					return err
 				}
@@ -246,7 +276,7 @@ func (s *Store) copyList(ctx context.Context, e store.Entry, id pki.AuthorityID)
 func (s *Store) dropOld(ctx context.Context) (any bool, err error) {
 	for _, prefix := range []string{prefixRevoked, prefixList} {
 		for {
-			page, err := s.db.Scan(ctx, store.Range{Prefix: prefix, Limit: store.MaxOps})
+			page, err := s.db.Scan(ctx, store.Range{Prefix: prefix, Limit: maxCounted})
 			if err != nil {
 				return any, err
 			}

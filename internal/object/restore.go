@@ -2,6 +2,7 @@ package object
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -13,6 +14,7 @@ import (
 	"iter"
 	"math/big"
 	"strings"
+	"time"
 
 	"omca/ca"
 	"omca/crl"
@@ -23,6 +25,7 @@ import (
 type RestoreConfig struct {
 	Into   store.Store // empty
 	Master Master      // that will open the sealed values
+	Now    func() time.Time
 	// Known is the store that the backup replaces, or a copy of it, as far as it
 	// can still be read: what was revoked in it stays revoked.
 	Known Reader
@@ -56,6 +59,9 @@ const listLeap = 1 << 40
 // Restore puts a backup into an empty store. What is in the store when it fails
 // is to be thrown away.
 func Restore(ctx context.Context, c RestoreConfig, r io.Reader) (Restored, error) {
+	if c.Into == nil || c.Master == nil || c.Now == nil {
+		return Restored{}, errors.New("object: RestoreConfig needs Into, Master and Now")
+	}
 	page, err := c.Into.Scan(ctx, store.Range{Limit: 1})
 	if err != nil {
 		return Restored{}, err
@@ -63,11 +69,12 @@ func Restore(ctx context.Context, c RestoreConfig, r io.Reader) (Restored, error
 	if len(page.Entries) > 0 {
 		return Restored{}, fmt.Errorf("%w: the store is not empty", ca.ErrConflict)
 	}
-	in := &restorer{RestoreConfig: c, r: bufio.NewReaderSize(r, 64<<10), touched: make(map[string]bool)}
+	in := &restorer{RestoreConfig: c, below: c.Into, r: bufio.NewReaderSize(r, 64<<10), touched: make(map[string]bool)}
 	if err := in.run(ctx); err != nil {
 		return Restored{}, err
 	}
 	if c.Known != nil {
+		in.Known = untagged{c.Known}
 		if err := in.compare(ctx); err != nil {
 			return Restored{}, fmt.Errorf("comparing with the store that was there: %w", err)
 		}
@@ -76,11 +83,12 @@ func Restore(ctx context.Context, c RestoreConfig, r io.Reader) (Restored, error
 }
 
 type restorer struct {
-	RestoreConfig
-	r      *bufio.Reader
-	master Master
-	frames uint64
-	done   Restored
+	RestoreConfig // Into has its values tagged once the keyring is there
+	below         store.Store
+	r             *bufio.Reader
+	master        Master
+	frames        uint64
+	done          Restored
 
 	tx      store.Tx        // what comes next
 	touched map[string]bool // keys in tx
@@ -169,8 +177,11 @@ func (r *restorer) operation(ctx context.Context, kind byte) error {
 		return nil
 	}
 	value, err := r.field(store.MaxValue)
+	if err == nil && key == keyKeyring {
+		return r.keyring(ctx, value)
+	}
 	if err == nil {
-		value, err = r.renew(key, value)
+		value, err = renew(key, value)
 	}
 	if err == nil {
 		err = r.room(ctx, key, len(value))
@@ -186,6 +197,9 @@ func (r *restorer) operation(ctx context.Context, kind byte) error {
 func (r *restorer) reset(ctx context.Context) error {
 	r.tx, r.touched = store.Tx{}, make(map[string]bool)
 	for e, err := range entries(ctx, r.Into, "") {
+		if err == nil && (e.Key == keyKeyring || strings.HasPrefix(e.Key, prefixSum)) {
+			continue
+		}
 		if err == nil {
 			err = r.room(ctx, e.Key, 0)
 		}
@@ -201,7 +215,7 @@ func (r *restorer) reset(ctx context.Context) error {
 // does not touch the key yet: one that came earlier happens earlier.
 func (r *restorer) room(ctx context.Context, key string, size int) error {
 	const overhead = 1 << 10 // more than an operation costs beside its key and value
-	if !r.touched[key] && len(r.touched) < store.MaxOps && r.tx.Size()+len(key)+size+overhead <= store.MaxTx {
+	if !r.touched[key] && len(r.touched) < maxCounted && r.tx.Size()+len(key)+size+overhead <= store.MaxTx {
 		r.touched[key] = true
 		return nil
 	}
@@ -216,22 +230,37 @@ func (r *restorer) commit(ctx context.Context) error {
 	return err
 }
 
-// renew returns what a value becomes: the keyring is wrapped by the master of
-// the new home, and the numbers of revocation lists leap.
-func (r *restorer) renew(key string, value []byte) ([]byte, error) {
+// keyring keeps the keyring, wrapped by the master of the new home. What comes after it
+// has tags, if the store of the backup had.
+func (r *restorer) keyring(ctx context.Context, value []byte) error {
+	if r.master == nil {
+		return invalidf("the backup is damaged: a keyring without its master key")
+	}
+	if err := r.commit(ctx); err != nil {
+		return err
+	}
+	keys, err := LoadKeyring(value, r.master)
+	if err != nil {
+		return err
+	}
+	// A backup has no tags, and nothing is counted in it: that is done at its end.
+	if keys, err = keys.InFormat(min(keys.StoreFormat(), formatTagging)).Rewrap(r.Master); err != nil {
+		return err
+	}
+	text, err := keys.Marshal()
+	if err != nil {
+		return err
+	}
+	rev, err := r.below.Commit(ctx, store.Tx{Puts: []store.Put{{Key: keyKeyring, Value: text}}})
+	if err == nil {
+		r.Into = newAuthentic(r.below, newFormat(r.Master, keys, rev))
+	}
+	return err
+}
+
+// renew returns what a value becomes: the numbers of revocation lists leap.
+func renew(key string, value []byte) ([]byte, error) {
 	switch {
-	case key == keyKeyring:
-		if r.master == nil {
-			return nil, invalidf("the backup is damaged: a keyring without its master key")
-		}
-		keys, err := LoadKeyring(value, r.master)
-		if err != nil {
-			return nil, err
-		}
-		if keys, err = keys.Rewrap(r.Master); err != nil {
-			return nil, err
-		}
-		return keys.Marshal()
 	case strings.HasPrefix(key, prefixList), strings.HasPrefix(key, prefixCRL):
 		kept, err := decodeList(store.Entry{Key: key, Value: value})
 		if err != nil {
@@ -257,7 +286,17 @@ func (r *restorer) end(ctx context.Context) error {
 	if r.master == nil || r.done.At.IsZero() {
 		return invalidf("the backup is damaged: its head is missing")
 	}
-	return r.commit(ctx)
+	if err := r.commit(ctx); err != nil {
+		return err
+	}
+	into, ok := r.Into.(*authentic)
+	if !ok {
+		return invalidf("the backup is damaged: it has no keyring")
+	}
+	if into.format.known().number < formatTagging {
+		return nil // an older one is brought over by the first start
+	}
+	return into.tagAll(ctx, r.Now())
 }
 
 // compare finds what the backup does not know of the store that was there, and
@@ -498,4 +537,35 @@ func entries(ctx context.Context, db Reader, prefix string) iter.Seq2[store.Entr
 			}
 		}
 	}
+}
+
+// untagged reads a store that was there without its tags, which nobody can check without
+// its master key: what it knows to be revoked stays revoked, and more than that is not
+// believed.
+type untagged struct{ Reader }
+
+// Get is Reader.Get.
+func (u untagged) Get(ctx context.Context, key string) (store.Entry, error) {
+	e, err := u.Reader.Get(ctx, key)
+	e.Value = stripTag(key, e.Value)
+	return e, err
+}
+
+// Scan is Reader.Scan.
+func (u untagged) Scan(ctx context.Context, r store.Range) (store.Page, error) {
+	page, err := u.Reader.Scan(ctx, r)
+	for i, e := range page.Entries {
+		page.Entries[i].Value = stripTag(e.Key, e.Value)
+	}
+	return page, err
+}
+
+// stripTag returns a value without its tag. No value of ours ends with what a counter
+// begins with, so one of an older format is known by that.
+func stripTag(key string, stored []byte) []byte {
+	at := len(stored) - trailerSize
+	if unauthentic(key) || at < 0 || !bytes.Equal(stored[at:at+counterSize/2], make([]byte, counterSize/2)) {
+		return stored
+	}
+	return stored[:at]
 }

@@ -74,8 +74,8 @@ func (s *Store) Revoke(ctx context.Context, r ca.Revocation) error {
 		if read := s.readFormat(ctx); read != nil {
 			return read
 		}
-		if is, _ := s.old(); is != old {
-			return s.Revoke(ctx, r) // brought over at this moment, which happens once
+		if _, is := s.old(); is != format {
+			return s.Revoke(ctx, r) // being brought over at this moment, which has few steps
 		}
 	}
 	if err != nil {

@@ -52,6 +52,7 @@ type Keyring struct {
 	ring    *xaes
 	current keyID
 	keys    map[keyID]dataKey
+	mac     []byte // of what is in the clear; nil in a store of a format without
 }
 
 type dataKey struct {
@@ -61,11 +62,11 @@ type dataKey struct {
 
 // NewKeyring makes a keyring with one fresh data key.
 func NewKeyring(m Master) (*Keyring, error) {
-	k := &Keyring{format: Reads, keys: make(map[keyID]dataKey)}
+	k := &Keyring{keys: make(map[keyID]dataKey)}
 	if err := k.addKey(); err != nil {
 		return nil, err
 	}
-	return k.Rewrap(m)
+	return k.InFormat(Reads).Rewrap(m)
 }
 
 // addKey makes a fresh data key the current one.
@@ -99,7 +100,21 @@ func (k *Keyring) StoreFormat() int { return k.format }
 func (k *Keyring) InFormat(format int) *Keyring {
 	next := *k
 	next.format = format
+	if format < formatTagging {
+		next.mac = nil
+	} else if next.mac == nil {
+		next.mac = make([]byte, macKeySize)
+		rand.Read(next.mac) // never fails
+	}
 	return &next
+}
+
+// macKey returns the key that tags the values in the clear; nil when they have no tags.
+func (k *Keyring) macKey() *macKey {
+	if len(k.mac) != macKeySize {
+		return nil
+	}
+	return &macKey{key: [macKeySize]byte(k.mac)}
 }
 
 // Rewrap returns the keyring with the same data keys under another master. The
@@ -131,6 +146,7 @@ type keyringJSON struct {
 type keysJSON struct {
 	Current []byte    `json:"current"`
 	Keys    []keyJSON `json:"keys"`
+	MAC     []byte    `json:"mac,omitempty"`
 }
 
 type keyJSON struct {
@@ -146,7 +162,7 @@ func keyringAAD(j keyringJSON) []byte {
 // Marshal writes the keyring for the store, as JSON. Nothing in it is of use
 // without the master.
 func (k *Keyring) Marshal() ([]byte, error) {
-	plain := keysJSON{Current: k.current[:]}
+	plain := keysJSON{Current: k.current[:], MAC: k.mac}
 	for id, d := range k.keys {
 		plain.Keys = append(plain.Keys, keyJSON{id[:], d.key[:]})
 	}
@@ -222,6 +238,10 @@ func (k *Keyring) loadKeys(text []byte) error {
 	if _, ok := k.keys[k.current]; !ok {
 		return damaged
 	}
+	if has := len(plain.MAC) == macKeySize; has != (k.format >= formatTagging) {
+		return damaged
+	}
+	k.mac = plain.MAC
 	return nil
 }
 

@@ -157,7 +157,7 @@ func TestLoadKeyringRefuses(t *testing.T) {
 	for want, data := range map[string][]byte{
 		"not JSON":              good[1:],
 		"version 0":             []byte(`{}`),
-		"version 3":             edit(func(j *keyringJSON) { j.Version = 3 }),
+		"version 5":             edit(func(j *keyringJSON) { j.Version = Reads + 1 }),
 		"data keys: sealed val": edit(func(j *keyringJSON) { j.Version = 1 }), // a store is not passed off as an older one
 		"wrong master key":      edit(func(j *keyringJSON) { j.Master = "file:other" }),
 		"did not wrap this":     edit(func(j *keyringJSON) { j.Wrapped[5] ^= 1 }),

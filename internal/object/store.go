@@ -52,10 +52,9 @@ type StoreConfig struct {
 // changed. A commit returns once this process has seen its own change, so a
 // caller always reads what it wrote.
 type Store struct {
-	db     store.Store
+	db     *authentic
 	keys   *Keyring
-	master Master
-	format format
+	format *format
 	now    func() time.Time
 	log    *slog.Logger
 
@@ -138,17 +137,18 @@ func OpenStore(ctx context.Context, c StoreConfig) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: c.Store, keys: keys, master: c.Master, now: c.Now, log: c.Log, panics: c.Panics, shared: c.Shared, heads: make(map[Path]*entry), turn: make(chan struct{}, 1)}
-	s.format.number, s.format.rev = keys.StoreFormat(), made
-	s.watch = newFollower(c.Store, prefixObject, rev, s.changed, s.lost)
+	f := newFormat(c.Master, keys, made)
+	db := newAuthentic(c.Store, f)
+	s := &Store{db: db, keys: keys, format: f, now: c.Now, log: c.Log, panics: c.Panics, shared: c.Shared, heads: make(map[Path]*entry), turn: make(chan struct{}, 1)}
+	s.watch = newFollower(db, prefixObject, rev, s.changed, s.lost)
 	revocations := prefixTaken
 	if c.Shared {
 		// Every change, so that whoever waits for a revision has been told of all
 		// revocations up to it, whatever has that revision.
 		revocations = ""
 	}
-	s.revoked = newFollower(c.Store, revocations, rev, s.revocationsChanged, s.revocationsLost)
-	s.tokenWatch = newFollower(c.Store, prefixTokenWatch, rev, s.tokensChanged, s.tokensLost)
+	s.revoked = newFollower(db, revocations, rev, s.revocationsChanged, s.revocationsLost)
+	s.tokenWatch = newFollower(db, prefixTokenWatch, rev, s.tokensChanged, s.tokensLost)
 	s.tokensRevoked.ids, s.tokensRecorded.ids = make(map[string]struct{}), make(map[string]struct{})
 	return s, s.loadTokenRevocations(ctx)
 }
@@ -178,15 +178,29 @@ func openKeyring(ctx context.Context, db store.Store, master Master) (keys *Keyr
 		if err != nil {
 			return nil, 0, err
 		}
-		text, err := keys.Marshal()
+		tx, err := firstKeyring(keys)
 		if err != nil {
 			return nil, 0, err
 		}
-		tx := store.Tx{Expect: []store.Expect{{Key: keyKeyring}}, Puts: []store.Put{{Key: keyKeyring, Value: text}}}
 		if _, err := db.Commit(ctx, tx); err != nil && !errors.Is(err, store.ErrConflict) {
 			return nil, 0, err
 		}
 	}
+}
+
+// firstKeyring is the first commit of a store: the keyring, and that nothing is counted.
+func firstKeyring(keys *Keyring) (store.Tx, error) {
+	text, err := keys.Marshal()
+	if err != nil {
+		return store.Tx{}, err
+	}
+	now := formatNow{number: keys.StoreFormat(), keys: keys, mac: keys.macKey()}
+	sums, err := now.sums(func(kind) sumState { return newSum() })
+	if err != nil {
+		return store.Tx{}, err
+	}
+	tx := store.Tx{Expect: []store.Expect{{Key: keyKeyring}}, Puts: append(sums, store.Put{Key: keyKeyring, Value: text})}
+	return now.attachAll(tx, nil), nil
 }
 
 // OnChange registers who is told that an object has changed; the zero Path

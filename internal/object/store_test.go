@@ -50,6 +50,16 @@ func newStore(t *testing.T, db store.Store, m object.Master) *object.Store {
 	return s
 }
 
+// view returns a store as those see it who write it: values without their tags.
+func view(t *testing.T, db store.Store, m object.Master) store.Store {
+	t.Helper()
+	v, err := object.Authentic(t.Context(), db, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
 func path(t *testing.T, s string) object.Path {
 	t.Helper()
 	p, err := object.ParsePath(s)

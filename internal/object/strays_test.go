@@ -149,7 +149,7 @@ func TestStraysOfOlderNodes(t *testing.T) {
 		}
 	}
 	// One that cannot be read is not passed over.
-	if _, err := db.Commit(t.Context(), store.Tx{Puts: []store.Put{{Key: "cert/0000000001/01", Value: []byte("x")}}}); err != nil {
+	if _, err := view(t, db, m).Commit(t.Context(), store.Tx{Puts: []store.Put{{Key: "cert/0000000001/01", Value: []byte("x")}}}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := here.Strays(t.Context(), "alice"); err == nil {
@@ -165,7 +165,7 @@ func TestRecordedAfterTheRevocation(t *testing.T) {
 	here := sharedStore(t, db, m, func(ca.Revocation) { told.Add(1) })
 	for i := range int64(300) {
 		key := fmt.Sprintf("revoked/abc/%04x", i)
-		if _, err := db.Commit(t.Context(), store.Tx{Puts: []store.Put{{Key: key, Value: []byte("{}")}}}); err != nil { // on another node
+		if _, err := view(t, db, m).Commit(t.Context(), store.Tx{Puts: []store.Put{{Key: key, Value: []byte("{}")}}}); err != nil { // on another node
 			t.Fatal(err)
 		}
 		r := token.Record{ID: fmt.Sprintf("id%d", i), Subject: "alice", Use: token.Access, IssuedAt: epoch(), ExpiresAt: epoch().Add(time.Hour), By: "alice", Method: usr.MethodX509}

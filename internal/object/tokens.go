@@ -358,7 +358,7 @@ func (s *Store) Tokens(ctx context.Context, q token.Query) iter.Seq2[token.Liste
 // RevokeTokens implements [token.Store].
 func (s *Store) RevokeTokens(ctx context.Context, records []token.Record, by string, at time.Time) error {
 	for len(records) > 0 {
-		batch := records[:min(len(records), store.MaxOps)]
+		batch := records[:min(len(records), maxCounted)]
 		records = records[len(batch):]
 		var tx store.Tx
 		for _, r := range batch {
@@ -435,12 +435,12 @@ func (s *Store) SweepTokens(ctx context.Context, before time.Time, limit int) (i
 // another node sweeps at the same moment: nothing was swept then. What was swept is
 // on record no more, here, when it returns.
 func (s *Store) sweepTokens(ctx context.Context, before string, limit int) (int, error) {
-	const perToken = 4 // operations; one more is the note
+	const perToken = 4 // operations; one more is the note, and one what is counted
 	noted, rev, err := sweptTokens(ctx, s.db)
 	if err != nil {
 		return 0, err
 	}
-	page, err := s.db.Scan(ctx, store.Range{Prefix: prefixToken, Limit: min(limit, (store.MaxOps-1)/perToken)})
+	page, err := s.db.Scan(ctx, store.Range{Prefix: prefixToken, Limit: min(limit, (store.MaxOps-2)/perToken)})
 	if err != nil {
 		return 0, err
 	}

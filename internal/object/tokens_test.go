@@ -338,7 +338,7 @@ func TestTokensOfOlderBuilds(t *testing.T) {
 	newStore(t, db, m)
 	const expiry, id = "006a65ccc0", "4PDJ7MWX4VIEPSGXMLLLTHA3JD"
 	put := func(key, value string) store.Put { return store.Put{Key: key, Value: []byte(value)} }
-	if _, err := db.Commit(t.Context(), store.Tx{Puts: []store.Put{
+	if _, err := view(t, db, m).Commit(t.Context(), store.Tx{Puts: []store.Put{
 		put("token/"+expiry+"/"+id, `{"s":"alice","u":"access","g":"guest:ns1","a":["omca:x"],"t":1785000000,"e":1785055424,"b":"root","m":"ux"}`),
 		put("token-id/"+id, expiry), put("token-of/alice//"+expiry+"/"+id, ""),
 		put("token/ffffffffff/0123", `{"s":"bob","p":"clustercockpit","u":"access","r":["api"],"t":1785000000,"b":"root","m":"ux"}`),

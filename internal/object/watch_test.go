@@ -29,13 +29,15 @@ type guarded struct {
 func newGuarded(t *testing.T) *guarded {
 	t.Helper()
 	g := &guarded{db: mem.New(), panics: background.New(time.Now, slog.New(slog.DiscardHandler)), ended: make(chan error, 1)}
+	m := fileMaster(t)
 	var err error
 	g.Store, err = object.OpenStore(t.Context(), object.StoreConfig{
-		Store: g.db, Shared: true, Master: fileMaster(t), Log: slog.New(slog.DiscardHandler), Now: time.Now, Panics: g.panics,
+		Store: g.db, Shared: true, Master: m, Log: slog.New(slog.DiscardHandler), Now: time.Now, Panics: g.panics,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	g.db = view(t, g.db, m)
 	return g
 }
 

@@ -37,9 +37,14 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 type journalID [idBytes]byte
 
-func header(id journalID, which byte) []byte {
+// headerName is how much of a header says which file of which journal it is.
+const headerName = 16 + idBytes + 1
+
+// header is what the file of a journal begins with: its name, and the length that it was
+// given.
+func header(id journalID, which byte, size int64) []byte {
 	b := append([]byte("omca journal 1\n\x00"), id[:]...)
-	return append(b, which)
+	return binary.BigEndian.AppendUint64(append(b, which), uint64(size))
 }
 
 // frameInfo is the head of a frame.

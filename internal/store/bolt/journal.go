@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -83,10 +84,10 @@ func newJournal(path string, magic uint32, d disk) (j *journal, err error) {
 	if err := j.grow(2 * pageBytes); err != nil {
 		return j, err
 	}
-	for i, f := range j.files {
-		if _, err := f.WriteAt(header(j.id, byte(i)), 0); err != nil {
-			return j, err
-		}
+	if err := j.stamp(); err != nil {
+		return j, err
+	}
+	for _, f := range j.files {
 		if err := errors.Join(f.Truncate(j.size), f.Sync()); err != nil {
 			return j, err
 		}
@@ -126,6 +127,16 @@ func (j *journal) resize(size int64) error {
 		}
 	}
 	j.size = size
+	return j.stamp()
+}
+
+// stamp has each file say what it is, and how long.
+func (j *journal) stamp() error {
+	for i, f := range j.files {
+		if _, err := f.WriteAt(header(j.id, byte(i), j.size), 0); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -219,13 +230,17 @@ func replayFile(path string, id journalID, gen uint64, magic uint32, sync func(*
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	want := header(id, byte(which))
+	want := header(id, byte(which), 0)
 	got := make([]byte, len(want))
 	if _, err := f.ReadAt(got, 0); err != nil {
 		return nil, fmt.Errorf("reading its header: %w", err)
 	}
-	if !bytes.Equal(want, got) {
+	if !bytes.Equal(want[:headerName], got[:headerName]) {
 		return nil, errors.New("it belongs to another store, or to another time of this one")
+	}
+	// Older builds left the length out: it is 0 then.
+	if made := int64(binary.BigEndian.Uint64(got[headerName:])); size < made {
+		return nil, fmt.Errorf("%w: it has %d bytes, and was made with %d", store.ErrDamaged, size, made)
 	}
 	changes, err := readFrames(f, size, magic, id, gen)
 	if err != nil {

@@ -215,11 +215,14 @@ func TestJournalRefused(t *testing.T) {
 		{"the first frame", 0, blank(pageBytes, pageBytes+1), "damaged: no frame at 4096"},
 		{"one bit", 1, func(b []byte) []byte { b[pageBytes+frameHead+3] ^= 1; return b }, "damaged: no frame at 4096"},
 		{"all frames of the first", 0, blank(pageBytes, 1<<30), "revision 1 is missing before"},
-		{"the end of the first", 0, func(b []byte) []byte { return b[:5*pageBytes] }, "is missing before"},
+		{"the end of the first", 0, func(b []byte) []byte { return b[:5*pageBytes] }, "damaged: it has 20480 bytes, and was made with 1048576"},
+		{"the last octet of the second", 1, func(b []byte) []byte { return b[:len(b)-1] }, "damaged: it has 1048575 bytes, and was made with 1048576"},
 		{"emptied", 1, func([]byte) []byte { return nil }, "reading its header"},
 		{"header", 1, blank(20, 21), "it belongs to another store"},
 		{"another store's", 0, func([]byte) []byte { return foreign }, "it belongs to another store"},
-		{"of a later time", 0, func(b []byte) []byte { return append(b[:pageBytes:pageBytes], newer...) }, "newer than the store"},
+		{"of a later time", 0, func(b []byte) []byte {
+			return append(append(b[:pageBytes:pageBytes], newer...), make([]byte, journalBytes)...)
+		}, "newer than the store"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := copyOf(t, s)
@@ -316,9 +319,9 @@ func FuzzFrames(f *testing.F) {
 		{Rev: 7, Events: []store.Event{{Key: "a", Value: []byte("1")}, {Key: "b", Deleted: true}}},
 		{Rev: 8, Events: []store.Event{{Key: "c", Value: []byte{}}}},
 	}
-	good := appendFrame(header(id, 0), frameMagic, id, 4, changes)
+	good := appendFrame(header(id, 0, 0), frameMagic, id, 4, changes)
 	page := make([]byte, pageBytes)
-	f.Add(append(page, good[len(header(id, 0)):]...), []byte{1, 1, 'a', 0})
+	f.Add(append(page, good[len(header(id, 0, 0)):]...), []byte{1, 1, 'a', 0})
 	f.Add(append(page, appendFrame(nil, frameMagic, journalID{}, 4, changes)...), []byte{2, 1, 'a', 2, 'x', 1, 'b', 0})
 	f.Add(append(page, appendFrame(nil, frameMagic, id, 3, changes)...), []byte{0xff, 0xff, 0xff, 0xff, 0x0f, 1})
 	f.Add(append(page, appendFrame(nil, copyMagic, id, 4, changes)...), []byte{0, 1, 1, 'a', 0, 2, 1, 1, 'b', 2, 'x'})

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"context"
+
+	"omca/internal/hint"
+)
+
+// acceptRollback takes a store that was set back as it is.
+func acceptRollback(ctx context.Context, c *call) error {
+	if !c.flags.Bool("yes") {
+		if !isTerminal(c.stdin) {
+			return hint.With(usagef("accept-rollback: what was revoked since the copy was made may be accepted again"), "\"omca doctor\" says what is missing; confirm with --yes")
+		}
+		if err := c.confirm(ctx, "take the store as it is? What was revoked since the copy was made may be accepted again: \"omca doctor\" says what is missing"); err != nil {
+			return err
+		}
+	}
+	api, err := c.api(ctx)
+	if err != nil {
+		return err
+	}
+	done, err := api.AcceptRollback(ctx)
+	if err != nil {
+		return err
+	}
+	if len(done.Reasons) == 0 {
+		c.print("the store is what was written last: there is nothing to accept\n")
+		return nil
+	}
+	for _, reason := range done.Reasons {
+		c.print("accepted: %s\n", printable(reason))
+	}
+	return nil
+}

@@ -1,0 +1,306 @@
+package object
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"iter"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"omca/internal/hint"
+	"omca/internal/store"
+)
+
+// A value in a store of the format [formatAuthentic] is
+//
+//	value (n bytes) | counter (8, big endian) | tag (16)
+//
+// and its tag is the first half of an HMAC-SHA256, under a key that is kept with the data
+// keys, over valueTag, the length of the key of the value in the store, that key, the
+// counter and the value. So a value is refused when it was altered, or moved to another
+// key. The counter is that of the value before, plus one, for the kinds of [kindOf], and 0
+// for the rest.
+const (
+	tagSize     = 16
+	counterSize = 8
+	trailerSize = counterSize + tagSize
+
+	macKeySize = sha256.Size
+
+	valueTag = "omca value\x00"
+)
+
+// unauthentic reports whether the value of a key carries no tag: the keyring is sealed by
+// itself, and the marks of processes are written below this layer, with a lease.
+func unauthentic(key string) bool { return key == keyKeyring || passing(key) }
+
+// A macKey makes and checks tags. Many may use it at once.
+type macKey struct {
+	key  [macKeySize]byte
+	pool sync.Pool // of hash.Hash under key: making one takes longer than most MACs
+}
+
+// sum returns the MAC over what write writes.
+func (m *macKey) sum(write func(hash.Hash)) (sum [sha256.Size]byte) {
+	h, ok := m.pool.Get().(hash.Hash)
+	if !ok {
+		h = hmac.New(sha256.New, m.key[:])
+	}
+	defer m.pool.Put(h)
+	h.Reset()
+	write(h)
+	h.Sum(sum[:0])
+	return sum
+}
+
+// tag returns the tag of a value with its counter, as they lie in the store.
+func (m *macKey) tag(key string, counted []byte) []byte {
+	sum := m.sum(func(h hash.Hash) {
+		b := make([]byte, 0, len(valueTag)+4+len(key))
+		b = append(b, valueTag...)
+		b = binary.BigEndian.AppendUint32(b, uint32(len(key)))
+		h.Write(append(b, key...))
+		// The counter has a fixed size, so what is before it is the value.
+		h.Write(counted)
+	})
+	return sum[:tagSize]
+}
+
+// attach returns a value as it lies in the store.
+func (m *macKey) attach(key string, value []byte, counter uint64) []byte {
+	b := make([]byte, 0, len(value)+trailerSize)
+	b = binary.BigEndian.AppendUint64(append(b, value...), counter)
+	return append(b, m.tag(key, b)...)
+}
+
+// detach returns the value and its counter. It reports false when the tag is not that of
+// the value at that key.
+func (m *macKey) detach(key string, stored []byte) (value []byte, counter uint64, ok bool) {
+	if len(stored) < trailerSize {
+		return nil, 0, false
+	}
+	counted := stored[:len(stored)-tagSize]
+	if !hmac.Equal(m.tag(key, counted), stored[len(counted):]) {
+		return nil, 0, false
+	}
+	at := len(counted) - counterSize
+	return stored[:at:at], binary.BigEndian.Uint64(counted[at:]), true
+}
+
+// ErrForged is a value that this program has not written where it lies, or not so.
+var ErrForged = fmt.Errorf("%w: a value was not written there by omca", store.ErrDamaged)
+
+func forged(key string) error {
+	return hint.With(fmt.Errorf("%w: store key %q", ErrForged, key), "\"omca doctor\" names all such values; put the home back from a backup with \"omca restore\"")
+}
+
+// authentic is a [store.Store] whose values carry tags in the store below it. Its callers
+// see the values alone.
+//
+// A store of an older format has values without tags. They are taken as they are until the
+// keyring says that all have tags.
+type authentic struct {
+	store.Store                       // below
+	format      *format               // of the store
+	turn        chan struct{}         // holds one token while a counted kind changes
+	refusal     atomic.Pointer[error] // why commits are refused; nil: they are not
+}
+
+func newAuthentic(below store.Store, f *format) *authentic {
+	return &authentic{Store: below, format: f, turn: make(chan struct{}, 1)}
+}
+
+// opener returns how values are opened now. While older values may be there it reads the
+// keyring first, if that has changed: another process brings the store over. It is called
+// after the values were read, which are then no newer than the keyring.
+func (a *authentic) opener(ctx context.Context) (func(key string, stored []byte) ([]byte, error), error) {
+	keys := a.format.known()
+	if keys.number < formatAuthentic {
+		if err := a.format.refresh(ctx, a.Store); err != nil {
+			return nil, err
+		}
+		keys = a.format.known()
+	}
+	return keys.open, nil
+}
+
+// open returns a value without its tag.
+func (f formatNow) open(key string, stored []byte) ([]byte, error) {
+	if f.mac == nil || unauthentic(key) {
+		return stored, nil
+	}
+	value, _, ok := f.mac.detach(key, stored)
+	switch {
+	case ok:
+		return value, nil
+	case f.number < formatAuthentic: // older values are there, and have no tag
+		return stored, nil
+	}
+	return nil, forged(key)
+}
+
+// Get is store.Store.Get.
+func (a *authentic) Get(ctx context.Context, key string) (store.Entry, error) {
+	e, err := a.Store.Get(ctx, key)
+	if err != nil {
+		return e, err
+	}
+	open, err := a.opener(ctx)
+	if err != nil {
+		return store.Entry{}, err
+	}
+	if e.Value, err = open(key, e.Value); err != nil {
+		return store.Entry{}, err
+	}
+	return e, nil
+}
+
+// Scan is store.Store.Scan. One value that is refused refuses the page.
+func (a *authentic) Scan(ctx context.Context, r store.Range) (store.Page, error) {
+	page, err := a.Store.Scan(ctx, r)
+	if err != nil {
+		return page, err
+	}
+	open, err := a.opener(ctx)
+	if err != nil {
+		return store.Page{}, err
+	}
+	for i, e := range page.Entries {
+		if page.Entries[i].Value, err = open(e.Key, e.Value); err != nil {
+			return store.Page{}, err
+		}
+	}
+	return page, nil
+}
+
+// Watch is store.Store.Watch. It ends at a value that is refused.
+func (a *authentic) Watch(ctx context.Context, prefix string, after int64) iter.Seq2[store.Change, error] {
+	return func(yield func(store.Change, error) bool) {
+		for change, err := range a.Store.Watch(ctx, prefix, after) {
+			if err == nil {
+				err = a.openChange(ctx, &change)
+			}
+			if err != nil {
+				yield(store.Change{}, err)
+				return
+			}
+			if !yield(change, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (a *authentic) openChange(ctx context.Context, change *store.Change) error {
+	open, err := a.opener(ctx)
+	if err != nil {
+		return err
+	}
+	for i, e := range change.Events {
+		if e.Deleted {
+			continue
+		}
+		if change.Events[i].Value, err = open(e.Key, e.Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Commit is store.Store.Commit. Errors: [ErrSetBack] too.
+func (a *authentic) Commit(ctx context.Context, tx store.Tx) (int64, error) {
+	if err := a.refused(tx); err != nil {
+		return 0, err
+	}
+	for {
+		now := a.format.known()
+		rev, err := a.commitAs(ctx, now, tx)
+		if !errors.Is(err, store.ErrConflict) || now.number >= formatAuthentic {
+			return rev, err
+		}
+		if read := a.format.refresh(ctx, a.Store); read != nil {
+			return 0, errors.Join(err, read)
+		}
+		if a.format.known().rev == now.rev {
+			return 0, err
+		}
+	}
+}
+
+// commitAs commits tx in a format. Until every value has a tag it expects that the store
+// still has that format.
+func (a *authentic) commitAs(ctx context.Context, now formatNow, tx store.Tx) (int64, error) {
+	if err := tx.Check(); err != nil {
+		return 0, err
+	}
+	if now.number < formatAuthentic && !touches(tx, keyKeyring) {
+		tx.Expect = append(tx.Expect[:len(tx.Expect):len(tx.Expect)], store.Expect{Key: keyKeyring, Rev: now.rev})
+	}
+	if now.mac == nil {
+		return a.Store.Commit(ctx, tx)
+	}
+	if kinds := kindsOf(tx); len(kinds) > 0 {
+		return a.commitCounted(ctx, now, tx, kinds)
+	}
+	return a.Store.Commit(ctx, now.attachAll(tx, nil))
+}
+
+// attachAll returns tx with tags on its values. counters has the counters of values that have one.
+func (f formatNow) attachAll(tx store.Tx, counters map[string]uint64) store.Tx {
+	puts := make([]store.Put, len(tx.Puts))
+	for i, p := range tx.Puts {
+		if !unauthentic(p.Key) {
+			p.Value = f.mac.attach(p.Key, p.Value, counters[p.Key])
+		}
+		puts[i] = p
+	}
+	tx.Puts = puts
+	return tx
+}
+
+// touches reports whether tx expects something of a key, or puts it.
+func touches(tx store.Tx, key string) bool {
+	for _, e := range tx.Expect {
+		if e.Key == key {
+			return true
+		}
+	}
+	for _, p := range tx.Puts {
+		if p.Key == key {
+			return true
+		}
+	}
+	return false
+}
+
+// underPrefix reports whether a kind that is counted lies under a prefix.
+func underPrefix(prefix string) bool {
+	for _, kind := range kinds() {
+		for _, own := range kind.prefixes {
+			if strings.HasPrefix(own, prefix) || strings.HasPrefix(prefix, own) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Authentic returns a view of a store that OpenStore has made: its values without their
+// tags. What is committed through it has tags, and is counted.
+func Authentic(ctx context.Context, below store.Store, master Master) (store.Store, error) {
+	e, err := below.Get(ctx, keyKeyring)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := LoadKeyring(e.Value, master)
+	if err != nil {
+		return nil, err
+	}
+	return newAuthentic(below, newFormat(master, keys, e.Rev)), nil
+}
