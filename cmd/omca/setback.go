@@ -1,20 +1,12 @@
 package main
 
-import (
-	"context"
-
-	"omca/internal/hint"
-)
+import "context"
 
 // acceptRollback takes a store that was set back as it is.
 func acceptRollback(ctx context.Context, c *call) error {
-	if !c.flags.Bool("yes") {
-		if !isTerminal(c.stdin) {
-			return hint.With(usagef("accept-rollback: what was revoked since the copy was made may be accepted again"), "\"omca doctor\" says what is missing; confirm with --yes")
-		}
-		if err := c.confirm(ctx, "take the store as it is? What was revoked since the copy was made may be accepted again: \"omca doctor\" says what is missing"); err != nil {
-			return err
-		}
+	const lost = "what was revoked since the copy was made may be accepted again: \"omca doctor\" says what is missing"
+	if err := c.consent(ctx, "accept-rollback", "take the store as it is?", lost); err != nil {
+		return err
 	}
 	api, err := c.api(ctx)
 	if err != nil {

@@ -208,7 +208,7 @@ func TestTampered(t *testing.T) {
 		w.refused(t, edited(t, s.Body(), field, value), "altered")
 	}
 	w.refused(t, edited(t, s.Body(), "token", strings.Repeat("0", 32)), "there is none")
-	w.refused(t, edited(t, s.Body(), "version", 3), "version 3")
+	w.refused(t, edited(t, s.Body(), "version", 5), "version 5")
 	w.refused(t, edited(t, s.Body(), "more", 1), "unknown field")
 	w.refused(t, append(s.Body(), '1'), "follows")
 	w.refused(t, make([]byte, join.MaxRequest+1), "more than")
