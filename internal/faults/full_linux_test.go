@@ -16,6 +16,7 @@ import (
 // TestFullDisk takes the room away from a daemon that runs, and gives it back.
 func TestFullDisk(t *testing.T) {
 	home := lab.Tmpfs(t, "4m")
+	home.Run(t, "init")
 	home.Run(t, "system/usr/alice", "create", "--kw", "grant=root", "--kw", "comment=before")
 	d := home.Start(t)
 	api, request := d.Client(t), signingRequest(t)
@@ -51,7 +52,7 @@ func TestFullDisk(t *testing.T) {
 func TestFirstStartOnFullDisk(t *testing.T) {
 	home := lab.Tmpfs(t, "256k")
 	ballast := fill(t, home)
-	for _, command := range [][]string{{"daemon", "run", "--listen", "127.0.0.1:0"}, {"ls"}} {
+	for _, command := range [][]string{{"daemon", "run", "--listen", "127.0.0.1:0"}, {"init"}} {
 		r := home.Try(t, command...)
 		if r.Status != 1 || r.Stdout != "" || !strings.Contains(r.Stderr, "no space left") {
 			t.Errorf("omca %q: %+v", command, r)

@@ -12,6 +12,7 @@ import (
 // what the kernel makes of one whose disk has failed.
 func TestReadOnlyHome(t *testing.T) {
 	home := lab.Tmpfs(t, "4m")
+	home.Run(t, "init")
 	home.Run(t, "system/usr/alice", "create")
 	remount(t, home, syscall.MS_RDONLY)
 	refused(t, home, []string{"read-only file system"})
@@ -24,7 +25,7 @@ func TestReadOnlyHome(t *testing.T) {
 func TestNoHome(t *testing.T) {
 	home := lab.Tmpfs(t, "4m")
 	remount(t, home, syscall.MS_RDONLY)
-	r := home.Try(t, "ls")
+	r := home.Try(t, "init")
 	if r.Status != 1 || r.Stdout != "" {
 		t.Errorf("%+v, expected exit status 1", r)
 	}
