@@ -527,6 +527,10 @@ func (a *Authority) renewResponder(ctx context.Context, h Holder) (time.Time, er
 	if err != nil {
 		return time.Time{}, err
 	}
+	if ended, err := a.atEnd(is); ended {
+		return time.Time{}, err
+	}
+	var until time.Time
 	if h.KeyMade && fitsDesk(is, have) {
 		leaf, now := have.chain[0], a.now()
 		_, revoked, err := a.RevocationOf(ctx, leaf)
@@ -534,16 +538,17 @@ func (a *Authority) renewResponder(ctx context.Context, h Holder) (time.Time, er
 			return time.Time{}, err
 		}
 		due := DueAt(leaf.NotBefore, leaf.NotAfter)
-		if end := is.end(); !leaf.NotAfter.Before(end) {
+		if end := is.end().Truncate(time.Second); !leaf.NotAfter.Before(end) {
 			due = end // another would not live longer
 		}
 		if !revoked && !now.Before(leaf.NotBefore) && now.Before(due) {
 			return due, nil
 		}
+		if !revoked {
+			until = leaf.NotAfter
+		}
 	}
-	issued, err := a.Create(ctx, a.self, h.Path, CreateOptions{Rekey: true, ReplaceExternal: true})
-	if err != nil {
-		return time.Time{}, err
-	}
-	return DueAt(issued.Certificate.NotBefore, issued.Certificate.NotAfter), nil
+	return a.attempt(ctx, h, until, func() (Issued, error) {
+		return a.Create(ctx, a.self, h.Path, CreateOptions{Rekey: true, ReplaceExternal: true})
+	})
 }

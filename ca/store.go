@@ -22,16 +22,18 @@ type Holder struct {
 	Revision int64  // of the object, for Change; it moves with every change of keyword or key
 	Created  time.Time
 
-	Profile    string // "ca", "listener", "usr", "node" or "ocsp"
-	Subject    pki.Subject
-	Names      pki.Names
-	Validity   time.Duration // 0: the profile's default
-	KeyType    pki.KeyType
-	IssuerPath string // object that signs; "" means the cluster's CA
+	Profile     string // "ca", "listener", "usr", "node" or "ocsp"
+	Subject     pki.Subject
+	Names       pki.Names
+	Validity    time.Duration // 0: the profile's default
+	ValiditySet bool          // a keyword says it
+	KeyType     pki.KeyType
+	IssuerPath  string // object that signs; "" means the cluster's CA
 
-	AllowNames, DenyNames []string // for a CA: the names it may sign
-	MayAsk                []string // for a user: the names it may ask for
-	Disabled              bool     // for a user
+	AllowNames, DenyNames []string      // for a CA: the names it may sign
+	MayAsk                []string      // for a user: the names it may ask for
+	Disabled              bool          // for a user
+	MaxValidity           time.Duration // of the certificates that a user asks for; 0 is no bound of its own
 
 	PrivateKey  []byte // PEM; nil when absent, like the next two
 	Certificate []byte
@@ -161,7 +163,8 @@ type Query struct {
 type Cluster struct {
 	Name    string   // trust domain of the SPIFFE IDs
 	Trusted []string // paths of the additional CAs for client certificates
-	BaseURL string   // where anybody finds lists and OCSP, "http://pki.mycorp:8080"; "" for nowhere
+	Bounds  Bounds
+	BaseURL string // where anybody finds lists and OCSP, "http://pki.mycorp:8080"; "" for nowhere
 }
 
 // Store remembers objects and certificates for the authority.

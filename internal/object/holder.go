@@ -115,6 +115,7 @@ func describeHolder(c Config) (ca.Holder, error) {
 		KeyType:    pki.KeyType(r.text("key_type")),
 		Validity:   r.duration("validity"),
 	}
+	_, h.ValiditySet = c.Get("validity")
 	if c.Path().Kind == KindUsr {
 		h.MayAsk, h.Disabled = r.words("names"), r.flag("disabled")
 	} else {
@@ -246,8 +247,19 @@ func (s *Store) Cluster(ctx context.Context) (ca.Cluster, error) {
 			return ca.Cluster{}, err
 		}
 		base, err := baseURL(e.Config)
-		return ca.Cluster{Name: name, Trusted: trusted, BaseURL: base}, err
+		if err != nil {
+			return ca.Cluster{}, err
+		}
+		bounds, err := boundsOf(e.Config)
+		return ca.Cluster{Name: name, Trusted: trusted, BaseURL: base, Bounds: bounds}, err
 	})
+}
+
+// boundsOf reads what the cluster permits callers without root.
+func boundsOf(c Config) (ca.Bounds, error) {
+	r := reader{c: c}
+	b := ca.Bounds{MinValidity: r.duration("cluster.min_validity")}
+	return b, r.err
 }
 
 // baseURL is where the plain HTTP listener is found from elsewhere: at the host

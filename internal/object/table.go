@@ -84,6 +84,8 @@ var clusterRows = []Keyword{
 		Doc: "How long a node that no longer hears from the store that it shares goes on accepting certificates, tokens, passwords and sessions, by what it knew last. 10 s at least. Then the unix socket alone is served."},
 	{Name: "cluster.min_password", Kinds: []Kind{KindCcfg}, Type: TypeCount, Default: "8", Example: "12",
 		Doc: "How many characters a password has at least. 8 at least, whatever is set. Hashes that were made elsewhere are taken as they are."},
+	{Name: "cluster.min_validity", Kinds: []Kind{KindCcfg}, Type: TypeDuration, Default: "5m", Example: "1h",
+		Doc: "The shortest validity that a caller without root may ask for, and that a certificate which renews itself gets. At least 1s."},
 	{Name: "cluster.crl", Alias: "listener.crl", Kinds: []Kind{KindCcfg}, Type: TypeSources, Example: "http://crl.mycorp",
 		Doc: "Where the revocation lists of other CAs are: URLs, files or paths of secs."},
 	{Name: "listener.addr", Kinds: []Kind{KindCcfg}, Type: TypeHost, Example: "192.0.2.1", Doc: "Address to listen on. Every address unless set."},
