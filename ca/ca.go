@@ -63,6 +63,7 @@ type Authority struct {
 	endings   endings
 
 	attempts attempts
+	quota    quota
 }
 
 // New returns an authority over the store of c.

@@ -79,6 +79,9 @@ func (a *Authority) wanted(ctx context.Context, who usr.Caller, path string, opt
 		return wanted{}, err
 	}
 	w.order, err = a.orderFor(ctx, who, h, w.key)
+	if len(have.chain) > 0 {
+		w.order.held = have.chain[0]
+	}
 	return w, err
 }
 

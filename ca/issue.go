@@ -36,6 +36,7 @@ type order struct {
 	asked    bool              // the validity is not a default
 	most     time.Duration     // the longest validity that the caller's own user may ask for; 0 is no bound
 	former   *x509.Certificate // in a renewal that no caller asked for: what is renewed; else nil
+	held     *x509.Certificate // what the object has; nil when there is none, or no object
 	owner    string
 	since    time.Time // when the object of the owner was made; zero when there is none
 	mayAsk   []string  // names the caller may ask for; ignored for root
@@ -264,6 +265,12 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 	if err != nil {
 		return nil, err
 	}
+	done, again, err := a.admit(ctx, o, now)
+	if err != nil {
+		return nil, err
+	}
+	issued := false
+	defer func() { done(issued) }()
 	// 6. The real key signs, once, the bytes of the draft.
 	cert, err := o.issuer.Sign(draft)
 	if err != nil {
@@ -279,7 +286,7 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 		signer = pki.AuthorityOf(cert) // a root signs itself
 	}
 	change.Records = []Record{{
-		Certificate: cert, Authority: signer, Issuer: o.issuer.path, Owner: o.owner, OwnerSince: o.since, Profile: o.profile.Name, By: o.who.By(), IssuedAt: now.UTC(),
+		Certificate: cert, Authority: signer, Issuer: o.issuer.path, Owner: o.owner, OwnerSince: o.since, Profile: o.profile.Name, By: o.who.By(), IssuedAt: now.UTC(), Again: again,
 	}}
 	change.Keys = []pki.KeyHash{pki.KeyHashOf(cert)}
 	if o.profile.Name != ProfileOCSP { // whose answers go on
@@ -292,6 +299,7 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 		}
 		return nil, &recordingError{draft.Serial(), err}
 	}
+	issued = true
 	// 8. One audit line.
 	a.audit(ctx, o, cert)
 	return cert, nil

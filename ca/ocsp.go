@@ -174,13 +174,16 @@ func (o *OCSP) another(d *desk, r *crl.OCSPRequest) *issuer {
 // Staple returns the answer about the first certificate of chain, for a TLS
 // server to present, and when it ends.
 //
-// Errors: crl.ErrNotOurs (signed elsewhere, or not in the inventory: a staple
-// that says unknown does harm); any other is a failure here.
+// Errors: crl.ErrNotOurs (signed elsewhere, not in the inventory, or expired: a
+// staple that says unknown does harm); any other is a failure here.
 func (o *OCSP) Staple(ctx context.Context, chain []*x509.Certificate) (staple []byte, next time.Time, err error) {
 	if len(chain) == 0 {
 		return nil, time.Time{}, fmt.Errorf("%w: no certificate to staple an answer to", ErrInvalid)
 	}
 	leaf := chain[0]
+	if !o.a.now().Before(leaf.NotAfter) {
+		return nil, time.Time{}, fmt.Errorf("%w: %q ended at %s, and an answer about it is of no use", crl.ErrNotOurs, leaf.Subject, leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
 	d, err := o.desk(ctx, func(is *issuer) bool { return signed(is, leaf) })
 	if err != nil {
 		return nil, time.Time{}, err

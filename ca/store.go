@@ -57,6 +57,10 @@ type Record struct {
 	// none, and in the records of builds that did not keep it.
 	OwnerSince time.Time
 
+	// Again: it renewed a living certificate of the owner, and cluster.max_certificates
+	// does not count it.
+	Again bool
+
 	// Authority is the identity of the CA that signed; zero in a record that a build
 	// wrote which did not keep it: see [Authority.AuthorityOf].
 	Authority pki.AuthorityID
@@ -196,6 +200,11 @@ type Store interface {
 	// Records yields the selected records by time of expiry, soonest first,
 	// each with the cursor that continues behind it.
 	Records(ctx context.Context, q Query) iter.Seq2[Listed, error]
+
+	// IssuedBy returns when the certificates were issued that a caller asked for since
+	// then, as Record.By calls it, without those that are [Record].Again. It reads
+	// the records of that time alone.
+	IssuedBy(ctx context.Context, by string, since time.Time) ([]time.Time, error)
 
 	// Authorities lists the CAs on record.
 	Authorities(ctx context.Context) ([]AuthorityRecord, error)

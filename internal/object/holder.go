@@ -118,6 +118,7 @@ func describeHolder(c Config) (ca.Holder, error) {
 	_, h.ValiditySet = c.Get("validity")
 	if c.Path().Kind == KindUsr {
 		h.MayAsk, h.Disabled = r.words("names"), r.flag("disabled")
+		h.MaxValidity = r.duration("max_validity")
 	} else {
 		h.AllowNames, h.DenyNames = r.words("allow_names"), r.words("deny_names")
 	}
@@ -258,7 +259,8 @@ func (s *Store) Cluster(ctx context.Context) (ca.Cluster, error) {
 // boundsOf reads what the cluster permits callers without root.
 func boundsOf(c Config) (ca.Bounds, error) {
 	r := reader{c: c}
-	b := ca.Bounds{MinValidity: r.duration("cluster.min_validity")}
+	b := ca.Bounds{MinValidity: r.duration("cluster.min_validity"), Certificates: read(&r, c.Int, "cluster.max_certificates")}
+	b.MaxValidity = read(&r, func(name string) (map[string]time.Duration, error) { return parse(c, name, parseLives) }, "cluster.max_validity")
 	return b, r.err
 }
 
