@@ -101,6 +101,9 @@ func (d *door) problemOf(err error, requestID string) Problem {
 
 // quotaHint returns when there is room again, and the ways to more.
 func quotaHint(q *usr.QuotaError) string {
+	if q.Keyword == "" {
+		return "try again in " + retryAfter(q) + " s"
+	}
 	way := fmt.Sprintf("root does it without a bound, or raises the keyword with \"omca cluster config update --set %s=N\"", q.Keyword)
 	if q.Keyword == "cluster.max_tokens" {
 		way = "\"omca token revoke\" takes tokens back; " + way

@@ -104,7 +104,8 @@ func TestMaxCertificates(t *testing.T) {
 		w.sign("signer", body).exhausted(t, "cluster.max_certificates", time.Hour, `"signer" had 3 certificates issued within an hour`, "is 3 for callers without root")
 	}
 	w.sign("root", body).want(http.StatusCreated)
-	w.do(request{method: http.MethodPost, target: "/api/object/path/system/usr/guest1/certificate/renew", by: "guest1"}).want(http.StatusOK)
+	w.sign("root", asJSON(t, SignRequest{CSR: csr(t, "guest1"), Profile: "usr", Validity: "24h"})).want(http.StatusCreated)
+	w.sign("guest1", asJSON(t, SignRequest{CSR: csr(t, "guest1"), Profile: "usr", Validity: "24h"})).want(http.StatusCreated)
 }
 
 // TestValidityIsBounded: a validity beyond the bounds is 403 where it is asked for: in a
