@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.step.sm/crypto/pemutil"
 
@@ -67,7 +68,9 @@ func TestDecryptingOneAtATime(t *testing.T) {
 			t.Errorf("%d did not wait", len(done))
 		}
 		var quota *usr.QuotaError
-		if _, err := d.decrypted(t.Context(), "private_key", locked, "open sesame"); !errors.As(err, &quota) || quota.After != decryptedSoon {
+		patient, over := context.WithTimeout(t.Context(), time.Minute)
+		defer over()
+		if _, err := d.decrypted(patient, "private_key", locked, "open sesame"); !errors.As(err, &quota) || quota.After != decryptedSoon {
 			t.Errorf("one more than may wait: %v", err)
 		}
 		cancel()
