@@ -14,7 +14,7 @@ import (
 const (
 	retryRenewal  = time.Minute
 	longestPause  = 24 * time.Hour // clocks are set, machines sleep
-	shortestPause = time.Second    // a certificate of a minute is renewed often enough
+	shortestPause = time.Second
 )
 
 // renew starts, once, the loops that renew certificates when they are due,
@@ -47,8 +47,10 @@ func (s *Server) renewals(ctx context.Context) {
 			pause = min(pause, next.Sub(s.config.Now()))
 		}
 		if err != nil {
-			s.config.Log.ErrorContext(ctx, "renewal failed", "error", err, "again_in", retryRenewal)
-			pause = retryRenewal
+			if next.IsZero() {
+				pause = retryRenewal
+			}
+			s.config.Log.ErrorContext(ctx, "renewal failed", "error", err, "again_in", max(pause, shortestPause).Round(time.Second))
 		}
 		timer := time.NewTimer(max(pause, shortestPause))
 		select {

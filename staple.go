@@ -37,6 +37,36 @@ type stapler struct {
 
 	mu   sync.Mutex
 	kept map[string]*staple // by path
+	told map[string]failure // by path: the last line of the log about it
+}
+
+// failure is a failure that was logged.
+type failure struct {
+	text string
+	at   time.Time
+}
+
+// tellAgain is how long the same failure is not logged again.
+const tellAgain = time.Hour
+
+// tell reports whether a failure is to be logged: it is another one than the last of
+// that path, or that was a while ago. A nil error ends the failure.
+func (k *stapler) tell(path string, err error) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err == nil {
+		delete(k.told, path)
+		return false
+	}
+	last, now := k.told[path], k.now()
+	if last.text == err.Error() && now.Sub(last.at).Abs() < tellAgain {
+		return false
+	}
+	if k.told == nil {
+		k.told = make(map[string]failure)
+	}
+	k.told[path] = failure{err.Error(), now}
+	return true
 }
 
 // soon has the stapler look at once. It never waits.
@@ -102,6 +132,7 @@ func (k *stapler) forget(paths []string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	maps.DeleteFunc(k.kept, func(path string, _ *staple) bool { return !slices.Contains(paths, path) })
+	maps.DeleteFunc(k.told, func(path string, _ failure) bool { return !slices.Contains(paths, path) })
 }
 
 // renew asks for an answer about what is served of a path. What is there stays
@@ -145,6 +176,7 @@ func (k *stapler) keep(path string, fresh *staple, err error) (former, next *sta
 func (k *stapler) pause(ctx context.Context, path string, kept *staple, err error) time.Duration {
 	switch {
 	case err == nil:
+		k.tell(path, nil)
 		return max(kept.next.Sub(k.now())/2, time.Second)
 	case errors.Is(err, crl.ErrNotOurs):
 		return longestPause
@@ -153,6 +185,8 @@ func (k *stapler) pause(ctx context.Context, path string, kept *staple, err erro
 	if kept != nil {
 		pause = max(min(pause, kept.next.Sub(k.now())), time.Second) // to take it away when it is over
 	}
-	k.log.ErrorContext(ctx, "no OCSP staple", "path", path, "error", err, "again_in", pause)
+	if k.tell(path, err) {
+		k.log.ErrorContext(ctx, "no OCSP staple", "path", path, "error", err, "again_in", pause)
+	}
 	return pause
 }

@@ -61,6 +61,9 @@ type Authority struct {
 	recording int                         // commits under way that put a CA on record: roll is not kept
 	dormant   map[pki.AuthorityID]*issuer // those of them that no object holds
 	endings   endings
+
+	attempts attempts
+	quota    quota
 }
 
 // New returns an authority over the store of c.
@@ -76,6 +79,9 @@ func New(c Config) (*Authority, error) {
 // store's watch calls it, so that no issuer outlives its object.
 func (a *Authority) Changed(path string) {
 	a.tiers.changed(path)
+	if path == "" || a.signs(path) {
+		a.attempts.again()
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.epoch++
@@ -91,6 +97,13 @@ func (a *Authority) Changed(path string) {
 	if a.roll != nil && a.roll.at(path) {
 		a.endings = endings{}
 	}
+}
+
+// signs reports whether the object at path was read as a CA, or is known as one.
+func (a *Authority) signs(path string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.issuers[path] != nil || path == a.own || a.roll != nil && a.roll.at(path)
 }
 
 // issuer is a CA object made ready to sign.

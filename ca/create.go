@@ -79,6 +79,9 @@ func (a *Authority) wanted(ctx context.Context, who usr.Caller, path string, opt
 		return wanted{}, err
 	}
 	w.order, err = a.orderFor(ctx, who, h, w.key)
+	if len(have.chain) > 0 {
+		w.order.held = have.chain[0]
+	}
 	return w, err
 }
 
@@ -117,7 +120,7 @@ func (a *Authority) issueTo(ctx context.Context, h Holder, o order, key crypto.S
 	if err != nil {
 		return Issued{}, fmt.Errorf("%s: %w", h.Path, err)
 	}
-	return Issued{Path: h.Path, Certificate: cert, Chain: chain(cert)}, nil
+	return Issued{Path: h.Path, Certificate: cert, Chain: chain(cert), Cut: o.cut(cert)}, nil
 }
 
 // install is the change that makes chain the live certificate of h. Whatever
@@ -156,7 +159,7 @@ func (a *Authority) orderFor(ctx context.Context, who usr.Caller, h Holder, key 
 // orderOver is orderFor for a key of which only the public half is here, unless
 // it is a CA's that signs itself.
 func (a *Authority) orderOver(ctx context.Context, who usr.Caller, h Holder, public crypto.PublicKey, key crypto.Signer) (order, error) {
-	o := order{who: who, validity: h.Validity, owner: h.Path, since: h.Created}
+	o := order{who: who, validity: h.Validity, asked: h.ValiditySet, owner: h.Path, since: h.Created}
 	var err error
 	if o.profile, err = pki.LookupProfile(h.Profile); err != nil {
 		return order{}, fmt.Errorf("%w: %s: %w", ErrInvalid, h.Path, err)
@@ -201,7 +204,7 @@ func (a *Authority) orderOver(ctx context.Context, who usr.Caller, h Holder, pub
 		if err != nil {
 			return order{}, err
 		}
-		o.mayAsk = self.MayAsk
+		o.mayAsk, o.most = self.MayAsk, self.MaxValidity
 		if h.Profile != ProfileUser { // the subject of a user is set by root
 			if err := ownParts(who, groups(h.Subject, self.Subject)); err != nil {
 				return order{}, fmt.Errorf("%s: %w", h.Path, err)

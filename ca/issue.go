@@ -15,14 +15,12 @@ import (
 	"omca/usr"
 )
 
-// backdate is how far notBefore lies in the past, for clocks that are behind.
-const backdate = time.Minute
-
 // Issued is a certificate on its way to the caller. It is already recorded.
 type Issued struct {
 	Path        string // object that holds it; "" when it was signed from a request made elsewhere
 	Certificate *x509.Certificate
 	Chain       []*x509.Certificate // leaf first, up to and including the issuer's own chain
+	Cut         bool                // the validity that was asked for is longer: the certificate ends with its CA
 	Rekeyed     bool                // the key that the object had may not be certified again, so it has a new one
 	LeftOut     []string            // attributes that the subject of the request had and the certificate has not: "DC"
 }
@@ -35,6 +33,10 @@ type order struct {
 	request  pki.Request
 	id       *url.URL // SPIFFE ID, nil for a CA and for a server that has no name for one
 	validity time.Duration
+	asked    bool              // the validity is not a default
+	most     time.Duration     // the longest validity that the caller's own user may ask for; 0 is no bound
+	former   *x509.Certificate // in a renewal that no caller asked for: what is renewed; else nil
+	held     *x509.Certificate // what the object has; nil when there is none, or no object
 	owner    string
 	since    time.Time // when the object of the owner was made; zero when there is none
 	mayAsk   []string  // names the caller may ask for; ignored for root
@@ -66,7 +68,7 @@ func (a *Authority) Sign(ctx context.Context, who usr.Caller, r SignRequest) (Is
 	if err != nil {
 		return Issued{}, err
 	}
-	return Issued{Certificate: cert, Chain: append([]*x509.Certificate{cert}, o.issuer.set.chain...), LeftOut: o.request.LeftOut()}, nil
+	return Issued{Certificate: cert, Chain: append([]*x509.Certificate{cert}, o.issuer.set.chain...), Cut: o.cut(cert), LeftOut: o.request.LeftOut()}, nil
 }
 
 // MaySign decides whether Sign would grant who a certificate of that profile
@@ -109,7 +111,7 @@ func (a *Authority) orderToSign(ctx context.Context, who usr.Caller, r SignReque
 	if err != nil {
 		return order{}, err
 	}
-	o := order{who: who, validity: r.Validity, owner: r.Owner}
+	o := order{who: who, validity: r.Validity, asked: r.Validity > 0, owner: r.Owner}
 	if o.profile, err = pki.LookupProfile(r.Profile); err != nil {
 		return order{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
@@ -214,7 +216,7 @@ func (a *Authority) entitle(ctx context.Context, o *order) error {
 	if err != nil {
 		return err
 	}
-	o.mayAsk, o.since = h.MayAsk, h.Created
+	o.mayAsk, o.since, o.most = h.MayAsk, h.Created, h.MaxValidity
 	asked := o.request.Subject()
 	return ownParts(o.who, append(groups(asked, h.Subject), places(asked, h.Subject)...))
 }
@@ -263,6 +265,12 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 	if err != nil {
 		return nil, err
 	}
+	done, again, err := a.admit(ctx, o, now)
+	if err != nil {
+		return nil, err
+	}
+	issued := false
+	defer func() { done(issued) }()
 	// 6. The real key signs, once, the bytes of the draft.
 	cert, err := o.issuer.Sign(draft)
 	if err != nil {
@@ -278,7 +286,7 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 		signer = pki.AuthorityOf(cert) // a root signs itself
 	}
 	change.Records = []Record{{
-		Certificate: cert, Authority: signer, Issuer: o.issuer.path, Owner: o.owner, OwnerSince: o.since, Profile: o.profile.Name, By: o.who.By(), IssuedAt: now.UTC(),
+		Certificate: cert, Authority: signer, Issuer: o.issuer.path, Owner: o.owner, OwnerSince: o.since, Profile: o.profile.Name, By: o.who.By(), IssuedAt: now.UTC(), Again: again,
 	}}
 	change.Keys = []pki.KeyHash{pki.KeyHashOf(cert)}
 	if o.profile.Name != ProfileOCSP { // whose answers go on
@@ -289,12 +297,24 @@ func (a *Authority) walk(ctx context.Context, o order, install func(*x509.Certif
 		if err = a.refused(ctx, err, cert); errors.Is(err, ErrConflict) {
 			err = cmp.Or(a.signerUnblocked(ctx, o), err)
 		}
-		return nil, fmt.Errorf("recording serial %s: %w", draft.Serial(), err)
+		return nil, &recordingError{draft.Serial(), err}
 	}
+	issued = true
 	// 8. One audit line.
 	a.audit(ctx, o, cert)
 	return cert, nil
 }
+
+// recordingError is the failure to make a certificate durable.
+type recordingError struct {
+	serial pki.Serial
+	err    error
+}
+
+func (e *recordingError) Error() string {
+	return fmt.Sprintf("recording serial %s: %v", e.serial, e.err)
+}
+func (e *recordingError) Unwrap() error { return e.err }
 
 // draft is the walk up to the point where the real key would sign. Nothing
 // remains of it unless that happens.
@@ -312,10 +332,13 @@ func (a *Authority) draft(ctx context.Context, o order) (draft pki.Draft, now ti
 	if err != nil {
 		return draft, now, err
 	}
-	terms := pki.Terms{Profile: o.profile, Serial: serial, NotBefore: now.Add(-backdate), ID: o.id, Constraints: o.constraints}
-	terms.NotAfter = now.Add(o.profile.Lifetime)
-	if o.validity > 0 {
-		terms.NotAfter = now.Add(o.validity)
+	life, err := a.life(ctx, o, now)
+	if err != nil {
+		return draft, now, err
+	}
+	terms := pki.Terms{
+		Profile: o.profile, Serial: serial, ID: o.id, Constraints: o.constraints,
+		NotBefore: now.Add(-backdated(life)), NotAfter: now.Add(life),
 	}
 	if err := a.pointers(ctx, o, &terms); err != nil {
 		return draft, now, err

@@ -174,13 +174,16 @@ func (o *OCSP) another(d *desk, r *crl.OCSPRequest) *issuer {
 // Staple returns the answer about the first certificate of chain, for a TLS
 // server to present, and when it ends.
 //
-// Errors: crl.ErrNotOurs (signed elsewhere, or not in the inventory: a staple
-// that says unknown does harm); any other is a failure here.
+// Errors: crl.ErrNotOurs (signed elsewhere, not in the inventory, or expired: a
+// staple that says unknown does harm); any other is a failure here.
 func (o *OCSP) Staple(ctx context.Context, chain []*x509.Certificate) (staple []byte, next time.Time, err error) {
 	if len(chain) == 0 {
 		return nil, time.Time{}, fmt.Errorf("%w: no certificate to staple an answer to", ErrInvalid)
 	}
 	leaf := chain[0]
+	if !o.a.now().Before(leaf.NotAfter) {
+		return nil, time.Time{}, fmt.Errorf("%w: %q ended at %s, and an answer about it is of no use", crl.ErrNotOurs, leaf.Subject, leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
 	d, err := o.desk(ctx, func(is *issuer) bool { return signed(is, leaf) })
 	if err != nil {
 		return nil, time.Time{}, err
@@ -527,6 +530,10 @@ func (a *Authority) renewResponder(ctx context.Context, h Holder) (time.Time, er
 	if err != nil {
 		return time.Time{}, err
 	}
+	if ended, err := a.atEnd(is); ended {
+		return time.Time{}, err
+	}
+	var until time.Time
 	if h.KeyMade && fitsDesk(is, have) {
 		leaf, now := have.chain[0], a.now()
 		_, revoked, err := a.RevocationOf(ctx, leaf)
@@ -534,16 +541,17 @@ func (a *Authority) renewResponder(ctx context.Context, h Holder) (time.Time, er
 			return time.Time{}, err
 		}
 		due := DueAt(leaf.NotBefore, leaf.NotAfter)
-		if end := is.end(); !leaf.NotAfter.Before(end) {
+		if end := is.end().Truncate(time.Second); !leaf.NotAfter.Before(end) {
 			due = end // another would not live longer
 		}
 		if !revoked && !now.Before(leaf.NotBefore) && now.Before(due) {
 			return due, nil
 		}
+		if !revoked {
+			until = leaf.NotAfter
+		}
 	}
-	issued, err := a.Create(ctx, a.self, h.Path, CreateOptions{Rekey: true, ReplaceExternal: true})
-	if err != nil {
-		return time.Time{}, err
-	}
-	return DueAt(issued.Certificate.NotBefore, issued.Certificate.NotAfter), nil
+	return a.attempt(ctx, h, until, func() (Issued, error) {
+		return a.Create(ctx, a.self, h.Path, CreateOptions{Rekey: true, ReplaceExternal: true})
+	})
 }

@@ -2,6 +2,8 @@ package ca
 
 import (
 	"context"
+	"crypto"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"time"
@@ -9,21 +11,18 @@ import (
 	"omca/pki"
 )
 
-// DueAt is when a certificate renews itself: at two thirds of its life.
-func DueAt(notBefore, notAfter time.Time) time.Time {
-	return notBefore.Add(notAfter.Sub(notBefore) / 3 * 2)
-}
-
 // RenewDue reissues every listener and node certificate, signed by the
 // cluster's own CAs, that has come to two thirds of its life, and every
 // responder's, also when its CA is another than it was. It returns when
 // the next one is due (zero: none), and goes on past a failure: the errors are
-// joined, and what failed is due at once.
+// joined. What failed waits for a pause, which grows with each try; an error that is
+// the same as before is not returned again.
 func (a *Authority) RenewDue(ctx context.Context) (next time.Time, err error) {
 	paths, err := a.store.Holders(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}
+	a.attempts.keep(paths)
 	var failed []error
 	for _, path := range paths {
 		due, err := a.renewHolder(ctx, path)
@@ -68,21 +67,29 @@ func (a *Authority) renewHolder(ctx context.Context, path string) (time.Time, er
 	if _, revoked, err := a.RevocationBelow(ctx, leaf, have.chain[1:]); err != nil || revoked {
 		return time.Time{}, err // what was taken back does not come again by itself: "doctor" tells of it
 	}
-	o, err := a.orderFor(ctx, a.self, h, have.key)
+	issuer, err := a.issuerFor(ctx, h, have.key)
+	if err == nil {
+		if ended, err := a.atEnd(issuer); ended {
+			return time.Time{}, err
+		}
+		if end := issuer.end(); signed(issuer, leaf) && !leaf.NotAfter.Before(end.Truncate(time.Second)) {
+			return end, nil // another would not live longer, and be due as soon
+		}
+	}
+	return a.attempt(ctx, h, leaf.NotAfter, func() (Issued, error) { return a.renewAs(ctx, h, have.key, leaf) })
+}
+
+// renewAs gives h another certificate like leaf. No caller asked for it, and no
+// grants were looked at: it is the certificate that was granted, again, and not what
+// the keywords have come to say.
+func (a *Authority) renewAs(ctx context.Context, h Holder, key crypto.Signer, leaf *x509.Certificate) (Issued, error) {
+	o, err := a.orderFor(ctx, a.self, h, key)
 	if err != nil {
-		return due, err
+		return Issued{}, err
 	}
-	if end := o.issuer.end(); signed(o.issuer, leaf) && !leaf.NotAfter.Before(end) && a.now().Before(end) {
-		return end, nil // another would not live longer, and be due as soon
+	if o.request, err = pki.RequestAgain(leaf, key.Public()); err != nil {
+		return Issued{}, err
 	}
-	// Nobody asked, so nobody's grants were looked at: it is the certificate
-	// that was granted, again, and not what the keywords have come to say.
-	if o.request, err = pki.RequestAgain(leaf, have.key.Public()); err != nil {
-		return due, err
-	}
-	issued, err := a.issueTo(ctx, h, o, have.key, h.KeyMade)
-	if err != nil {
-		return due, err
-	}
-	return DueAt(issued.Certificate.NotBefore, issued.Certificate.NotAfter), nil
+	o.former = leaf
+	return a.issueTo(ctx, h, o, key, h.KeyMade)
 }

@@ -22,16 +22,18 @@ type Holder struct {
 	Revision int64  // of the object, for Change; it moves with every change of keyword or key
 	Created  time.Time
 
-	Profile    string // "ca", "listener", "usr", "node" or "ocsp"
-	Subject    pki.Subject
-	Names      pki.Names
-	Validity   time.Duration // 0: the profile's default
-	KeyType    pki.KeyType
-	IssuerPath string // object that signs; "" means the cluster's CA
+	Profile     string // "ca", "listener", "usr", "node" or "ocsp"
+	Subject     pki.Subject
+	Names       pki.Names
+	Validity    time.Duration // 0: the profile's default
+	ValiditySet bool          // a keyword says it
+	KeyType     pki.KeyType
+	IssuerPath  string // object that signs; "" means the cluster's CA
 
-	AllowNames, DenyNames []string // for a CA: the names it may sign
-	MayAsk                []string // for a user: the names it may ask for
-	Disabled              bool     // for a user
+	AllowNames, DenyNames []string      // for a CA: the names it may sign
+	MayAsk                []string      // for a user: the names it may ask for
+	Disabled              bool          // for a user
+	MaxValidity           time.Duration // of the certificates that a user asks for; 0 is no bound of its own
 
 	PrivateKey  []byte // PEM; nil when absent, like the next two
 	Certificate []byte
@@ -54,6 +56,10 @@ type Record struct {
 	// OwnerSince is when the object of the owner was made. It is zero when there was
 	// none, and in the records of builds that did not keep it.
 	OwnerSince time.Time
+
+	// Again: it renewed a living certificate of the owner, and cluster.max_certificates
+	// does not count it.
+	Again bool
 
 	// Authority is the identity of the CA that signed; zero in a record that a build
 	// wrote which did not keep it: see [Authority.AuthorityOf].
@@ -161,7 +167,8 @@ type Query struct {
 type Cluster struct {
 	Name    string   // trust domain of the SPIFFE IDs
 	Trusted []string // paths of the additional CAs for client certificates
-	BaseURL string   // where anybody finds lists and OCSP, "http://pki.mycorp:8080"; "" for nowhere
+	Bounds  Bounds
+	BaseURL string // where anybody finds lists and OCSP, "http://pki.mycorp:8080"; "" for nowhere
 }
 
 // Store remembers objects and certificates for the authority.
@@ -193,6 +200,11 @@ type Store interface {
 	// Records yields the selected records by time of expiry, soonest first,
 	// each with the cursor that continues behind it.
 	Records(ctx context.Context, q Query) iter.Seq2[Listed, error]
+
+	// IssuedBy returns when the certificates were issued that a caller asked for since
+	// then, as Record.By calls it, without those that are [Record].Again. It reads
+	// the records of that time alone.
+	IssuedBy(ctx context.Context, by string, since time.Time) ([]time.Time, error)
 
 	// Authorities lists the CAs on record.
 	Authorities(ctx context.Context) ([]AuthorityRecord, error)

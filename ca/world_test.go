@@ -28,6 +28,7 @@ type world struct {
 	objects *object.Store
 	log     *bytes.Buffer
 	now     time.Time
+	more    []*ca.Authority // over the same objects
 }
 
 // start is when every world begins.
@@ -67,6 +68,9 @@ func openWorld(t testing.TB, db store.Store, home string) (*world, error) {
 			p = object.Path{}
 		}
 		w.Changed(p.String())
+		for _, a := range w.more {
+			a.Changed(p.String())
+		}
 	})
 	w.ocsp = w.NewOCSP(w.stage)
 	w.objects.OnRevoke(w.ocsp.Revoked)

@@ -140,6 +140,7 @@ func TestParsePrivateKeyRefuses(t *testing.T) {
 		"P-224":               {must[[]byte](t)(pki.EncodePrivateKey(p224)), "P-224"},
 		"a key to agree with": {encode("PRIVATE KEY", must[[]byte](t)(x509.MarshalPKCS8PrivateKey(agree))), "cannot sign"},
 		"endless iterations":  {pbes2(t, 2_000_000_000, 16, 32), "iterations"},
+		"a few seconds":       {pbes2(t, 1_500_001, 16, 32), "encrypted with 1500001 iterations of PBKDF2, at least 1 and at most 1500000 are accepted"},
 		"no iterations":       {pbes2(t, 0, 16, 32), "iterations"},
 		"a short IV":          {pbes2(t, 1, 8, 32), "IV"},
 		"half a block":        {pbes2(t, 1, 16, 33), "blocks"},

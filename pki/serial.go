@@ -26,14 +26,21 @@ type Serial string
 // the serials of an inventory lie in the order of issuing (ADR 0060).
 func NewSerial(at time.Time) (Serial, error) {
 	b := make([]byte, maxSerialOctets)
-	// 31 bits: with the topmost one the number would be negative, or take 21 octets. They begin again in 2106, which costs the order alone.
-	steps := at.Unix() >> 1 & math.MaxInt32
-	binary.BigEndian.PutUint32(b, uint32(steps))
+	binary.BigEndian.PutUint32(b, serialSteps(at))
 	if _, err := rand.Read(b[4:]); err != nil {
 		return "", fmt.Errorf("random serial: %w", err)
 	}
 	return Serial(new(big.Int).SetBytes(b).Text(16)), nil
 }
+
+// serialSteps is the part of a serial that says when it was made. 31 bits: with the
+// topmost one the number would be negative, or take 21 octets. They begin again in
+// 2106, which costs the order alone.
+func serialSteps(at time.Time) uint32 { return uint32(at.Unix() >> 1 & math.MaxInt32) }
+
+// SerialsFrom is a text that sorts before every serial that NewSerial makes at that
+// time or later, and after those that it made before.
+func SerialsFrom(at time.Time) string { return fmt.Sprintf("%x", serialSteps(at)) }
 
 // ParseSerial reads a serial as people write it: hexadecimal in either case,
 // with colons or not, with 0x or not. Errors: ErrInvalid.

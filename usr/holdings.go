@@ -74,7 +74,7 @@ func (c Caller) called(o Object) bool {
 func CanSetKeyword(c Caller, o Object, keyword string) error {
 	need := Authenticated()
 	switch keyword {
-	case "names", "profile", "allow_names", "deny_names", "grant", "roles", "ca":
+	case "names", "profile", "allow_names", "deny_names", "grant", "roles", "ca", "max_validity":
 		need = Root()
 	case "cn", "alt_names", "o", "ou":
 		if o.Kind == kindUsr { // the certificate of a user carries them as they are

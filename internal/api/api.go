@@ -195,8 +195,7 @@ type door struct {
 	// asked for: making them takes longer than all else of a start.
 	openapi, docs func() ([]byte, error)
 
-	// decrypting is held while a private key that came with its password is read.
-	decrypting sync.Mutex
+	decrypting decrypting
 
 	shown shownLists
 }

@@ -340,8 +340,28 @@ func (d *door) maySet(ctx context.Context, who usr.Caller, next object.Config, c
 	return d.mayName(ctx, who, next, changed)
 }
 
-// mayName decides whether who may give an object the cn, alt_names, email, o and ou that
-// next has. What the object has already, and keeps, takes no right.
+// mayLive decides whether who may give an object the validity that next has: it
+// bounds the certificates that the object gets.
+func (d *door) mayLive(ctx context.Context, who usr.Caller, next object.Config) error {
+	if _, ok := next.Get("validity"); !ok {
+		return nil // a default is cut to the bounds
+	}
+	profile, err := next.Eval("profile")
+	if err != nil {
+		return err
+	}
+	validity, err := next.Duration("validity")
+	if err != nil {
+		return err
+	}
+	if err := d.Authority.MayLive(ctx, who, profile, validity); err != nil {
+		return fmt.Errorf("setting keyword \"validity\": %w", err)
+	}
+	return nil
+}
+
+// mayName decides whether who may give an object the cn, alt_names, email, o, ou and
+// validity that next has. What the object has already, and keeps, takes no right.
 func (d *door) mayName(ctx context.Context, who usr.Caller, next object.Config, changed []string) error {
 	p := next.Path()
 	if !p.Kind.Sealed() || who.May(usr.Root()) == nil {
@@ -372,6 +392,11 @@ func (d *door) mayName(ctx context.Context, who usr.Caller, next object.Config, 
 			n.Subject.Organization = value
 		case "ou":
 			n.Subject.OrganizationalUnit = value
+		case "validity":
+			if err := d.mayLive(ctx, who, next); err != nil {
+				return err
+			}
+			continue
 		default:
 			continue
 		}

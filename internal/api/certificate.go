@@ -191,10 +191,18 @@ func (d *door) issue(ctx context.Context, c *call, opt ca.CreateOptions) (ca.Iss
 		profile = "unknown" // what was issued is issued
 	}
 	d.metrics.issued.WithLabelValues(profile).Inc()
+	c.noticeCut(issued)
 	if issued.Rekeyed {
 		c.notice("%s: the key was revoked as compromised and is never certified again: the certificate is for a new key", c.path)
 	}
 	return issued, nil
+}
+
+// noticeCut says that a certificate has less than the validity that was asked for.
+func (c *call) noticeCut(issued ca.Issued) {
+	if issued.Cut {
+		c.notice("the certificate ends with its CA at %s, before the validity that was asked for", issued.Certificate.NotAfter.UTC().Format(time.RFC3339))
+	}
 }
 
 func (d *door) signingRequest(ctx context.Context, c *call) (response, error) {

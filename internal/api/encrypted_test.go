@@ -8,11 +8,13 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.step.sm/crypto/pemutil"
 
 	"omca/pki"
+	"omca/usr"
 )
 
 // TestEncryptedKey: a private key comes with its password, which is nowhere
@@ -45,30 +47,53 @@ func TestEncryptedKey(t *testing.T) {
 	}
 }
 
-// TestDecryptingOneAtATime: a key waits for the one before it, and is not read for
-// somebody who has gone meanwhile.
+// TestDecryptingOneAtATime: a key waits for the one before it, is not read when its
+// caller has gone meanwhile, and is refused when too many wait.
 func TestDecryptingOneAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key := must(pki.GenerateKey(pki.ECP256))(t)
+		locked := pem.EncodeToMemory(must(pemutil.Serialize(key, pemutil.WithPKCS8(true), pemutil.WithPassword([]byte("open sesame"))))(t))
+		d := &door{}
+		leave := must(d.decrypting.enter(t.Context()))(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, mostDecrypting)
+		for range mostDecrypting - 1 {
+			go func() {
+				_, err := d.decrypted(ctx, "private_key", locked, "open sesame")
+				done <- err
+			}()
+		}
+		synctest.Wait()
+		if len(done) != 0 {
+			t.Errorf("%d did not wait", len(done))
+		}
+		var quota *usr.QuotaError
+		patient, over := context.WithTimeout(t.Context(), time.Minute)
+		defer over()
+		if _, err := d.decrypted(patient, "private_key", locked, "open sesame"); !errors.As(err, &quota) || quota.After != decryptedSoon {
+			t.Errorf("one more than may wait: %v", err)
+		}
+		cancel()
+		for range mostDecrypting - 1 {
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Errorf("a caller that has gone: %v", err)
+			}
+		}
+		leave()
+		if _, err := d.decrypted(t.Context(), "private_key", locked, "open sesame"); err != nil {
+			t.Errorf("the next one: %v", err)
+		}
+	})
+}
+
+// TestEncryptedKeyIsLookedAtLate: where there is no right, or no object, no key is read.
+func TestEncryptedKeyIsLookedAtLate(t *testing.T) {
+	w := newWorld(t)
 	key := must(pki.GenerateKey(pki.ECP256))(t)
-	locked := pem.EncodeToMemory(must(pemutil.Serialize(key, pemutil.WithPKCS8(true), pemutil.WithPassword([]byte("open sesame"))))(t))
-	d := &door{}
-	d.decrypting.Lock()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	cancel()
-	go func() {
-		_, err := d.decrypted(ctx, "private_key", locked, "open sesame")
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		t.Fatalf("it did not wait: %v", err)
-	case <-time.After(100 * time.Millisecond): // without the lock it is back at once
-	}
-	d.decrypting.Unlock()
-	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Errorf("for somebody who has gone: %v", err)
-	}
-	if _, err := d.decrypted(t.Context(), "private_key", locked, "open sesame"); err != nil {
-		t.Errorf("the next one: %v", err)
+	text := string(pem.EncodeToMemory(must(pemutil.Serialize(key, pemutil.WithPKCS8(true), pemutil.WithPassword([]byte("open sesame"))))(t)))
+	// Its password is wrong, which is said by the reader: any other answer came before.
+	for path, status := range map[string]int{"ns1/sec/absent": http.StatusNotFound, "ns2/sec/web": http.StatusForbidden, "system/sec/jwt": http.StatusForbidden} {
+		body := must(json.Marshal([]KeyEdit{{Action: "add", Name: "private_key", String: &text, Password: "close sesame"}}))(t)
+		w.do(request{method: http.MethodPatch, target: at + path + "/data", by: "admin1", body: string(body)}).want(status)
 	}
 }

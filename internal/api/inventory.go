@@ -120,6 +120,7 @@ func (d *door) signCertificate(ctx context.Context, c *call) (response, error) {
 	}
 	d.metrics.issued.WithLabelValues(profile).Inc()
 	c.noticeLeftOut(issued.LeftOut)
+	c.noticeCut(issued)
 	return reply(http.StatusCreated, Signed{
 		Serial: string(pki.SerialOf(issued.Certificate)), NotAfter: issued.Certificate.NotAfter.UTC(),
 		Certificate:      string(pki.EncodeCertificates(issued.Certificate)),

@@ -325,10 +325,17 @@ func (d *door) importPart(ctx context.Context, c *call, e object.Edit) error {
 }
 
 // openOnce is decrypted for the one step of the call that has a password, once,
-// however often the call is decided.
+// however often the call is decided. It costs time, so the caller must have the right
+// to that step, and the object must be there, before.
 func (d *door) openOnce(ctx context.Context, c *call, s KeyEdit, value []byte) ([]byte, error) {
 	if c.opened != nil {
 		return c.opened, nil
+	}
+	if err := d.mayEdit(ctx, c, object.Edit{Action: object.Action(s.Action), Name: s.Name, Value: value, To: s.To}); err != nil {
+		return nil, err
+	}
+	if _, err := d.Objects.Get(ctx, c.path); err != nil {
+		return nil, err
 	}
 	var err error
 	c.opened, err = d.decrypted(ctx, s.Name, value, s.Password)
@@ -338,9 +345,6 @@ func (d *door) openOnce(ctx context.Context, c *call, s KeyEdit, value []byte) (
 // decrypted returns a private key without the password that it came under: what
 // is kept is sealed by the store, and a password beside it would not keep it
 // better. The password is in the body of the request, which is never logged.
-//
-// The writer of the key chose how long that takes, up to some seconds: one is
-// decrypted at a time, so that it costs the others one processor at most.
 func (d *door) decrypted(ctx context.Context, name string, value []byte, password string) ([]byte, error) {
 	if name != ca.KeyPrivate {
 		return nil, fmt.Errorf("%w: key %.64q has a password: only %s can be encrypted", errBadRequest, name, ca.KeyPrivate)
@@ -348,11 +352,11 @@ func (d *door) decrypted(ctx context.Context, name string, value []byte, passwor
 	if !pki.KeyEncrypted(value) {
 		return value, nil // the password is of no use, and what is wrong with the value is said where it is imported
 	}
-	d.decrypting.Lock()
-	defer d.decrypting.Unlock()
-	if err := ctx.Err(); err != nil { // whoever asked has gone while it waited
+	leave, err := d.decrypting.enter(ctx)
+	if err != nil {
 		return nil, err
 	}
+	defer leave()
 	key, err := pki.ParsePrivateKey(value, []byte(password))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

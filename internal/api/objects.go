@@ -255,7 +255,7 @@ func (d *door) write(ctx context.Context, c *call, revision int64, config object
 	if !wanted {
 		return d.Objects.Make(ctx, c.path, revision, config, beside...)
 	}
-	_, err = d.Authority.Create(d.Objects.Stage(ctx, c.path, revision, config, beside...), c.who, c.path.String(), ca.CreateOptions{ReplaceExternal: true})
+	issued, err := d.Authority.Create(d.Objects.Stage(ctx, c.path, revision, config, beside...), c.who, c.path.String(), ca.CreateOptions{ReplaceExternal: true})
 	switch {
 	case err != nil && revision == 0:
 		return fmt.Errorf("%w; %s was not created", err, c.path)
@@ -263,6 +263,7 @@ func (d *door) write(ctx context.Context, c *call, revision int64, config object
 		return fmt.Errorf("%w; %s is as it was", err, c.path)
 	}
 	d.metrics.issued.WithLabelValues(ca.ProfileUser).Inc()
+	c.noticeCut(issued)
 	return nil
 }
 

@@ -154,13 +154,19 @@ func (d *door) hashOnce(ctx context.Context, c *call, password []byte) (usr.Pass
 	return c.hash, err
 }
 
-// retryAfter is what the header of that name says (RFC 9110, 10.2.3): seconds.
+// retryAfter is what the header of that name says (RFC 9110, 10.2.3): seconds. "0" is
+// for what waiting alone does not change.
 func retryAfter(err error) string {
+	after := time.Second
 	var limited *usr.LimitedError
-	if !errors.As(err, &limited) {
-		return "1"
+	var quota *usr.QuotaError
+	switch {
+	case errors.As(err, &limited):
+		after = limited.After
+	case errors.As(err, &quota):
+		after = quota.After
 	}
-	return strconv.FormatInt(int64((limited.After+time.Second-1)/time.Second), 10)
+	return strconv.FormatInt(int64((after+time.Second-1)/time.Second), 10)
 }
 
 // challenges are the ways to prove a name that HTTP knows by name, one a line

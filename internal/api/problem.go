@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -36,7 +37,7 @@ const mediaProblem = "application/problem+json"
 // What is missing here is nobody's business: see problemOf.
 func (d *door) statusOf(err error) int {
 	switch {
-	case errors.Is(err, usr.ErrLimited):
+	case errors.Is(err, usr.ErrLimited), errors.Is(err, usr.ErrQuota):
 		return http.StatusTooManyRequests
 	case errors.Is(err, usr.ErrUnauthenticated):
 		return http.StatusUnauthorized
@@ -74,7 +75,13 @@ func (d *door) problemOf(err error, requestID string) Problem {
 	switch status {
 	case http.StatusUnauthorized:
 		p.Detail = "not authenticated" // docs/authorization.md, Who is calling: it does not say why
-	case http.StatusTooManyRequests: // nor which limit it was: that would tell who else tries
+	case http.StatusTooManyRequests:
+		var quota *usr.QuotaError
+		if errors.As(err, &quota) {
+			p.Detail, p.Hint = err.Error(), quotaHint(quota)
+			break
+		}
+		// It does not say which limit it was: that would tell who else tries.
 		p.Detail = usr.ErrLimited.Error()
 		p.Hint = "try again in " + retryAfter(err) + " s"
 	case http.StatusInternalServerError:
@@ -96,6 +103,21 @@ func (d *door) problemOf(err error, requestID string) Problem {
 	return p
 }
 
+// quotaHint returns when there is room again, and the ways to more.
+func quotaHint(q *usr.QuotaError) string {
+	if q.Keyword == "" {
+		return "try again in " + retryAfter(q) + " s"
+	}
+	way := fmt.Sprintf("root does it without a bound, or raises the keyword with \"omca cluster config update --set %s=N\"", q.Keyword)
+	if q.Keyword == "cluster.max_tokens" {
+		way = "\"omca token revoke\" takes tokens back; " + way
+	}
+	if after := retryAfter(q); after != "0" {
+		return "try again in " + after + " s; " + way
+	}
+	return way
+}
+
 // refuse answers with the problem that err is. It is the only one who does.
 func (d *door) refuse(w http.ResponseWriter, err error) {
 	p := d.problemOf(err, requestID(w))
@@ -108,7 +130,9 @@ func (d *door) refuse(w http.ResponseWriter, err error) {
 	case http.StatusUnauthorized:
 		h["Www-Authenticate"] = challenges()
 	case http.StatusTooManyRequests:
-		h.Set("Retry-After", retryAfter(err))
+		if after := retryAfter(err); after != "0" {
+			h.Set("Retry-After", after)
+		}
 	case http.StatusServiceUnavailable:
 		h.Set("Retry-After", "5")
 	}

@@ -115,8 +115,10 @@ func describeHolder(c Config) (ca.Holder, error) {
 		KeyType:    pki.KeyType(r.text("key_type")),
 		Validity:   r.duration("validity"),
 	}
+	_, h.ValiditySet = c.Get("validity")
 	if c.Path().Kind == KindUsr {
 		h.MayAsk, h.Disabled = r.words("names"), r.flag("disabled")
+		h.MaxValidity = r.duration("max_validity")
 	} else {
 		h.AllowNames, h.DenyNames = r.words("allow_names"), r.words("deny_names")
 	}
@@ -246,8 +248,20 @@ func (s *Store) Cluster(ctx context.Context) (ca.Cluster, error) {
 			return ca.Cluster{}, err
 		}
 		base, err := baseURL(e.Config)
-		return ca.Cluster{Name: name, Trusted: trusted, BaseURL: base}, err
+		if err != nil {
+			return ca.Cluster{}, err
+		}
+		bounds, err := boundsOf(e.Config)
+		return ca.Cluster{Name: name, Trusted: trusted, BaseURL: base, Bounds: bounds}, err
 	})
+}
+
+// boundsOf reads what the cluster permits callers without root.
+func boundsOf(c Config) (ca.Bounds, error) {
+	r := reader{c: c}
+	b := ca.Bounds{MinValidity: r.duration("cluster.min_validity"), Certificates: read(&r, c.Int, "cluster.max_certificates")}
+	b.MaxValidity = read(&r, func(name string) (map[string]time.Duration, error) { return parse(c, name, parseLives) }, "cluster.max_validity")
+	return b, r.err
 }
 
 // baseURL is where the plain HTTP listener is found from elsewhere: at the host

@@ -18,6 +18,7 @@ const (
 	TypeNames    Type = "names"      // list: DNS names, IP addresses, URIs, e-mail addresses
 	TypePatterns Type = "patterns"   // list: DNS patterns, CIDRs, e-mail domains, URI domains
 	TypeDuration Type = "duration"   // see ParseDuration, at least 1s
+	TypeLives    Type = "validities" // list: a duration, and profile=duration; at least 1s, 0 is no bound
 	TypeKeyType  Type = "key type"   // ec-p256, ec-p384, ed25519, rsa-2048, rsa-3072, rsa-4096
 	TypeBits     Type = "bits"       // 2048, 3072, 4096, 2k, 3k, 4k
 	TypeProfile  Type = "profile"    // the name of a certificate profile
@@ -44,7 +45,7 @@ const (
 // which is what the operators += -= and |= work on.
 func (t Type) List() bool {
 	switch t {
-	case TypeNames, TypePatterns, TypePaths, TypeGrants, TypeWords, TypeNetworks, TypeHosts, TypeSources:
+	case TypeNames, TypePatterns, TypePaths, TypeGrants, TypeWords, TypeNetworks, TypeHosts, TypeSources, TypeLives:
 		return true
 	}
 	return false

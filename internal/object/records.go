@@ -31,13 +31,15 @@ type recordHead struct {
 	Signer  string    `json:"k,omitempty"`
 	Since   time.Time `json:"s,omitzero"` // when the object of the owner was made
 
+	Again bool `json:"r,omitempty"` // it does not count for cluster.max_certificates
+
 	Authority []byte `json:"a,omitempty"` // identity of the CA, 32 octets
 }
 
 // A stored record: the length of the head as a varint, the head as JSON, the
 // certificate as DER.
 func encodeRecord(r ca.Record) ([]byte, error) {
-	head := recordHead{Issuer: r.Issuer, Owner: r.Owner, Profile: r.Profile, By: r.By, At: r.IssuedAt, Signer: r.Signer, Since: r.OwnerSince}
+	head := recordHead{Issuer: r.Issuer, Owner: r.Owner, Profile: r.Profile, By: r.By, At: r.IssuedAt, Signer: r.Signer, Since: r.OwnerSince, Again: r.Again}
 	if !r.Authority.IsZero() {
 		head.Authority = r.Authority[:]
 	}
@@ -82,7 +84,7 @@ func (h recordHead) with(der []byte) (ca.Record, error) {
 	if err != nil {
 		return ca.Record{}, fmt.Errorf("record: %w", err)
 	}
-	r := ca.Record{Certificate: cert, Issuer: h.Issuer, Owner: h.Owner, Profile: h.Profile, By: h.By, IssuedAt: h.At, Signer: h.Signer, OwnerSince: h.Since}
+	r := ca.Record{Certificate: cert, Issuer: h.Issuer, Owner: h.Owner, Profile: h.Profile, By: h.By, IssuedAt: h.At, Signer: h.Signer, OwnerSince: h.Since, Again: h.Again}
 	copy(r.Authority[:], h.Authority)
 	return r, nil
 }
@@ -210,6 +212,42 @@ func (s *Store) listed(ctx context.Context, q ca.Query, octets []byte, prefix st
 		return ca.Listed{}, true, nil
 	}
 	return ca.Listed{Record: record, Cursor: cursor}, true, nil
+}
+
+// IssuedBy implements [ca.Store]. Serials lie in the order of issuing: those of the time
+// asked for are read, and of their records the head.
+func (s *Store) IssuedBy(ctx context.Context, by string, since time.Time) ([]time.Time, error) {
+	const ahead = 10 * time.Minute // the clocks of other nodes
+	last := prefixSerial + pki.SerialsFrom(s.now().Add(ahead))
+	var all []time.Time
+	for r := (store.Range{Prefix: prefixSerial, After: prefixSerial + pki.SerialsFrom(since)}); ; {
+		page, err := s.db.Scan(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range page.Entries {
+			if r.After = e.Key; e.Key > last {
+				return all, nil
+			}
+			kept, err := s.db.Get(ctx, prefixCert+string(e.Value)+"/"+strings.TrimPrefix(e.Key, prefixSerial))
+			if errors.Is(err, store.ErrNotFound) {
+				continue // removed meanwhile
+			}
+			if err != nil {
+				return nil, err
+			}
+			h, _, err := decodeRecordHead(kept.Value)
+			if err != nil {
+				return nil, err
+			}
+			if h.By == by && !h.Again && h.At.After(since) {
+				all = append(all, h.At)
+			}
+		}
+		if !page.More {
+			return all, nil
+		}
+	}
 }
 
 // CountRecords returns the size of the inventory. The first call reads the

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -221,6 +222,49 @@ func (s *Store) RecordToken(ctx context.Context, r token.Record) error {
 		}
 	}
 	return s.tokenWatch.wait(ctx, rev)
+}
+
+// CountTokens implements [token.Store]. It reads keys of the index alone: an expiry and
+// an id each.
+func (s *Store) CountTokens(ctx context.Context, subject string, now time.Time, most int) (token.Count, error) {
+	const revokedToo = 10
+	prefix := prefixTokenOf + subject + "//"
+	var n token.Count
+	var all, living []string // expiries, soonest first
+	for r := (store.Range{Prefix: prefix, After: prefix + expiryKey(now) + "/~"}); n.Recorded < revokedToo*most; {
+		page, err := s.db.Scan(ctx, r)
+		if err != nil {
+			return n, err
+		}
+		for _, e := range page.Entries {
+			r.After = e.Key
+			expiry, id, _ := strings.Cut(strings.TrimPrefix(e.Key, prefix), "/")
+			n.Recorded++
+			all = append(all, expiry)
+			if !s.tokensRevoked.has(id) {
+				living = append(living, expiry)
+			}
+		}
+		if !page.More {
+			break
+		}
+	}
+	n.Living = len(living)
+	full, bound := living, most
+	if n.Living < most {
+		full, bound = all, revokedToo*most
+	}
+	if most == 0 || len(full) < bound {
+		return n, nil
+	}
+	if last := full[len(full)-bound]; last != neverExpires {
+		seconds, err := strconv.ParseInt(last, 16, 64)
+		if err != nil {
+			return n, fmt.Errorf("store key %q: no time: %w", prefix+last, err)
+		}
+		n.Room = time.Unix(seconds, 0)
+	}
+	return n, nil
 }
 
 // checkSubject refuses a name that no subject of a token can have.
@@ -525,7 +569,7 @@ func (s *Store) TokenSettings(ctx context.Context) (token.Settings, error) {
 	}
 	return once(s, &e.tokens, func() (token.Settings, error) {
 		r := reader{c: e.Config}
-		settings := token.Settings{Issuer: r.text("token.issuer"), MaxAge: r.duration("token.max_age"), Audience: "omca:" + r.text("cluster.id")}
+		settings := token.Settings{Issuer: r.text("token.issuer"), MaxAge: r.duration("token.max_age"), Audience: "omca:" + r.text("cluster.id"), Living: read(&r, e.Config.Int, "cluster.max_tokens")}
 		return settings, r.err
 	})
 }

@@ -402,8 +402,8 @@ func TestTokenKeys(t *testing.T) {
 func TestTokenSettings(t *testing.T) {
 	s, _ := tokenStore(t)
 	ctx := t.Context()
-	create(t, s, "cluster", "cluster.id=0b5d8a1e-3f0c-4f7e-9a55-7d1c2f3e4b6a", "token.issuer=https://vip.clu:1215", "token.max_age=2h")
-	want := token.Settings{Issuer: "https://vip.clu:1215", Audience: "omca:0b5d8a1e-3f0c-4f7e-9a55-7d1c2f3e4b6a", MaxAge: 2 * time.Hour}
+	create(t, s, "cluster", "cluster.id=0b5d8a1e-3f0c-4f7e-9a55-7d1c2f3e4b6a", "token.issuer=https://vip.clu:1215", "token.max_age=2h", "cluster.max_tokens=7")
+	want := token.Settings{Issuer: "https://vip.clu:1215", Audience: "omca:0b5d8a1e-3f0c-4f7e-9a55-7d1c2f3e4b6a", MaxAge: 2 * time.Hour, Living: 7}
 	for range 2 { // read, and kept
 		if got, err := s.TokenSettings(ctx); got != want || err != nil {
 			t.Errorf("%+v, %v, want %+v", got, err, want)
@@ -509,4 +509,44 @@ func must(t *testing.T, text string) []object.Expr {
 		t.Fatal(err)
 	}
 	return exprs
+}
+
+// TestCountTokens: those that have not expired count, of one subject, and those that
+// were taken back do not live. Room is when fewer than the bound live.
+func TestCountTokens(t *testing.T) {
+	s, _ := tokenStore(t)
+	ctx := t.Context()
+	for _, name := range []string{"alice", "bob"} {
+		create(t, s, "system/usr/"+name)
+	}
+	add := func(id, subject string, expires time.Time) token.Record {
+		t.Helper()
+		r := token.Record{ID: id, Subject: subject, Use: token.Access, IssuedAt: epoch(), ExpiresAt: expires, By: subject, Method: usr.MethodPassword}
+		if err := s.RecordToken(ctx, r); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	add("expired", "alice", epoch())
+	for i := range 5 {
+		add(fmt.Sprintf("a%d", i), "alice", epoch().Add(time.Duration(i+1)*time.Minute))
+	}
+	add("other", "bob", epoch().Add(time.Hour))
+	for most, want := range map[int]token.Count{
+		9: {Living: 5, Recorded: 5},
+		5: {Living: 5, Recorded: 5, Room: epoch().Add(time.Minute)},
+		3: {Living: 5, Recorded: 5, Room: epoch().Add(3 * time.Minute)},
+	} {
+		if got, err := s.CountTokens(ctx, "alice", epoch(), most); err != nil || got.Living != want.Living || got.Recorded != want.Recorded || !got.Room.Equal(want.Room) {
+			t.Errorf("%d at most: %+v, %v, want %+v", most, got, err, want)
+		}
+	}
+	gone := add("gone", "alice", epoch().Add(30*time.Second))
+	if err := s.RevokeTokens(ctx, []token.Record{gone}, "alice", epoch()); err != nil {
+		t.Fatal(err)
+	}
+	add("ever", "alice", time.Time{})
+	if got, err := s.CountTokens(ctx, "alice", epoch(), 1); err != nil || got.Living != 6 || got.Recorded != 7 || !got.Room.IsZero() {
+		t.Errorf("with one that was taken back and one that never expires: %+v, %v", got, err)
+	}
 }

@@ -1,6 +1,7 @@
 package object
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -79,6 +80,8 @@ func (k Keyword) check(value string) error {
 		return checkChoices(strings.Fields(value), k.Choices)
 	case TypeGrants:
 		return only(usr.ParseGrants)(value)
+	case TypeLives:
+		return only(parseLives)(value)
 	case TypeNames:
 		return only(pki.ParseNames)(strings.Fields(value))
 	case TypePatterns:
@@ -347,6 +350,36 @@ func parseCount(s string) (int, error) {
 		return 0, fmt.Errorf("%q is not a whole number from 0 to %d", clip(s), maxCount)
 	}
 	return int(n), nil
+}
+
+// parseLives reads durations by profile: "825d usr=90d". That of "" is for the profiles
+// that are not named. 0 is no bound.
+func parseLives(s string) (map[string]time.Duration, error) {
+	lives := make(map[string]time.Duration)
+	for _, word := range strings.Fields(s) {
+		profile, text, named := strings.Cut(word, "=")
+		if !named {
+			profile, text = "", word
+		} else if _, err := pki.LookupProfile(profile); err != nil {
+			return nil, err
+		}
+		if _, twice := lives[profile]; twice {
+			return nil, fmt.Errorf("%q: the bound of %s is there twice", clip(s), cmp.Or(profile, "every other profile"))
+		}
+		if text == "0" {
+			lives[profile] = 0
+			continue
+		}
+		if err := checkDuration(text); err != nil {
+			return nil, err
+		}
+		life, err := ParseDuration(text)
+		if err != nil {
+			return nil, err
+		}
+		lives[profile] = life
+	}
+	return lives, nil
 }
 
 // parseRate reads N/s, N/m or N/h as events per second; N alone is N/s.

@@ -7,8 +7,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"iter"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +39,7 @@ type Settings struct {
 	Issuer   string        // how the cluster calls itself; "" is what was decided when the first key was made
 	Audience string        // whom tokens are for unless they are asked for somebody else: the API of the cluster
 	MaxAge   time.Duration // no token is accepted for longer after it was issued; 0 is no limit
+	Living   int           // tokens of a subject that live, beyond which root alone issues another; 0 is no limit
 }
 
 // A Profile is another shape of token, made with a key of its own. Its tokens say nothing of grants: they are for services that read
@@ -66,6 +69,9 @@ type Config struct {
 type Service struct {
 	Config
 	keys atomic.Pointer[KeySet] // nil: to be read
+
+	seed    maphash.Seed
+	issuing [64]sync.Mutex // of a subject, by hash: its tokens are counted and recorded one after the other
 }
 
 // New returns a service. It reads nothing yet.
@@ -73,7 +79,7 @@ func New(c Config) (*Service, error) {
 	if c.Store == nil || c.Settings == nil || c.Now == nil {
 		return nil, errors.New("token: Config needs Store, Settings and Now")
 	}
-	return &Service{Config: c}, nil
+	return &Service{Config: c, seed: maphash.MakeSeed()}, nil
 }
 
 // Init makes the keys if there are none. The issuer is how the cluster calls itself in tokens from then on, unless it is told
@@ -320,6 +326,11 @@ func (s *Service) record(ctx context.Context, r Request, c Claims, compact strin
 		ID: c.ID, Subject: c.Owner(), Profile: c.Profile, Use: c.Use, Grant: c.Grants.String(), Roles: c.Roles, Audience: c.Audience,
 		IssuedAt: c.IssuedAt, ExpiresAt: c.ExpiresAt, By: r.By.By(), Method: r.By.Method,
 	}
+	done, err := s.admit(ctx, r, record.Subject)
+	if err != nil {
+		return Issued{}, err
+	}
+	defer done()
 	if err := s.Store.RecordToken(ctx, record); err != nil {
 		return Issued{}, fmt.Errorf("recording a token: %w", err)
 	}

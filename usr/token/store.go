@@ -54,6 +54,10 @@ type Store interface {
 	// object has gone meanwhile.
 	RecordToken(ctx context.Context, r Record) error
 
+	// CountTokens counts the tokens of a subject that have not expired. It may stop at ten times the given number of them. Room is when
+	// fewer than that number live, or fewer than ten times as many are on record.
+	CountTokens(ctx context.Context, subject string, now time.Time, most int) (Count, error)
+
 	// Recorded reports whether there is a record with that id. It is asked on every call. What it remembers of an answer it forgets,
 	// on every node, as soon as the sweep of a record is known there, and before Revoked forgets the revocation that went with it.
 	Recorded(ctx context.Context, id string) (bool, error)

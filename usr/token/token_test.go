@@ -61,6 +61,17 @@ func (m *memory) RecordToken(_ context.Context, r token.Record) error {
 	return m.fails
 }
 
+func (m *memory) CountTokens(_ context.Context, subject string, now time.Time, _ int) (n token.Count, _ error) {
+	for _, r := range m.records {
+		if r.Subject == subject && (r.ExpiresAt.IsZero() || now.Before(r.ExpiresAt)) {
+			if n.Recorded++; r.RevokedAt.IsZero() {
+				n.Living++
+			}
+		}
+	}
+	return n, m.fails
+}
+
 func (m *memory) Token(_ context.Context, id string) (token.Record, error) {
 	r, ok := m.records[id]
 	if !ok {
