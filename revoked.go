@@ -31,7 +31,8 @@ type enforcer struct {
 	ledger  atomic.Pointer[crl.Ledger] // of our own record
 	foreign atomic.Pointer[crl.Set]    // of the keyword cluster.crl
 	lineage atomic.Pointer[ca.Lineage] // of the trusted CAs
-	tracing sync.Mutex                 // held while a lineage is made, so that the last one is of what was read last
+	blocked *blockedKeys
+	tracing sync.Mutex // held while a lineage is made, so that the last one is of what was read last
 
 	mu         sync.Mutex
 	compacting bool
@@ -44,7 +45,7 @@ type enforcer struct {
 }
 
 func newEnforcer() *enforcer {
-	e := &enforcer{own: make(map[pki.AuthorityID]*x509.Certificate)}
+	e := &enforcer{own: make(map[pki.AuthorityID]*x509.Certificate), blocked: new(blockedKeys)}
 	e.ledger.Store(crl.NewLedger())
 	e.foreign.Store(crl.NewSet(crl.Sources{}))
 	e.lineage.Store(ca.NewLineage(nil, nil))
@@ -183,8 +184,11 @@ func (s *Server) checkBelow(chain []*x509.Certificate) error {
 	return nil
 }
 
-// checkIssued asks about a certificate of issuer.
+// checkIssued asks about a certificate of issuer, and about its key.
 func (s *Server) checkIssued(cert, issuer *x509.Certificate) error {
+	if err := s.enforcer.blocked.check(cert); err != nil {
+		return err
+	}
 	own, foreign := s.enforcer.ledger.Load(), s.enforcer.foreign.Load()
 	if err := onRecord(own, cert, issuer); err != nil {
 		return err
@@ -200,6 +204,9 @@ const mostAbove = 8
 // about those, up to a root. An issuer with several certificates needs one that nothing is
 // against. A root is trusted because an operator says so: its own list has no say.
 func (s *Server) checkAnchor(cert *x509.Certificate, most int) error {
+	if err := s.enforcer.blocked.check(cert); err != nil {
+		return err
+	}
 	issuers := s.enforcer.lineage.Load().Issuers(cert)
 	if len(issuers) == 0 {
 		if e, revoked := s.enforcer.ledger.Load().CheckUnplaced(cert); revoked {
@@ -302,6 +309,9 @@ func (s *Server) closeCertificate(l *listener.Listener, r ca.Revocation) int {
 func (s *Server) loadRevocations(ctx context.Context) error {
 	if err := s.enforcer.load(s.objects.AllRevocations(ctx)); err != nil {
 		return fmt.Errorf("revocations: %w", err)
+	}
+	if err := s.enforcer.blocked.load(s.objects.AllBlocked(ctx)); err != nil {
+		return fmt.Errorf("blocked keys: %w", err)
 	}
 	return s.knowAuthorities(ctx)
 }
