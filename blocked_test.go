@@ -26,6 +26,7 @@ func TestBlockedKeyInAChain(t *testing.T) {
 		"below its root":     {leaf, sub.cert, root.cert},
 		"below an anchor":    {leaf, crossed},
 		"below another root": {leaf, crossed, corp.cert},
+		"below itself":       {leaf, w.certify("Sub", sub.key, &branch{key: sub.key})},
 	}
 	for _, tt := range []struct {
 		what    string

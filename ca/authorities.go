@@ -359,6 +359,13 @@ type endings struct {
 // endsLast is how long endings count: a dormant CA signs nothing but its responder.
 const endsLast = time.Hour
 
+// forgetEndings has the ends of dormant CAs looked up again.
+func (a *Authority) forgetEndings() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.endings = endings{}
+}
+
 // living returns those of dormant CAs of whose certificates one at least may still
 // be believed by somebody.
 func (a *Authority) living(ctx context.Context, dormant []*issuer) ([]*issuer, error) {

@@ -22,7 +22,10 @@ import (
 const (
 	listLife = 7 * 24 * time.Hour
 	listAge  = 24 * time.Hour
-	listLook = 6 * time.Hour // clocks are set, machines sleep
+	listLook = 6 * time.Hour // machines sleep
+
+	stepLook  = 10 * time.Second // between two looks whether the clock was set
+	stepLeast = 5 * time.Second  // a clock that is slewed differs by less between two looks
 )
 
 // A Publisher keeps in memory the current revocation list of every CA on record whose
@@ -85,6 +88,7 @@ func (p *Publisher) wake() {
 // Run publishes until ctx ends.
 func (p *Publisher) Run(ctx context.Context) {
 	for {
+		began := p.moment()
 		next, err := p.Publish(ctx)
 		if ctx.Err() != nil {
 			return
@@ -97,16 +101,48 @@ func (p *Publisher) Run(ctx context.Context) {
 			p.a.log.ErrorContext(ctx, "revocation list not published", "error", err)
 			pause = time.Minute
 		}
-		timer := time.NewTimer(max(pause, time.Second))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !p.pause(ctx, began, max(pause, time.Second)) {
 			return
-		case <-p.dirty:
-			timer.Stop()
-		case <-timer.C:
 		}
 	}
+}
+
+// pause returns when something is to be built, when the clock was set since it showed at, or
+// after a time. It returns false when ctx has ended. A list that left, or that is dated ahead, because the
+// clock was wrong, must not wait for the end of a pause that the wrong clock has set.
+func (p *Publisher) pause(ctx context.Context, at step, most time.Duration) bool {
+	look := time.NewTicker(stepLook)
+	defer look.Stop()
+	due := time.NewTimer(most)
+	defer due.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-p.dirty:
+			return true
+		case <-due.C:
+			return true
+		case <-look.C:
+			next := p.moment()
+			if by := next.since(at); by.Abs() >= stepLeast {
+				p.a.log.InfoContext(ctx, "clock set", "by", by.Round(time.Second))
+				p.a.forgetEndings()
+				return true
+			}
+			at = next
+		}
+	}
+}
+
+// step is the time of the clock at a moment of the monotonic clock, which is never set.
+type step struct{ shows, moment time.Time }
+
+func (p *Publisher) moment() step { return step{p.a.now(), time.Now()} }
+
+// since returns by how much the clock was set since an earlier moment.
+func (s step) since(at step) time.Duration {
+	return s.shows.Round(0).Sub(at.shows.Round(0)) - s.moment.Sub(at.moment)
 }
 
 // Publish builds every list that is missing, has something to add or is getting
