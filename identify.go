@@ -134,6 +134,22 @@ func (s *Server) noteUnrevoked(ctx context.Context, chain []*x509.Certificate) e
 			return err
 		}
 	}
+	return s.noteAbove(ctx, chain[len(chain)-1], mostAbove)
+}
+
+// noteAbove is noteUnrevoked for a trust anchor.
+func (s *Server) noteAbove(ctx context.Context, anchor *x509.Certificate, most int) error {
+	for _, issuer := range s.enforcer.lineage.Load().Issuers(anchor) {
+		if _, _, err := s.authority.RevocationBelow(ctx, anchor, []*x509.Certificate{issuer}); err != nil {
+			return err
+		}
+		if most == 0 {
+			continue
+		}
+		if err := s.noteAbove(ctx, issuer, most-1); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

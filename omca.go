@@ -268,6 +268,7 @@ func (s *Server) compose(ctx context.Context) error {
 	}
 	s.objects.OnChange(s.changed)
 	s.objects.OnRevoke(s.revoked)
+	s.objects.OnBlock(s.keyBlocked)
 	s.followStore()
 	if err := s.readyStore(ctx); err != nil {
 		return err

@@ -30,6 +30,9 @@ var errRevoked = errors.New("revoked")
 type enforcer struct {
 	ledger  atomic.Pointer[crl.Ledger] // of our own record
 	foreign atomic.Pointer[crl.Set]    // of the keyword cluster.crl
+	lineage atomic.Pointer[ca.Lineage] // of the trusted CAs
+	blocked *blockedKeys
+	tracing sync.Mutex // held while a lineage is made, so that the last one is of what was read last
 
 	mu         sync.Mutex
 	compacting bool
@@ -42,9 +45,10 @@ type enforcer struct {
 }
 
 func newEnforcer() *enforcer {
-	e := &enforcer{own: make(map[pki.AuthorityID]*x509.Certificate)}
+	e := &enforcer{own: make(map[pki.AuthorityID]*x509.Certificate), blocked: new(blockedKeys)}
 	e.ledger.Store(crl.NewLedger())
 	e.foreign.Store(crl.NewSet(crl.Sources{}))
+	e.lineage.Store(ca.NewLineage(nil, nil))
 	return e
 }
 
@@ -161,26 +165,82 @@ func (s *Server) check(chains [][]*x509.Certificate) error {
 	return worst
 }
 
-// checkChain asks about every certificate below the trust anchor.
+// checkChain asks about every certificate of a chain. The trust anchor has none above it
+// there, and may have been issued all the same.
 func (s *Server) checkChain(chain []*x509.Certificate) error {
-	own, foreign, now := s.enforcer.ledger.Load(), s.enforcer.foreign.Load(), s.config.Now()
+	if err := s.checkBelow(chain); err != nil {
+		return err
+	}
+	return s.checkAnchor(chain[len(chain)-1], mostAbove)
+}
+
+// checkBelow asks about every certificate below the trust anchor.
+func (s *Server) checkBelow(chain []*x509.Certificate) error {
 	for i, cert := range chain[:len(chain)-1] {
-		if err := onRecord(own, cert, chain[i+1]); err != nil {
-			return err
-		}
-		if err := s.judge(foreign.Check(cert, chain[i+1], now), chain[i+1]); err != nil {
+		if err := s.checkIssued(cert, chain[i+1]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// checkIssued asks about a certificate of issuer, and about its key.
+func (s *Server) checkIssued(cert, issuer *x509.Certificate) error {
+	if err := s.enforcer.blocked.check(cert); err != nil {
+		return err
+	}
+	own, foreign := s.enforcer.ledger.Load(), s.enforcer.foreign.Load()
+	if err := onRecord(own, cert, issuer); err != nil {
+		return err
+	}
+	return s.judge(foreign.Check(cert, issuer, s.config.Now()), issuer)
+}
+
+// mostAbove is how many CAs above a trust anchor are asked about: CAs may have certified
+// each other.
+const mostAbove = 8
+
+// checkAnchor asks about a trust anchor what the CAs known here that issued it say, then
+// about those, up to a root. An issuer with several certificates needs one that nothing is
+// against. A root is trusted because an operator says so: its own list has no say.
+func (s *Server) checkAnchor(cert *x509.Certificate, most int) error {
+	if err := s.enforcer.blocked.check(cert); err != nil {
+		return err
+	}
+	issuers := s.enforcer.lineage.Load().Issuers(cert)
+	if len(issuers) == 0 {
+		if e, revoked := s.enforcer.ledger.Load().CheckUnplaced(cert); revoked {
+			return takenBack(e)
+		}
+		return nil
+	}
+	for _, issuer := range issuers {
+		if err := s.checkIssued(cert, issuer); err != nil {
+			return fmt.Errorf("trust anchor %q: %w", cert.Subject, err)
+		}
+	}
+	if most == 0 {
+		return nil
+	}
+	var worst error
+	for _, issuer := range issuers {
+		if worst = s.checkAnchor(issuer, most-1); worst == nil {
+			return nil
+		}
+	}
+	return worst
+}
+
 // onRecord refuses a certificate of issuer that our own record convicts.
 func onRecord(own *crl.Ledger, cert, issuer *x509.Certificate) error {
 	if e, revoked := own.Check(cert, issuer); revoked {
-		return fmt.Errorf("%w: %s was taken back here (%s)", errRevoked, e.Serial, e.Reason)
+		return takenBack(e)
 	}
 	return nil
+}
+
+func takenBack(e crl.Entry) error {
+	return fmt.Errorf("%w: %s was taken back here (%s)", errRevoked, e.Serial, e.Reason)
 }
 
 // judge says what a verdict of the lists of others about a certificate of issuer
@@ -231,6 +291,9 @@ func (s *Server) revoked(r ca.Revocation) {
 			s.config.Log.InfoContext(s.background, "connections closed", "serial", r.Serial, "count", n)
 		}
 	}
+	if s.enforcer.lineage.Load().Above(r.Serial) { // it is in no chain of a connection
+		s.closeRevoked(s.background)
+	}
 	s.memberRevoked(r)
 	s.publisher.Add(r)
 	s.answersRevoked(r)
@@ -247,6 +310,9 @@ func (s *Server) loadRevocations(ctx context.Context) error {
 	if err := s.enforcer.load(s.objects.AllRevocations(ctx)); err != nil {
 		return fmt.Errorf("revocations: %w", err)
 	}
+	if err := s.enforcer.blocked.load(s.objects.AllBlocked(ctx)); err != nil {
+		return fmt.Errorf("blocked keys: %w", err)
+	}
 	return s.knowAuthorities(ctx)
 }
 
@@ -259,8 +325,11 @@ func (s *Server) authoritiesChanged() {
 	s.publisher.Reload()
 }
 
-// knowAuthorities reads which CAs are ours.
+// knowAuthorities reads which CAs are ours, and what is above those that are trusted.
 func (s *Server) knowAuthorities(ctx context.Context) error {
+	if err := s.knowLineage(ctx); err != nil {
+		return err
+	}
 	known, err := s.authority.OnRecord(ctx)
 	if err != nil {
 		return err
@@ -276,6 +345,23 @@ func (s *Server) knowAuthorities(ctx context.Context) error {
 	if !maps.EqualFunc(s.enforcer.own, own, (*x509.Certificate).Equal) {
 		s.enforcer.own = own
 		s.enforcer.rebuild()
+	}
+	return nil
+}
+
+// knowLineage reads what is above the trusted CAs. One that cannot be read is reported
+// with the listener's generation.
+func (s *Server) knowLineage(ctx context.Context) error {
+	s.enforcer.tracing.Lock()
+	defer s.enforcer.tracing.Unlock()
+	before := s.enforcer.lineage.Load()
+	now, err := s.authority.Lineage(ctx, before)
+	if now == nil {
+		return err
+	}
+	if now != before {
+		s.enforcer.lineage.Store(now)
+		s.closeRevoked(ctx)
 	}
 	return nil
 }

@@ -253,7 +253,7 @@ func (c *cell) revoke() {
 	eventually(c.t, "the revocation on the other node", func() bool { return !c.accepted(c.victim, c.tls(c.victim, tls.VersionTLS13)) })
 	for _, got := range c.victim.got {
 		eventually(c.t, "the end of the token on the other node", func() bool {
-			return c.victim.cert.IsCA || c.call(c.bare, "GET", "/whoami", "Authorization", "Bearer "+got.token).status == http.StatusUnauthorized
+			return c.call(c.bare, "GET", "/whoami", "Authorization", "Bearer "+got.token).status == http.StatusUnauthorized
 		})
 	}
 }
@@ -339,9 +339,6 @@ func (c *cell) ended(i int) bool {
 // revoked where its CA's is.
 func (c *cell) seeToken(b *bearer) {
 	c.t.Helper()
-	if b.cert.IsCA {
-		return
-	}
 	for _, got := range b.got {
 		c.seeCall(b, "token", false, "Authorization", "Bearer "+got.token)
 	}

@@ -267,6 +267,19 @@ func (c *cell) revokedSubordinate() {
 	c.others = append(c.others, c.user("neighbour", upper))
 }
 
+// revokedAnchor has the CA of the victim revoked, which is a trust anchor: the root above it
+// is not trusted itself.
+func (c *cell) revokedAnchor() {
+	upper := c.make("ns1/sec/root", "profile=ca", "cn=Root CA")
+	c.ca = c.make("ns2/sec/lower", "profile=ca", "ca=ns1/sec/root", "cn=Lower CA")
+	beside := c.make("ns2/sec/beside", "profile=ca", "ca=ns1/sec/root", "cn=Beside CA")
+	c.trust(c.ca.cert)
+	c.trust(beside.cert)
+	c.victim = c.user("victim", c.ca)
+	c.victim.cert, c.victim.ca = c.ca.cert, upper
+	c.others = append(c.others, c.user("neighbour", beside))
+}
+
 func (c *cell) formerCA() {
 	c.users(c.madeCA("ns1/sec/root", "Root CA"))
 	c.post(http.StatusOK, "POST", objectAt("ns1/sec/root")+"/certificate/renew", map[string]any{"rekey": true})

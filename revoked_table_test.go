@@ -32,6 +32,7 @@ func tableRows() []tableRow {
 		{"subordinate", (*cell).subordinate},
 		{"subordinate of a subordinate", (*cell).belowSubordinate},
 		{"below a revoked subordinate", (*cell).revokedSubordinate},
+		{"subordinate that is an anchor", (*cell).revokedAnchor},
 		{"former CA", (*cell).formerCA},
 		{"imported CA without SKI", (*cell).importedWithoutSKI},
 		{"imported cluster CA without SKI", (*cell).importedClusterCA},

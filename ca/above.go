@@ -21,6 +21,7 @@ import (
 // tier is a CA object as far as it bounds what is signed below it.
 type tier struct {
 	path   string
+	id     pki.AuthorityID     // of what it holds now
 	certs  []*x509.Certificate // its own first, then those that it had before
 	policy *pki.Policy
 }
@@ -97,6 +98,24 @@ func (a *Authority) above(ctx context.Context, is *issuer) ([]tier, error) {
 	return found, nil
 }
 
+// holdersOf returns the paths of the objects that hold the certificate of a CA, in order.
+func (a *Authority) holdersOf(ctx context.Context, id pki.AuthorityID) ([]string, error) {
+	t := &a.tiers
+	t.reading.Lock()
+	defer t.reading.Unlock()
+	if err := a.readTiers(ctx); err != nil {
+		return nil, err
+	}
+	var paths []string
+	for path, one := range t.known {
+		if one.id == id {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
+	return paths, nil
+}
+
 // readTiers reads the objects that have changed. The caller holds t.reading.
 func (a *Authority) readTiers(ctx context.Context) error {
 	t := &a.tiers
@@ -157,6 +176,7 @@ func (a *Authority) readTier(ctx context.Context, path string) (tier, error) {
 		}
 		one.certs = append(one.certs, chain[0])
 	}
+	one.id = pki.AuthorityOf(one.certs[0])
 	if one.policy, err = pki.NewPolicy(pki.PolicyRules{Allow: h.AllowNames, Deny: h.DenyNames}); err != nil {
 		return tier{}, fmt.Errorf("%s: allow_names, deny_names: %w", path, err)
 	}

@@ -102,7 +102,7 @@ func (a *Authority) forgetRoll() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.rolls++
-	a.roll = nil
+	a.roll, a.endings = nil, endings{} // what an object holds now may sign
 	clear(a.dormant)
 }
 
@@ -267,12 +267,49 @@ func (a *Authority) speakers(ctx context.Context) ([]*issuer, error) {
 	return append(held, living...), errors.Join(errors.Join(failed...), err)
 }
 
-// heldAs returns the CA on record as the object holds it that held it last; nil when
-// that does not any more.
+// heldAs returns the CA on record as an object holds it: the one that held it last, or any
+// other, for several objects may hold one CA; nil when none does.
 func (a *Authority) heldAs(ctx context.Context, r AuthorityRecord) (*issuer, error) {
-	is, err := a.issuerAt(ctx, r.Path)
+	if is, err := a.heldAt(ctx, r.Path, r.ID); is != nil || err != nil {
+		return is, err
+	}
+	paths, err := a.holdersOf(ctx, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range paths {
+		if is, err := a.heldAt(ctx, path, r.ID); is != nil || err != nil {
+			return is, err
+		}
+	}
+	return nil, nil
+}
+
+// heldBy returns the paths of the objects that hold a CA with its key; none for a dormant one.
+func (a *Authority) heldBy(ctx context.Context, is *issuer) ([]string, error) {
+	if is.dormant {
+		return nil, nil
+	}
+	paths, err := a.holdersOf(ctx, is.id)
+	if err != nil {
+		return nil, err
+	}
+	held := []string{is.path}
+	for _, path := range paths {
+		if same, err := a.heldAt(ctx, path, is.id); err != nil {
+			return nil, err
+		} else if same != nil && path != is.path {
+			held = append(held, path)
+		}
+	}
+	return held, nil
+}
+
+// heldAt returns the CA as the object at path holds it; nil when that does not.
+func (a *Authority) heldAt(ctx context.Context, path string, id pki.AuthorityID) (*issuer, error) {
+	is, err := a.issuerAt(ctx, path)
 	switch {
-	case err == nil && is.id == r.ID:
+	case err == nil && is.id == id:
 		return is, nil
 	case err == nil, errors.Is(err, ErrInvalid), errors.Is(err, ErrConflict), errors.Is(err, ErrNotFound):
 		return nil, nil // another CA, none, or no object
@@ -322,6 +359,13 @@ type endings struct {
 // endsLast is how long endings count: a dormant CA signs nothing but its responder.
 const endsLast = time.Hour
 
+// forgetEndings has the ends of dormant CAs looked up again.
+func (a *Authority) forgetEndings() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.endings = endings{}
+}
+
 // living returns those of dormant CAs of whose certificates one at least may still
 // be believed by somebody.
 func (a *Authority) living(ctx context.Context, dormant []*issuer) ([]*issuer, error) {
@@ -362,7 +406,7 @@ func (is *issuer) needed(last time.Time) time.Time {
 func (a *Authority) lastOf(ctx context.Context, dormant []*issuer) (map[pki.AuthorityID]time.Time, error) {
 	now := a.now()
 	a.mu.Lock()
-	known := a.endings
+	known, epoch := a.endings, a.rolls
 	a.mu.Unlock()
 	asked := func(is *issuer) bool { _, ok := known.last[is.id]; return ok }
 	fresh := !known.at.IsZero() && !now.Before(known.at) && now.Sub(known.at) < endsLast
@@ -391,7 +435,9 @@ func (a *Authority) lastOf(ctx context.Context, dormant []*issuer) (map[pki.Auth
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.endings = next
+	if a.rolls == epoch { // else one of them may have become the CA of an object, and sign
+		a.endings = next
+	}
 	return next.last, nil
 }
 
@@ -403,7 +449,7 @@ func (a *Authority) DestroyableKeys(ctx context.Context, path string) ([]pki.Aut
 	if err != nil {
 		return nil, err
 	}
-	if !known.at(path) {
+	if !mayBeCA(path) && !known.at(path) {
 		return nil, nil
 	}
 	has, err := a.holds(ctx, path)
@@ -412,7 +458,8 @@ func (a *Authority) DestroyableKeys(ctx context.Context, path string) ([]pki.Aut
 	}
 	var ids []pki.AuthorityID
 	for id, r := range known.byID {
-		if _, held := has[id]; r.Path == path && r.Key == KeyHere && (has == nil || held) {
+		key, held := has[id]
+		if r.Key == KeyHere && (key || r.Path == path && (held || has == nil)) {
 			ids = append(ids, id)
 		}
 	}

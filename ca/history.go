@@ -233,6 +233,9 @@ func (a *Authority) Rollback(ctx context.Context, who usr.Caller, path string, t
 	if err := a.unblocked(ctx, chain[0].PublicKey); err != nil {
 		return nil, fmt.Errorf("%s: former set %d: %w", path, to, err)
 	}
+	if err := a.unrevoked(ctx, chain); err != nil {
+		return nil, fmt.Errorf("%s: former set %d: %w", path, to, err)
+	}
 	c := install(h, chain)
 	c.Keys = []pki.KeyHash{pki.KeyHashOf(chain[0])}
 	if err := a.keepFormer(ctx, who, h, &c); err != nil {

@@ -72,6 +72,9 @@ func (a *Authority) Import(ctx context.Context, who usr.Caller, path, name strin
 	if err := a.unblocked(ctx, chain[0].PublicKey); err != nil {
 		return Imported{}, fmt.Errorf("%s: %s: %w", path, name, err)
 	}
+	if err := a.unrevoked(ctx, chain); err != nil {
+		return Imported{}, fmt.Errorf("%s: %s: %w", path, name, err)
+	}
 	if err := a.goLive(ctx, who, h, chain, key); err != nil {
 		return Imported{}, err
 	}

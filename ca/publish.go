@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"omca/crl"
+	"omca/internal/hint"
 	"omca/pki"
 )
 
@@ -21,7 +22,10 @@ import (
 const (
 	listLife = 7 * 24 * time.Hour
 	listAge  = 24 * time.Hour
-	listLook = 6 * time.Hour // clocks are set, machines sleep
+	listLook = 6 * time.Hour // machines sleep
+
+	stepLook  = 10 * time.Second // between two looks whether the clock was set
+	stepLeast = 5 * time.Second  // a clock that is slewed differs by less between two looks
 )
 
 // A Publisher keeps in memory the current revocation list of every CA on record whose
@@ -39,8 +43,9 @@ type Publisher struct {
 // shelf is the lists of one CA.
 type shelf struct {
 	id      pki.AuthorityID
-	path    string // of the object that holds the CA, or held it last
-	former  int    // 0 for a CA that its object holds; else as PublishedList says
+	path    string   // of the object that holds the CA, or held it last
+	held    []string // the paths of all objects that hold it, with its key
+	former  int      // 0 for a CA that its object holds; else as PublishedList says
 	issuer  *x509.Certificate
 	builder *crl.Builder
 	waiting []Revocation // not on a list yet
@@ -83,6 +88,7 @@ func (p *Publisher) wake() {
 // Run publishes until ctx ends.
 func (p *Publisher) Run(ctx context.Context) {
 	for {
+		began := p.moment()
 		next, err := p.Publish(ctx)
 		if ctx.Err() != nil {
 			return
@@ -95,16 +101,48 @@ func (p *Publisher) Run(ctx context.Context) {
 			p.a.log.ErrorContext(ctx, "revocation list not published", "error", err)
 			pause = time.Minute
 		}
-		timer := time.NewTimer(max(pause, time.Second))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !p.pause(ctx, began, max(pause, time.Second)) {
 			return
-		case <-p.dirty:
-			timer.Stop()
-		case <-timer.C:
 		}
 	}
+}
+
+// pause returns when something is to be built, when the clock was set since it showed at, or
+// after a time. It returns false when ctx has ended. A list that left, or that is dated ahead, because the
+// clock was wrong, must not wait for the end of a pause that the wrong clock has set.
+func (p *Publisher) pause(ctx context.Context, at step, most time.Duration) bool {
+	look := time.NewTicker(stepLook)
+	defer look.Stop()
+	due := time.NewTimer(most)
+	defer due.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-p.dirty:
+			return true
+		case <-due.C:
+			return true
+		case <-look.C:
+			next := p.moment()
+			if by := next.since(at); by.Abs() >= stepLeast {
+				p.a.log.InfoContext(ctx, "clock set", "by", by.Round(time.Second))
+				p.a.forgetEndings()
+				return true
+			}
+			at = next
+		}
+	}
+}
+
+// step is the time of the clock at a moment of the monotonic clock, which is never set.
+type step struct{ shows, moment time.Time }
+
+func (p *Publisher) moment() step { return step{p.a.now(), time.Now()} }
+
+// since returns by how much the clock was set since an earlier moment.
+func (s step) since(at step) time.Duration {
+	return s.shows.Round(0).Sub(at.shows.Round(0)) - s.moment.Sub(at.moment)
 }
 
 // Publish builds every list that is missing, has something to add or is getting
@@ -140,10 +178,15 @@ func (p *Publisher) arrange(ctx context.Context) (failed []error) {
 		if is.dormant {
 			former = p.a.formerNumber(ctx, is.path, is.id)
 		}
-		if p.keeps(is, former) {
+		held, err := p.a.heldBy(ctx, is)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", is.path, err))
+			held = []string{is.path}
+		}
+		if p.keeps(is, former, held) {
 			continue
 		}
-		if err := p.newShelf(ctx, is, former); err != nil {
+		if err := p.newShelf(ctx, is, former, held); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", is.path, err))
 		}
 	}
@@ -156,7 +199,7 @@ func (p *Publisher) arrange(ctx context.Context) (failed []error) {
 }
 
 // keeps reports whether the shelf of a CA is there, and stays, at its place as it is now.
-func (p *Publisher) keeps(is *issuer, former int) bool {
+func (p *Publisher) keeps(is *issuer, former int, held []string) bool {
 	cert := is.Certificate()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -164,12 +207,12 @@ func (p *Publisher) keeps(is *issuer, former int) bool {
 	if have == nil || !have.issuer.Equal(cert) {
 		return false
 	}
-	have.former, have.path = former, is.path
+	have.former, have.path, have.held = former, is.path, held
 	return true
 }
 
 // newShelf makes a shelf, and puts it up once it has all that is revoked.
-func (p *Publisher) newShelf(ctx context.Context, is *issuer, former int) error {
+func (p *Publisher) newShelf(ctx context.Context, is *issuer, former int, held []string) error {
 	config := crl.BuilderConfig{Issuer: is.Certificate(), Key: is.set.key}
 	last, err := p.a.store.LastList(ctx, is.id)
 	if err != nil {
@@ -182,7 +225,7 @@ func (p *Publisher) newShelf(ctx context.Context, is *issuer, former int) error 
 	if err != nil {
 		return err
 	}
-	s := &shelf{id: is.id, path: is.path, former: former, issuer: is.Certificate(), builder: builder}
+	s := &shelf{id: is.id, path: is.path, former: former, held: held, issuer: is.Certificate(), builder: builder}
 	// What is revoked from here on comes by Add, or is read here, or both.
 	p.mu.Lock()
 	before := p.lists[is.id]
@@ -306,24 +349,41 @@ func ListName(path string) string {
 	return namespace + "." + name
 }
 
-// Current returns the list with that name, as LastingName or ListName give it, or ErrNotFound.
+// Current returns the list with that name, as LastingName or ListName give it, or
+// ErrNotFound. It is ErrConflict for a name that ListName gives to objects that hold
+// different CAs: "ns1.ca" for ns1/sec/ca and for system/sec/ns1.ca.
 func (p *Publisher) Current(name string) (*crl.Published, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	var found *shelf
 	for _, s := range p.lists {
-		if s.current != nil && s.goesBy(name) {
-			return s.current, nil
+		switch {
+		case s.lasting(name):
+			if s.current != nil {
+				return s.current, nil
+			}
+		case !s.goesBy(name):
+		case found != nil:
+			return nil, hint.With(fmt.Errorf("%w: %q is the name of the lists of two CAs, of %s and of %s", ErrConflict, name, found.path, s.path),
+				"\"omca crl status -o json\" shows the lasting name of each list, which is its own")
+		default:
+			found = s
 		}
 	}
-	return nil, fmt.Errorf("%w: no CA of that name has its key here, so no revocation list of it is published here", ErrNotFound)
+	if found == nil || found.current == nil {
+		return nil, fmt.Errorf("%w: no CA of that name has its key here, so no revocation list of it is published here", ErrNotFound)
+	}
+	return found.current, nil
 }
 
-// goesBy reports whether name is one of the list: the lasting one ends with the
-// identity of the CA, whatever object held it when a certificate was made to say so.
+// goesBy reports whether name is that of the list of what an object holds now.
 func (s *shelf) goesBy(name string) bool {
-	if s.former == 0 && name == ListName(s.path) {
-		return true
-	}
+	return s.former == 0 && slices.ContainsFunc(s.held, func(path string) bool { return ListName(path) == name })
+}
+
+// lasting reports whether name is the lasting one: that ends with the identity of the CA,
+// whatever object held it when a certificate was made to say so.
+func (s *shelf) lasting(name string) bool {
 	end := name[strings.LastIndexByte(name, '-')+1:]
 	return end == s.id.Short() || name == ListName(s.path)+"-"+formerListID(s.issuer)
 }

@@ -140,11 +140,22 @@ func (l *Ledger) Check(cert, issuer *x509.Certificate) (e Entry, revoked bool) {
 		if e, ok := l.places[unplacedKey(issuer.SubjectKeyId, serial)]; ok {
 			return e, true
 		}
-		if e, ok := l.places[unplacedKey(cert.AuthorityKeyId, serial)]; ok {
-			return e, true
-		}
 	}
-	return Entry{}, false
+	return l.CheckUnplaced(cert)
+}
+
+// CheckUnplaced is Check for a certificate whose issuer is not known: it finds what WithUnplaced added.
+func (l *Ledger) CheckUnplaced(cert *x509.Certificate) (e Entry, revoked bool) {
+	if l.places == nil {
+		return Entry{}, false
+	}
+	var buffer [maxSerial]byte
+	serial, ok := serialContent(cert.SerialNumber, &buffer)
+	if !ok {
+		return Entry{}, false
+	}
+	e, revoked = l.places[unplacedKey(cert.AuthorityKeyId, serial)]
+	return e, revoked
 }
 
 // Entries yields the entries of one CA, in no order.

@@ -168,10 +168,13 @@ func (c *call) overTheSameKey(others []ca.Record) {
 	c.notice("revoked with it, since they are over the same key: %d (%s%s)", len(others), strings.Join(names, ", "), more)
 }
 
-// endUse ends the sessions and the tokens of the user that a revoked certificate
-// speaks for, in this order: a token that a session is getting is on record by then,
-// or its issuer finds the session gone. The command may be repeated when it fails.
+// endUse ends the sessions and the tokens of the users that a revoked certificate, or one
+// below it, speaks for, in this order: a token that a session is getting is on record by
+// then, or its issuer finds the session gone. The command may be repeated when it fails.
 func (d *door) endUse(ctx context.Context, c *call, r ca.Record) error {
+	if r.Certificate.IsCA {
+		return d.endBelow(object.Unnoted(ctx), c, r)
+	}
 	if r.Profile != ca.ProfileUser {
 		return nil
 	}
@@ -179,15 +182,22 @@ func (d *door) endUse(ctx context.Context, c *call, r ca.Record) error {
 	if err != nil {
 		return err
 	}
-	ours, err := d.belongs(ctx, r)
-	if err != nil || !ours {
-		return err
+	_, err = d.endUser(ctx, c, r)
+	return err
+}
+
+// endUser ends the sessions and the tokens of the user that a certificate was issued for,
+// and reports whether that user is there.
+func (d *door) endUser(ctx context.Context, c *call, r ca.Record) (there bool, err error) {
+	there, err = d.belongs(ctx, r)
+	if err != nil || !there {
+		return false, err
 	}
 	p, err := object.ParsePath(r.Owner)
 	if err != nil {
-		return err
+		return false, err
 	}
-	return errors.Join(d.endSessions(ctx, c, p), d.endTokens(ctx, c, p))
+	return true, errors.Join(d.endSessions(ctx, c, p), d.endTokens(ctx, c, p))
 }
 
 // endSessions ends the sessions of the user at p.

@@ -32,11 +32,11 @@ func table() []control {
 		resuming = cut{"listener/generation.go", "VerifyConnection: l.verifyConnection,",
 			"VerifyConnection: func(state tls.ConnectionState) error {\nif state.DidResume {\nreturn nil\n}\nreturn l.verifyConnection(state)\n},"}
 		dormant = cut{"ca/authorities.go", "\t\t\t\tdormant = append(dormant, is)\n", ""}
-		objects = cut{"revoked.go", "if err := onRecord(own, cert, chain[i+1]); err != nil {",
-			"held := func(l ca.PublishedList) bool { return l.Former == 0 && l.Signer.Equal(chain[i+1]) }\nif err := onRecord(own, cert, chain[i+1]); err != nil && slices.ContainsFunc(s.publisher.All(), held) {"}
+		objects = cut{"revoked.go", "if err := onRecord(own, cert, issuer); err != nil {",
+			"held := func(l ca.PublishedList) bool { return l.Former == 0 && l.Signer.Equal(issuer) }\nif err := onRecord(own, cert, issuer); err != nil && slices.ContainsFunc(s.publisher.All(), held) {"}
 		byKeyID = []cut{{"pki/authority.go", "\th.Write(name)\n\th.Write(CanonicalKey(cert))\n", "\th.Write(cert.SubjectKeyId)\n"},
 			{"pki/authority.go", "binary.BigEndian.AppendUint32(nil, uint32(len(name)))", "[]byte{byte(len(name)) & 0}"}}
-		ledger  = cut{"revoked.go", "return fmt.Errorf(\"%w: %s was taken back here (%s)\", errRevoked, e.Serial, e.Reason)", "_ = e"}
+		ledger  = cut{"revoked.go", "return fmt.Errorf(\"%w: %s was taken back here (%s)\", errRevoked, e.Serial, e.Reason)", "_ = e\nreturn nil"}
 		revoked = cut{"usr/token/service.go", "if s.Store.Revoked(id) {", "if false {"}
 		// An answer that is there at all is a yes.
 		unrecorded = cut{"usr/token/service.go", "\t\tcase recorded:\n", "\t\tcase recorded || err == nil:\n"}
@@ -65,7 +65,7 @@ func table() []control {
 			[]cut{{"omca.go", "if err := s.bootstrap(ctx); err != nil {\n\t\treturn err\n\t}\n\tif err := errors.Join(s.loadRevocations(ctx), s.readPolicy(ctx)); err != nil {",
 				"if err := s.bootstrap(ctx); err != nil {\n\t\treturn err\n\t}\n\tif err := s.readPolicy(ctx); err != nil {"}}},
 		{"two-lists", ".", "TestTwoListsOfOneCA", "who is revoked, is let in", "the look at the lists of others beside our own",
-			[]cut{{"revoked.go", "foreign.Check(cert, chain[i+1], now), chain[i+1]); err != nil {", "foreign.Check(cert, chain[i+1], now), chain[i+1]); err != nil && false {"}}},
+			[]cut{{"revoked.go", "return s.judge(foreign.Check(cert, issuer, s.config.Now()), issuer)", "_ = foreign\nreturn nil"}}},
 		{"hard", ".", "TestExternalList", "and the policy hard, got in", "the refusal of what is not settled",
 			[]cut{{"revoked.go", "\tif !soft {\n", "\tif !soft && false {\n"}}},
 		// The table of revocation.
@@ -137,6 +137,42 @@ func table() []control {
 			[]cut{{"pki/authority.go", "\tif err != nil {\n\t\treturn cert.RawSubjectPublicKeyInfo\n", "\tif err != nil || len(der) > 0 {\n\t\treturn cert.RawSubjectPublicKeyInfo\n"}}},
 		{"identity-chains", ".", "TestConvictedInOneChain", "revoked below the second: <nil>", "the refusal of a leaf that is revoked in another chain",
 			[]cut{{"revoked.go", "\tif len(chains) > 1 {\n", "\tif len(chains) > 1<<10 {\n"}}},
+		// A trust anchor that another CA issued.
+		{"anchor", ".", "TestRevokedAnchor", "revoked is true: <nil>", "the question what is above a trust anchor",
+			[]cut{{"revoked.go", "return s.checkAnchor(chain[len(chain)-1], mostAbove)", "return nil"}}},
+		{"anchor-issuer", ".", "TestRevokedAnchor/here,_the_issuer", "revoked is true: <nil>", "the question what is above the issuer of a trust anchor",
+			[]cut{{"revoked.go", "\tif most == 0 {\n\t\treturn nil\n", "\tif most >= 0 {\n\t\treturn nil\n"}}},
+		{"anchor-cell", ".", cells + "subordinate_that_is_an_anchor/object_there/revoked_after/new_handshake", "which is revoked, is accepted", "the reading of what is above a trust anchor",
+			[]cut{{"revoked.go", "\t\ts.enforcer.lineage.Store(now)\n", ""}}},
+		{"anchor-signature", ".", "TestRevokedAnchor/here,_by_another_CA_of_that_name", "revoked is false: trust anchor", "the signature on a trust anchor, beside the name of its issuer",
+			[]cut{{"ca/lineage.go", "return err == nil || errors.Is", "return true || errors.Is"}}},
+		{"anchor-import", "ca", "TestRevokedNotImported", "over the CA of the cluster: <nil>", "the refusal to import a CA that was revoked",
+			[]cut{{"ca/import.go", "if err := a.unrevoked(ctx, chain); err != nil {", "if err := a.unrevoked(ctx, nil); err != nil {"}}},
+		{"anchor-rollback", "ca", "TestRevokedNotImported", "a rollback: <nil>", "the refusal to roll back to a CA that was revoked",
+			[]cut{{"ca/history.go", "if err := a.unrevoked(ctx, chain); err != nil {", "if err := a.unrevoked(ctx, nil); err != nil {"}}},
+		{"below-use", "internal/api", "TestRevocationOfACAEndsUse", "of sam there is \"token session\"", "the end of what was made below a revoked CA",
+			[]cut{{"internal/api/revoke.go", "return d.endBelow(object.Unnoted(ctx), c, r)", "return nil"}}},
+		{"below-low", "internal/api", "TestRevocationOfACAEndsUse", "of lou there is \"token session\"", "the end of what was made below a CA below a revoked one",
+			[]cut{{"internal/api/below.go", "if known && found[signer] {", "if known && found[signer] && false {"}}},
+		{"blocked-chain", ".", "TestBlockedKeyInAChain", "the key of the leaf, blocked is true", "the question whether the key of a certificate in a chain is blocked",
+			[]cut{{"revoked.go", "\tif err := s.enforcer.blocked.check(cert); err != nil {\n\t\treturn err\n\t}\n\town, foreign", "\town, foreign"}}},
+		{"blocked-anchor", ".", "TestBlockedKeyInAChain", "the key of the CA, blocked is true, below itself", "the question whether the key of a trust anchor is blocked",
+			[]cut{{"revoked.go", "\tif err := s.enforcer.blocked.check(cert); err != nil {\n\t\treturn err\n\t}\n\tissuers", "\tissuers"}}},
+		{"blocked-later", ".", "TestBlockedKeyOfAnotherPKI/found_out_later", "the end of the connection", "the word of a key that is blocked after its revocation",
+			[]cut{{"internal/object/blocked.go", "\t\trev = 0\n\t}\n\treturn s.blockInForce(ctx, r.Block, rev)", "\t\trev = 0\n\t}\n\treturn s.revoked.wait(ctx, rev)"}}},
+		{"blocked-start", ".", "TestBlockedKeyOfAnotherPKI/at_once", "a blocked key is accepted", "the reading of the blocked keys at a start",
+			[]cut{{"revoked.go", "s.enforcer.blocked.load(s.objects.AllBlocked(ctx))", "error(nil)"}}},
+		{"clock-step", "ca", "TestClockSetWhilePublishing", "the list of the CA that was deleted is gone", "the look whether the clock was set",
+			[]cut{{"ca/publish.go", "by.Abs() >= stepLeast", "by.Abs() >= stepLeast && by == 1"}}},
+		// One CA in several objects, and one name for several lists.
+		{"held-other", "ca", "TestHeldByAnother", "no CA of that name has its key here", "the look for another object that holds a CA",
+			[]cut{{"ca/authorities.go", "\tpaths, err := a.holdersOf(ctx, r.ID)\n", "\tpaths, err := []string(nil), error(nil)\n"}}},
+		{"held-again", "ca", "TestEndingsAfterAnImport", "no list for what it signed", "the search for living certificates after a dormant CA was held again",
+			[]cut{{"ca/authorities.go", "a.roll, a.endings = nil, endings{} // what", "a.roll = nil // what"}}},
+		{"held-key", "ca", "TestHeldByAnother", "0 keys go with", "the key of a CA that is on record for another object",
+			[]cut{{"ca/authorities.go", "r.Key == KeyHere && (key || r.Path", "r.Key == KeyHere && (key && false || r.Path"}}},
+		{"list-name", "ca", "TestNameOfTwoLists", "TestNameOfTwoLists", "the refusal of a name that two lists have",
+			[]cut{{"ca/publish.go", "case found != nil:", "case found != nil && false:"}}},
 		{"identity-twin", "ca", "TestTwinSignature", "an imported CA: {", "the comparison of what was signed, and not of the signature",
 			[]cut{{"ca/store.go", "bytes.Equal(r.Certificate.RawTBSCertificate, cert.RawTBSCertificate)", "bytes.Equal(r.Certificate.Raw, cert.Raw)"}}},
 		{"identity-record", "ca", "TestTwinSignature", "revoked: {User:alice", "the look whether the CA on record has revoked the certificate",

@@ -81,6 +81,9 @@ func (s *Store) Revoke(ctx context.Context, r ca.Revocation) error {
 	if err != nil {
 		return fromStore(err)
 	}
+	if r.Block != (pki.KeyHash{}) {
+		return s.blockInForce(ctx, r.Block, rev)
+	}
 	return s.revoked.wait(ctx, rev)
 }
 
@@ -248,6 +251,9 @@ func (s *Store) revocationsChanged(change store.Change) error {
 				return err
 			}
 			s.strayChanged(e)
+			if err := s.blocksIn(e); err != nil {
+				return err
+			}
 		}
 		if e.Deleted {
 			continue
@@ -338,6 +344,14 @@ func (s *Store) revocationsLost(ctx context.Context) error {
 		}
 		for _, tell := range s.tellRevoked {
 			tell(r)
+		}
+	}
+	for key, err := range s.AllBlocked(ctx) {
+		if err != nil {
+			return err
+		}
+		for _, tell := range s.tellBlocked {
+			tell(key)
 		}
 	}
 	return nil

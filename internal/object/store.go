@@ -67,6 +67,7 @@ type Store struct {
 
 	revoked     *follower // of the revocations
 	tellRevoked []func(ca.Revocation)
+	tellBlocked []tellBlock
 	tellList    []func()
 	tellBlob    []func()
 
