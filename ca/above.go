@@ -24,6 +24,7 @@ type tier struct {
 	id     pki.AuthorityID     // of what it holds now
 	certs  []*x509.Certificate // its own first, then those that it had before
 	policy *pki.Policy
+	bounds bool // allow_names or deny_names are set
 }
 
 // tiers is what is known of the CA objects. What changes is noted at once and read
@@ -180,7 +181,39 @@ func (a *Authority) readTier(ctx context.Context, path string) (tier, error) {
 	if one.policy, err = pki.NewPolicy(pki.PolicyRules{Allow: h.AllowNames, Deny: h.DenyNames}); err != nil {
 		return tier{}, fmt.Errorf("%s: allow_names, deny_names: %w", path, err)
 	}
+	one.bounds = len(h.AllowNames)+len(h.DenyNames) > 0
 	return one, nil
+}
+
+// Bounded returns the path of a CA object that can sign, and that the keywords allow_names
+// and deny_names of the CA at path bind: "" when there is none, or path has neither. They end
+// with the object at path, and so does what they forbid.
+func (a *Authority) Bounded(ctx context.Context, path string) (below string, err error) {
+	t := &a.tiers
+	t.reading.Lock()
+	err = a.readTiers(ctx)
+	bounds, paths := t.known[path].bounds, slices.Sorted(maps.Keys(t.known))
+	t.reading.Unlock()
+	if err != nil || !bounds {
+		return "", err
+	}
+	for _, other := range paths {
+		if other == path {
+			continue
+		}
+		is, err := a.issuerAt(ctx, other)
+		if err != nil {
+			continue //nolint:nilerr // it signs nothing
+		}
+		above, err := a.above(ctx, is)
+		if err != nil {
+			return "", err
+		}
+		if slices.ContainsFunc(above, func(one tier) bool { return one.path == path }) {
+			return other, nil
+		}
+	}
+	return "", nil
 }
 
 // find returns the tiers above the first certificate of a chain, which the object

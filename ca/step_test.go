@@ -23,7 +23,7 @@ func TestClockSetWhilePublishing(t *testing.T) {
 		}
 		w.bootstrap()
 		began, shows := time.Now(), w.now
-		pass := func(of time.Duration, ahead time.Duration) {
+		pass := func(of, ahead time.Duration) {
 			for end := time.Now().Add(of); time.Now().Before(end); {
 				time.Sleep(time.Second)
 				w.setNow(shows.Add(time.Since(began)).Add(ahead))
@@ -45,6 +45,8 @@ func TestClockSetWhilePublishing(t *testing.T) {
 			p.Run(ctx)
 		}()
 		pass(time.Minute, 0)
+		pass(time.Second, 400*24*time.Hour)
+		p.Reload() // something changes meanwhile
 		pass(time.Minute, 400*24*time.Hour)
 		pass(time.Minute, 0)
 		all := p.All()

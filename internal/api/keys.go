@@ -294,8 +294,11 @@ func (d *door) keepsItsSet(ctx context.Context, p object.Path, edits []object.Ed
 		return nil
 	}
 	use, err := d.inUse(ctx, p)
-	if err != nil || use == "" {
+	if err != nil {
 		return err
+	}
+	if use == "" {
+		return d.unbound(ctx, p)
 	}
 	return hint.With(fmt.Errorf("%w: %s is %s: its %s cannot be removed", ca.ErrConflict, p, use, edits[taken].Name),
 		"replace it with \"omca %s key change --name %s --from FILE\"", p, edits[taken].Name)

@@ -392,11 +392,24 @@ func (d *door) deletable(ctx context.Context, p object.Path) error {
 			"\"omca token rotate-key --no-overlap\" makes a new one and ends all tokens")
 	}
 	use, err := d.inUse(ctx, p)
-	if err != nil || use == "" {
+	if err != nil {
 		return err
+	}
+	if use == "" {
+		return d.unbound(ctx, p)
 	}
 	return hint.With(fmt.Errorf("%w: %s is %s and cannot be deleted", ca.ErrConflict, p, use),
 		"replace what it holds: \"omca %[1]s certificate renew --rekey\", or import another key and certificate with \"omca %[1]s key change\"", p)
+}
+
+// unbound refuses to lose the names that a CA allows and denies while a CA below it signs.
+func (d *door) unbound(ctx context.Context, p object.Path) error {
+	below, err := d.Authority.Bounded(ctx, p.String())
+	if err != nil || below == "" {
+		return err
+	}
+	return hint.With(fmt.Errorf("%w: allow_names and deny_names of %s bind %s, which is a CA below it, and would end with the object", ca.ErrConflict, p, below),
+		"set them at %s, then unset them here: \"omca %s config update --unset allow_names --unset deny_names\"", below, p)
 }
 
 // inUse says what the cluster uses the object at p for, "" if for nothing.

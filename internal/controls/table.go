@@ -164,6 +164,8 @@ func table() []control {
 			[]cut{{"revoked.go", "s.enforcer.blocked.load(s.objects.AllBlocked(ctx))", "error(nil)"}}},
 		{"clock-step", "ca", "TestClockSetWhilePublishing", "the list of the CA that was deleted is gone", "the look whether the clock was set",
 			[]cut{{"ca/publish.go", "by.Abs() >= stepLeast", "by.Abs() >= stepLeast && by == 1"}}},
+		{"policy-gone", "internal/api", "TestPolicyOutlivesItsObject", "deleted: 200", "the refusal to delete the policy of a CA with its object",
+			[]cut{{"internal/api/objects.go", "if err != nil || below == \"\" {", "if err != nil || below == below {"}}},
 		// One CA in several objects, and one name for several lists.
 		{"held-other", "ca", "TestHeldByAnother", "no CA of that name has its key here", "the look for another object that holds a CA",
 			[]cut{{"ca/authorities.go", "\tpaths, err := a.holdersOf(ctx, r.ID)\n", "\tpaths, err := []string(nil), error(nil)\n"}}},
