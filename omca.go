@@ -244,7 +244,7 @@ func (s *Server) compose(ctx context.Context) error {
 	if err := s.checkMark(ctx); err != nil {
 		return err
 	}
-	own := ca.Config{Store: s.objects, Now: c.Now, Log: c.Log}
+	own := ca.Config{Store: s.objects, Now: c.Now, Moment: time.Now, Log: c.Log}
 	if s.db.follows != nil {
 		own.Node, own.NodeListener = c.NodeName, object.NodeListenerPath(c.NodeName).String()
 	}

@@ -28,11 +28,15 @@ var (
 	ErrOvertaken = fmt.Errorf("%w: what this was decided on changed at the same moment", ErrConflict)
 )
 
-// Config says what an authority works with. Every field is required.
+// Config says what an authority works with. Store, Now and Log are required.
 type Config struct {
 	Store Store
 	Now   func() time.Time
 	Log   *slog.Logger // the audit trail
+
+	// Moment tells time that nobody sets: only differences between two moments count. Nil:
+	// that of Now, which notices no clock that is set.
+	Moment func() time.Time
 
 	// Node is the name of this machine, and NodeListener the path of a listener's
 	// certificate of its own, where several serve: see ListenerPath. "" for one that
@@ -44,6 +48,7 @@ type Config struct {
 type Authority struct {
 	store Store
 	now   func() time.Time
+	since func() time.Time // Config.Moment
 	log   *slog.Logger
 	self  usr.Caller // who asks for the renewals that nobody asks for
 
@@ -71,8 +76,11 @@ func New(c Config) (*Authority, error) {
 	if c.Store == nil || c.Now == nil || c.Log == nil {
 		return nil, errors.New("ca: Config needs Store, Now and Log")
 	}
+	if c.Moment == nil {
+		c.Moment = c.Now
+	}
 	self := usr.Caller{Name: "omca", Method: usr.MethodDaemon, Grants: usr.RootGrants()}
-	return &Authority{store: c.Store, now: c.Now, log: c.Log, self: self, node: c.Node, nodeListener: c.NodeListener, issuers: make(map[string]*issuer), dormant: make(map[pki.AuthorityID]*issuer)}, nil
+	return &Authority{store: c.Store, now: c.Now, since: c.Moment, log: c.Log, self: self, node: c.Node, nodeListener: c.NodeListener, issuers: make(map[string]*issuer), dormant: make(map[pki.AuthorityID]*issuer)}, nil
 }
 
 // Changed tells the authority that the object at path is not what it was. The

@@ -138,7 +138,7 @@ func (p *Publisher) pause(ctx context.Context, at step, most time.Duration) bool
 // step is the time of the clock at a moment of the monotonic clock, which is never set.
 type step struct{ shows, moment time.Time }
 
-func (p *Publisher) moment() step { return step{p.a.now(), time.Now()} }
+func (p *Publisher) moment() step { return step{p.a.now(), p.a.since()} }
 
 // since returns by how much the clock was set since an earlier moment.
 func (s step) since(at step) time.Duration {

@@ -60,7 +60,7 @@ func openWorld(t testing.TB, db store.Store, home string) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	if w.Authority, err = ca.New(ca.Config{Store: w.objects, Now: clock, Log: log}); err != nil {
+	if w.Authority, err = ca.New(ca.Config{Store: w.objects, Now: clock, Moment: time.Now, Log: log}); err != nil {
 		return nil, err
 	}
 	w.objects.OnChange(func(p object.Path) {
