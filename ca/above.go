@@ -189,11 +189,7 @@ func (a *Authority) readTier(ctx context.Context, path string) (tier, error) {
 // and deny_names of the CA at path bind: "" when there is none, or path has neither. They end
 // with the object at path, and so does what they forbid.
 func (a *Authority) Bounded(ctx context.Context, path string) (below string, err error) {
-	t := &a.tiers
-	t.reading.Lock()
-	err = a.readTiers(ctx)
-	bounds, paths := t.known[path].bounds, slices.Sorted(maps.Keys(t.known))
-	t.reading.Unlock()
+	bounds, paths, err := a.bounds(ctx, path)
 	if err != nil || !bounds {
 		return "", err
 	}
@@ -214,6 +210,18 @@ func (a *Authority) Bounded(ctx context.Context, path string) (below string, err
 		}
 	}
 	return "", nil
+}
+
+// bounds reports whether the CA at path has names that it allows or denies, and returns the
+// paths of all.
+func (a *Authority) bounds(ctx context.Context, path string) (bounds bool, paths []string, err error) {
+	t := &a.tiers
+	t.reading.Lock()
+	defer t.reading.Unlock()
+	if err := a.readTiers(ctx); err != nil {
+		return false, nil, err
+	}
+	return t.known[path].bounds, slices.Sorted(maps.Keys(t.known)), nil
 }
 
 // find returns the tiers above the first certificate of a chain, which the object
