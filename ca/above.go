@@ -189,12 +189,8 @@ func (a *Authority) readTier(ctx context.Context, path string) (tier, error) {
 // and deny_names of the CA at path bind: "" when there is none, or path has neither. They end
 // with the object at path, and so does what they forbid.
 func (a *Authority) Bounded(ctx context.Context, path string) (below string, err error) {
-	t := &a.tiers
-	t.reading.Lock()
-	err = a.readTiers(ctx)
-	bounds, paths := t.known[path].bounds, slices.Sorted(maps.Keys(t.known))
-	t.reading.Unlock()
-	if err != nil || !bounds {
+	paths, err := a.besideBounds(ctx, path)
+	if err != nil {
 		return "", err
 	}
 	for _, other := range paths {
@@ -214,6 +210,18 @@ func (a *Authority) Bounded(ctx context.Context, path string) (below string, err
 		}
 	}
 	return "", nil
+}
+
+// besideBounds returns the paths of all CA objects when the one at path has allow_names or
+// deny_names, and none otherwise.
+func (a *Authority) besideBounds(ctx context.Context, path string) ([]string, error) {
+	t := &a.tiers
+	t.reading.Lock()
+	defer t.reading.Unlock()
+	if err := a.readTiers(ctx); err != nil || !t.known[path].bounds {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(t.known)), nil
 }
 
 // find returns the tiers above the first certificate of a chain, which the object

@@ -87,8 +87,11 @@ func (p *Publisher) wake() {
 
 // Run publishes until ctx ends.
 func (p *Publisher) Run(ctx context.Context) {
+	look := time.NewTicker(stepLook)
+	defer look.Stop()
+	began := time.NewTimer(0)
+	at := step{p.a.now(), <-began.C}
 	for {
-		began := p.moment()
 		next, err := p.Publish(ctx)
 		if ctx.Err() != nil {
 			return
@@ -101,18 +104,16 @@ func (p *Publisher) Run(ctx context.Context) {
 			p.a.log.ErrorContext(ctx, "revocation list not published", "error", err)
 			pause = time.Minute
 		}
-		if !p.pause(ctx, began, max(pause, time.Second)) {
+		if !p.pause(ctx, look.C, &at, max(pause, time.Second)) {
 			return
 		}
 	}
 }
 
-// pause returns when something is to be built, when the clock was set since it showed at, or
-// after a time. It returns false when ctx has ended. A list that left, or that is dated ahead, because the
+// pause returns when something is to be built, when the clock was set since it was looked at,
+// which look has it be, or after a time. It returns false when ctx has ended. A list that left, or that is dated ahead, because the
 // clock was wrong, must not wait for the end of a pause that the wrong clock has set.
-func (p *Publisher) pause(ctx context.Context, at step, most time.Duration) bool {
-	look := time.NewTicker(stepLook)
-	defer look.Stop()
+func (p *Publisher) pause(ctx context.Context, look <-chan time.Time, at *step, most time.Duration) bool {
 	due := time.NewTimer(most)
 	defer due.Stop()
 	for {
@@ -123,14 +124,14 @@ func (p *Publisher) pause(ctx context.Context, at step, most time.Duration) bool
 			return true
 		case <-due.C:
 			return true
-		case <-look.C:
-			next := p.moment()
-			if by := next.since(at); by.Abs() >= stepLeast {
+		case moment := <-look:
+			before := *at
+			*at = step{p.a.now(), moment}
+			if by := at.since(before); by.Abs() >= stepLeast {
 				p.a.log.InfoContext(ctx, "clock set", "by", by.Round(time.Second))
 				p.a.forgetEndings()
 				return true
 			}
-			at = next
 		}
 	}
 }
@@ -138,11 +139,9 @@ func (p *Publisher) pause(ctx context.Context, at step, most time.Duration) bool
 // step is the time of the clock at a moment of the monotonic clock, which is never set.
 type step struct{ shows, moment time.Time }
 
-func (p *Publisher) moment() step { return step{p.a.now(), time.Now()} }
-
 // since returns by how much the clock was set since an earlier moment.
-func (s step) since(at step) time.Duration {
-	return s.shows.Round(0).Sub(at.shows.Round(0)) - s.moment.Sub(at.moment)
+func (s step) since(before step) time.Duration {
+	return s.shows.Round(0).Sub(before.shows.Round(0)) - s.moment.Sub(before.moment)
 }
 
 // Publish builds every list that is missing, has something to add or is getting

@@ -187,7 +187,7 @@ func table() []control {
 			[]cut{{"crl/parse.go", "if l.Scope.Indirect && of.another {", "if l.Scope.Indirect && of.another && reason == RemoveFromCRL {"}}},
 		// A key that was revoked as compromised is certified by no way.
 		{"blocked-written", "ca", "TestReasonsThatBlock", "keyCompromise: <nil>", "the blocking of a key with the revocation",
-			[]cut{{"internal/object/revocations.go", "if r.Block != (pki.KeyHash{}) {", "if r.Block != (pki.KeyHash{}) && r.Serial == \"\" {"}}},
+			[]cut{{"internal/object/revocations.go", "if r.Block != (pki.KeyHash{}) {\n\t\tput, err", "if r.Block != (pki.KeyHash{}) && r.Serial == \"\" {\n\t\tput, err"}}},
 		{"blocked-brought", "internal/faults", "TestBringOver", "has a certificate again", "the blocking of keys that an earlier build revoked as compromised",
 			[]cut{{"internal/object/format.go", "if !blocks(r.Reason) {", "if !blocks(r.Reason) || true {"}}},
 		{"blocked-restored", "ca", "TestBlockedAfterARestore", "after a restore that knows: <nil>", "the keeping of keys that the home that a backup replaces had blocked",
@@ -315,7 +315,7 @@ func table() []control {
 		{"speaks-named", "internal/api", "TestUsersOwnWhatSpeaksForThem", "201", "the refusal of another owner for the certificate of a user",
 			[]cut{{"ca/issue.go", "if o.profile.Name != ProfileUser || o.owner == userPrefix+cn {", "if o.profile.Name != ProfileUser || o.owner != \"\" {"}}},
 		{"speaks-subject", "internal/api", "TestRevocationEndsWhatItSpeaksFor", "left to the user that it speaks for", "the question which user a revoked certificate speaks for",
-			[]cut{{"internal/api/revoke.go", "\tr, err := d.rightful(ctx, r)\n\tif err != nil {\n\t\treturn err\n\t}\n\tours", "\tours"}}},
+			[]cut{{"internal/api/revoke.go", "\tr, err := d.rightful(ctx, r)\n\tif err != nil {\n\t\treturn err\n\t}\n\t_, err =", "\t_, err :="}}},
 		{"speaks-sessions", ".", "TestRevokedSpeaker", "the session of tk's, by password goes on", "the end of the sessions of the user that a revoked certificate speaks for",
 			[]cut{{"internal/api/revoke.go", "errors.Join(d.endSessions(ctx, c, p), d.endTokens(ctx, c, p))", "errors.Join(d.endTokens(ctx, c, p))"}}},
 		{"speaks-strays", "internal/api", "TestDeletionEndsWhatSpeaksForTheUser", "of an older build, for root is \"valid\"", "the look for what speaks for a deleted user and has another owner",
