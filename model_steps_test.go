@@ -416,13 +416,27 @@ func (w *modelWorld) stepRevoke(s step) error {
 }
 
 // takenBack notes in the model that the certificate i was revoked, with the tokens of the
-// user that it speaks for.
+// users that it, or a certificate below it, speaks for.
 func (w *modelWorld) takenBack(i int, reason crl.Reason) {
 	w.revoked(i)
-	c := w.m.certs[i]
-	for n := range w.m.tokens {
-		if g := &w.m.tokens[n]; c.profile == ca.ProfileUser && g.user == c.user && g.life == c.life && reason != crl.Superseded {
-			g.dead = true
+	if reason == crl.Superseded {
+		return
+	}
+	ended, below := []signed{w.m.certs[i]}, map[caID]bool{}
+	for n := 0; n < len(ended); n++ {
+		c := ended[n]
+		if c.profile == ca.ProfileCA && !below[idOf(c.cert)] {
+			below[idOf(c.cert)] = true
+			for _, one := range w.m.certs {
+				if one.issuer == idOf(c.cert) && !one.root && !one.lost && !one.foreign {
+					ended = append(ended, one)
+				}
+			}
+		}
+		for n := range w.m.tokens {
+			if g := &w.m.tokens[n]; c.profile == ca.ProfileUser && g.user == c.user && g.life == c.life {
+				g.dead = true
+			}
 		}
 	}
 }

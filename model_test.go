@@ -168,13 +168,13 @@ const (
 	either
 )
 
-// ofCert is what the certificate i gives, of which some verified chain is unrevoked
-// (clean). made: the key of the CA that signed it was made here.
-func (m model) ofCert(i int, clean, made bool) (verdict, right) {
+// ofCert is what the certificate i gives, where clean is what its verified chains may
+// expect of revocations. made: the key of the CA that signed it was made here.
+func (m model) ofCert(i int, clean verdict, made bool) (verdict, right) {
 	c := m.certs[i]
 	u, exists := m.users[c.user]
 	switch {
-	case !clean || c.user == "" || !exists || u.disabled:
+	case clean == refused || c.user == "" || !exists || u.disabled:
 		return refused, right{}
 	case c.foreign:
 		return either, u.right
@@ -186,7 +186,7 @@ func (m model) ofCert(i int, clean, made bool) (verdict, right) {
 	case c.lost || c.life != u.life:
 		return refused, right{}
 	}
-	return accepted, u.right
+	return clean, u.right
 }
 
 // ofToken is what the token i gives at that time by the clock of the server.
@@ -343,10 +343,10 @@ func (w *modelWorld) holdHandshakes() error {
 			continue
 		}
 		clean, err := w.clean(chains), w.s.check(chains)
-		if clean && err != nil {
+		if clean == accepted && err != nil {
 			return fmt.Errorf("not revoked, and refused: %s: %w", w.describe(i), err)
 		}
-		if !clean && err == nil {
+		if clean == refused && err == nil {
 			return fmt.Errorf("revoked never becomes good: a handshake with %s is let in", w.describe(i))
 		}
 	}

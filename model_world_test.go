@@ -301,7 +301,7 @@ func (w *modelWorld) byCert(i int) caller {
 		r.TLS = &tls.ConnectionState{PeerCertificates: chains[0][:1], VerifiedChains: chains}
 		return r.WithContext(context.WithValue(r.Context(), memoKey{}, new(memo)))
 	}}
-	v, given := w.m.ofCert(i, len(chains) > 0 && w.clean(chains), w.made(w.m.certs[i].issuer))
+	v, given := w.m.ofCert(i, w.clean(chains), w.made(w.m.certs[i].issuer))
 	if v != refused {
 		c.user, c.right = w.m.certs[i].user, given
 	}
@@ -463,13 +463,56 @@ func (w *modelWorld) extend(chain []*x509.Certificate, above caID) (all [][]*x50
 	return all
 }
 
-// clean reports whether nothing of one of the chains is revoked, below its anchor.
-func (w *modelWorld) clean(chains [][]*x509.Certificate) bool {
-	return slices.ContainsFunc(chains, func(chain []*x509.Certificate) bool {
-		return !slices.ContainsFunc(chain[:len(chain)-1], func(cert *x509.Certificate) bool {
-			return slices.ContainsFunc(w.m.certs, func(c signed) bool { return c.revoked && c.cert.Equal(cert) })
-		})
-	})
+// clean is what one of the chains may expect of revocations: accepted when nothing of it, and
+// nothing above its anchor, is revoked. It is either for an anchor whose issuer has several
+// certificates, some of which are revoked.
+func (w *modelWorld) clean(chains [][]*x509.Certificate) verdict {
+	var all []verdict
+	for _, chain := range chains {
+		v := w.upward(chain[len(chain)-1])
+		if slices.ContainsFunc(chain, w.bad) {
+			v = refused
+		}
+		all = append(all, v)
+	}
+	for _, v := range []verdict{accepted, either} {
+		if slices.Contains(all, v) {
+			return v
+		}
+	}
+	return refused
+}
+
+// bad reports whether a certificate is revoked, or is over a key that is blocked.
+func (w *modelWorld) bad(cert *x509.Certificate) bool {
+	return w.m.blocked[pki.KeyHashOf(cert)] || slices.ContainsFunc(w.m.certs, func(c signed) bool { return c.revoked && c.cert.Equal(cert) })
+}
+
+// upward is what a trust anchor may expect of what is above it.
+func (w *modelWorld) upward(anchor *x509.Certificate) verdict {
+	at := slices.IndexFunc(w.authorities, func(one caCert) bool { return one.cert.Equal(anchor) })
+	if at < 0 || w.authorities[at].above == w.authorities[at].id {
+		return accepted
+	}
+	var all []verdict
+	for _, one := range w.authorities {
+		if one.id != w.authorities[at].above {
+			continue
+		}
+		v := w.upward(one.cert)
+		if w.bad(one.cert) {
+			v = refused
+		}
+		all = append(all, v)
+	}
+	differ := func(v verdict) bool { return v != all[0] }
+	switch {
+	case len(all) == 0:
+		return accepted
+	case slices.ContainsFunc(all, differ):
+		return either
+	}
+	return all[0]
 }
 
 // holdOCSP checks what is answered about the certificate i.
@@ -585,7 +628,7 @@ func (w *modelWorld) holdSome(n int) error {
 // holdCert checks whom the certificate i speaks for.
 func (w *modelWorld) holdCert(i int) error {
 	chains := w.chains(i)
-	v, want := w.m.ofCert(i, len(chains) > 0 && w.clean(chains), w.made(w.m.certs[i].issuer))
+	v, want := w.m.ofCert(i, w.clean(chains), w.made(w.m.certs[i].issuer))
 	return w.holdCaller(w.byCert(i), v, want)
 }
 
