@@ -18,6 +18,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"omca/internal/client"
+	"omca/internal/text"
 )
 
 // auditName is the file in the home where commands without a daemon leave their audit trail. A daemon has its own log.
@@ -25,7 +26,7 @@ const auditName = "audit.log"
 
 // auditLog appends to the file, which is opened when there is something to write: the home may not be there before.
 func auditLog(home string) *slog.Logger {
-	return slog.New(slog.NewJSONHandler(appender(filepath.Join(home, auditName)), nil))
+	return slog.New(slog.NewJSONHandler(text.JSONTo(appender(filepath.Join(home, auditName))), nil))
 }
 
 // appender is the name of a file to append lines to.

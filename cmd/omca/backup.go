@@ -215,16 +215,16 @@ func (c *call) backupIdentity(ctx context.Context) (age.Identity, error) {
 
 // reportRestored says what the backup was of, and what it did not know.
 func (c *call) reportRestored(home string, done omca.Restored) {
-	c.notice(fmt.Sprintf("%s: cluster %s as of %s", home, printable(done.Cluster), instant(done.At)))
+	c.notice(fmt.Sprintf("%s: cluster %s as of %s", home, done.Cluster, instant(done.At)))
 	for _, r := range done.Revoked {
 		what := "certificate " + r.Serial
 		if r.Token != "" {
 			what = "token " + r.Token
 		}
-		c.notice(fmt.Sprintf("%s was revoked after the backup, and stays so", printable(what)))
+		c.notice(fmt.Sprintf("%s was revoked after the backup, and stays so", what))
 	}
 	for _, r := range done.Issued {
-		c.notice(fmt.Sprintf("certificate %s of %s was issued after the backup: it is not accepted any more, issue it again", printable(r.Serial), printable(r.Owner)))
+		c.notice(fmt.Sprintf("certificate %s of %s was issued after the backup: it is not accepted any more, issue it again", r.Serial, r.Owner))
 	}
 	if c.flags.String("replaces") == "" {
 		c.notice("what was revoked after the backup is not known; with the old home, or a copy, --replaces DIR keeps it revoked")

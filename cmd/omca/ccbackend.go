@@ -38,7 +38,7 @@ func (p *program) cockpit(ctx context.Context, args []string) int {
 			break
 		}
 		if err = p.run(ctx, []string{"token", "keypair", "--format", string(clustercockpit.FormatGenKeypair)}); err == nil {
-			_, err = fmt.Fprintln(p.stdout, "This is NO JWT token. You can generate JWT tokens with cc-backend. Use this keypair for signing and validation of JWT tokens in ClusterCockpit.")
+			err = p.tell("This is NO JWT token. You can generate JWT tokens with cc-backend. Use this keypair for signing and validation of JWT tokens in ClusterCockpit.\n")
 		}
 	case converterName:
 		if len(args) != 1 {

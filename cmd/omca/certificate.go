@@ -223,7 +223,7 @@ func signingRequest(ctx context.Context, c *call) error {
 		return err
 	}
 	request, err := api.SigningRequest(ctx, p)
-	c.out.Write(request)
+	c.value(request)
 	return err
 }
 

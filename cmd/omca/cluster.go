@@ -97,7 +97,7 @@ func clusterToken(ctx context.Context, c *call) error {
 	}
 	c.printer.print("%s\n", t.Token)
 	if !c.global.Bool("quiet") {
-		fmt.Fprintf(c.stderr, "omca: it is good once, until %s: %s daemon run --join https://%s --token-file FILE\n", instant(t.ExpiresAt), c.name, strings.Join(t.Addresses, " or https://"))
+		c.say("omca: it is good once, until %s: %s daemon run --join https://%s --token-file FILE\n", instant(t.ExpiresAt), c.name, strings.Join(t.Addresses, " or https://"))
 	}
 	return nil
 }

@@ -83,7 +83,7 @@ func complete(ctx context.Context, c *call) error {
 	}
 	for _, word := range found {
 		if strings.HasPrefix(word, last) {
-			c.print("%s\n", printable(word))
+			c.print("%s\n", word)
 		}
 	}
 	return nil

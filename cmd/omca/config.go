@@ -177,7 +177,7 @@ func showConfig(ctx context.Context, c *call) error {
 		return err
 	}
 	text, err := api.ConfigFile(ctx, p)
-	c.print("%s", text)
+	c.value(text)
 	return err
 }
 
@@ -263,7 +263,7 @@ func documentConfig(ctx context.Context, c *call) error {
 func wrap(text string, width int) []string {
 	var lines []string
 	line := ""
-	for _, word := range strings.Fields(printable(text)) {
+	for _, word := range strings.Fields(text) {
 		if line != "" && len(line)+1+len(word) > width {
 			lines, line = append(lines, line), ""
 		}

@@ -5,15 +5,16 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"syscall"
-	"unicode"
 
 	"omca"
 	"omca/internal/client"
 	"omca/internal/hint"
 	"omca/internal/remote"
+	"omca/internal/text"
 )
 
 // The exit statuses.
@@ -48,20 +49,24 @@ func (p *program) report(err error) int {
 	if err == nil || status == statusPipe {
 		return status
 	}
-	text := err.Error()
+	what := err.Error()
 	if status == statusInterrupted {
-		text = "interrupted"
+		what = "interrupted"
 	}
-	fmt.Fprintf(p.stderr, "omca: error: %s\n", printable(text))
+	p.say("omca: error: %s\n", what)
 	if try := hintOf(err); try != "" {
-		fmt.Fprintf(p.stderr, "omca: hint: %s\n", printable(try))
+		p.say("omca: hint: %s\n", try)
 	}
 	return status
 }
 
 // notice prints what the server has to say beside the answer.
-func (p *program) notice(text string) {
-	fmt.Fprintf(p.stderr, "omca: notice: %s\n", printable(text))
+func (p *program) notice(what string) { p.say("omca: notice: %s\n", what) }
+
+// say prints a text on stderr, without what a terminal would obey: what came from a certificate or a server is not trusted
+// with one.
+func (p *program) say(format string, args ...any) {
+	io.WriteString(p.stderr, text.Block(fmt.Sprintf(format, args...)))
 }
 
 func statusOf(err error) int {
@@ -117,12 +122,8 @@ func about(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-// printable replaces what a terminal would obey: text that came from a certificate or a server is not trusted with one.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, text)
+// tell prints a text on stdout, likewise.
+func (p *program) tell(what string) error {
+	_, err := io.WriteString(p.stdout, text.Block(what))
+	return err
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"omca/internal/text"
 )
 
 // flockerName is the name under which the program is Flocker's own.
@@ -211,14 +213,14 @@ func (p *program) flocker(ctx context.Context, words []string) int {
 	case err == nil:
 		return statusDone
 	case errors.As(err, &usage):
-		fmt.Fprintf(p.stderr, "%s\nERROR: %s\n", flockerHelp, printable(usage.text))
+		p.say("%s\nERROR: %s\n", flockerHelp, usage.text)
 	case statusOf(err) == statusPipe:
 		return statusPipe
 	case statusOf(err) == statusInterrupted:
-		fmt.Fprintln(p.stderr, "Error: interrupted")
+		p.say("Error: interrupted\n")
 		return statusInterrupted
 	default:
-		fmt.Fprintf(p.stderr, "Error: %s\n", printable(err.Error()))
+		p.say("Error: %s\n", err.Error())
 	}
 	return statusError
 }
@@ -229,14 +231,11 @@ func (p *program) runFlocker(ctx context.Context, words []string) error {
 	case err != nil:
 		return err
 	case l.given("version"):
-		_, err := fmt.Fprintln(p.stdout, version())
-		return err
+		return p.tell(version() + "\n")
 	case l.command == nil:
-		_, err := io.WriteString(p.stdout, flockerHelp)
-		return err
+		return p.tell(flockerHelp)
 	case l.given("help"):
-		_, err := io.WriteString(p.stdout, l.command.help())
-		return err
+		return p.tell(l.command.help())
 	}
 	o, err := l.order()
 	if err != nil {
@@ -250,7 +249,7 @@ func (p *program) runFlocker(ctx context.Context, words []string) error {
 	said, err := p.offline(ctx, p.maker(), o)
 	if err == nil {
 		log.InfoContext(ctx, "created", "command", o.verb, "name", o.name, "said", strings.TrimSpace(said))
-		_, err = io.WriteString(p.stdout, said)
+		err = p.tell(said)
 	} else {
 		log.ErrorContext(ctx, "failed", "command", o.verb, "name", o.name, "error", err.Error())
 	}
@@ -308,7 +307,7 @@ func (p *program) flockerLog(l *flockerLine) (log *slog.Logger, done func() erro
 	if err != nil {
 		return nil, nil, err
 	}
-	return slog.New(slog.NewJSONHandler(to, &slog.HandlerOptions{Level: level})), to.Close, nil
+	return slog.New(slog.NewJSONHandler(text.JSONTo(to), &slog.HandlerOptions{Level: level})), to.Close, nil
 }
 
 // unclosed is a stream that is somebody else's to close.

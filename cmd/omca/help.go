@@ -54,8 +54,7 @@ func (p *program) help(l *line) error {
 		}
 		fmt.Fprintf(&text, "\n%s --help lists the flags that every command takes.\n", p.name)
 	}
-	_, err := fmt.Fprint(p.stdout, text.String())
-	return err
+	return p.tell(text.String())
 }
 
 // title says what a command is, within 80 columns.

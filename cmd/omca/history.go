@@ -92,6 +92,6 @@ func rollback(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	c.print("%s: %s is in force again, serial %s\n", p, printable(done.Subject), done.Serial)
+	c.print("%s: %s is in force again, serial %s\n", p, done.Subject, done.Serial)
 	return nil
 }

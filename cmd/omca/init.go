@@ -98,9 +98,9 @@ func (c *call) initialized(ctx context.Context, made bool, home string) error {
 	if c.global.Bool("quiet") {
 		return nil
 	}
-	fmt.Fprintf(c.stderr, "omca: cluster %s is in %s\n", printable(status.Cluster), home)
-	fmt.Fprintf(c.stderr, "omca: CA SHA-256 fingerprint %s\n", status.CASHA256)
-	fmt.Fprintf(c.stderr, "omca: try next: %s%s daemon run\n", c.name, c.homeOption(home))
+	c.say("omca: cluster %s is in %s\n", status.Cluster, home)
+	c.say("omca: CA SHA-256 fingerprint %s\n", status.CASHA256)
+	c.say("omca: try next: %s%s daemon run\n", c.name, c.homeOption(home))
 	return nil
 }
 

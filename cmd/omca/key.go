@@ -210,7 +210,7 @@ func decodeKey(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	c.out.Write(value)
+	c.value(value)
 	return nil
 }
 
@@ -225,7 +225,7 @@ func listKeys(ctx context.Context, c *call) error {
 	}
 	if c.format == "table" { // names alone, for loops of a shell
 		for _, k := range keys {
-			c.print("%s\n", printable(k.Name))
+			c.print("%s\n", k.Name)
 		}
 		return nil
 	}

@@ -196,15 +196,15 @@ func (c *call) loginByOpenID(ctx context.Context, d destination) (remote.Tokens,
 
 // showCode tells the person what to type at another device.
 func (c *call) showCode(code login.Code) {
-	fmt.Fprintf(c.stderr, "open %s on any device, and type the code %s\n", code.Address, code.UserCode)
+	c.say("open %s on any device, and type the code %s\n", code.Address, code.UserCode)
 	if code.Complete != "" {
-		fmt.Fprintf(c.stderr, "or open %s\n", code.Complete)
+		c.say("or open %s\n", code.Complete)
 	}
 }
 
 // showAddress tells the person where to log in, and opens a browser there when there is one to see.
 func (c *call) showAddress(address string) {
-	fmt.Fprintf(c.stderr, "log in at %s\n", printable(address))
+	c.say("log in at %s\n", address)
 	if !isTerminal(c.stderr) || c.flags.Bool("no-browser") {
 		return
 	}

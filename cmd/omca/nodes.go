@@ -24,7 +24,7 @@ func nodeFlag() cli.Flag {
 // progress tells the operator how far a command is that takes long.
 func (c *call) progress(format string, args ...any) {
 	if !c.global.Bool("quiet") {
-		fmt.Fprintf(c.stderr, "omca: "+format+"\n", args...)
+		c.say("omca: "+format+"\n", args...)
 	}
 }
 

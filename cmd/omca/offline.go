@@ -199,7 +199,7 @@ func offlineVerify(_ context.Context, c *call) error {
 	}
 	id.File, id.Until = file, instant(cert.NotAfter)
 	if c.format == "table" {
-		c.print("%s\n", printable(id.String()))
+		c.print("%s\n", id.String())
 		return nil
 	}
 	return emitOne(c.printer, id, []column[verified]{

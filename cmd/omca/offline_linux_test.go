@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -38,6 +40,31 @@ func terminal(t *testing.T) (program, person *os.File) {
 		person.Close()
 	})
 	return program, person
+}
+
+// A value that is shown on a terminal has nothing that it obeys, and in a pipe it is as it was stored.
+func TestValueOnATerminal(t *testing.T) {
+	program, person := terminal(t)
+	stored := "a\x1b[2J\u009b2J\u202eb"
+	for to, want := range map[io.Writer]string{program: "a\ufffd[2J\ufffd2J\ufffdb", new(bytes.Buffer): stored} {
+		p := printer{out: new(bytes.Buffer), to: to}
+		p.value([]byte(stored))
+		if err := p.flush(); err != nil {
+			t.Fatal(err)
+		}
+		var got []byte
+		if buffer, ok := to.(*bytes.Buffer); ok {
+			got = buffer.Bytes()
+		} else {
+			got = make([]byte, len(want))
+			if _, err := io.ReadFull(person, got); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if string(got) != want {
+			t.Errorf("%T: %q, want %q", to, got, want)
+		}
+	}
 }
 
 // Making a control, a user and ten nodes shows on a terminal how far it is, and

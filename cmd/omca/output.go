@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/term"
+
+	"omca/internal/text"
 )
 
 // printer holds what a command prints until the command has succeeded.
@@ -54,9 +57,33 @@ func (p printer) flush() error {
 	return err
 }
 
-// print holds back a text made for the operator.
+// print holds back a text made for the operator: of what it is made of, a terminal obeys the colours alone.
 func (p printer) print(format string, args ...any) {
+	args = slices.Clone(args)
+	for i, arg := range args {
+		switch arg := arg.(type) {
+		case painted:
+			args[i] = string(arg)
+		case string:
+			args[i] = text.Block(arg)
+		case []byte:
+			args[i] = text.Block(string(arg))
+		case error:
+			args[i] = text.Block(arg.Error())
+		case fmt.Stringer:
+			args[i] = text.Block(arg.String())
+		}
+	}
 	fmt.Fprintf(p.out, format, args...)
+}
+
+// value holds back what somebody stored, as it is: only a terminal gets it without what it would obey.
+func (p printer) value(octets []byte) {
+	if isTerminal(p.to) {
+		p.out.WriteString(text.Block(string(octets)))
+		return
+	}
+	p.out.Write(octets)
 }
 
 // column is one column of the table that records of type T are shown in.
@@ -84,7 +111,7 @@ func emit[T any](p printer, items []T, columns []column[T]) error {
 		}
 		return encode(p, items)
 	case "jsonl":
-		encoder := json.NewEncoder(p.out)
+		encoder := json.NewEncoder(text.JSONTo(p.out))
 		encoder.SetEscapeHTML(false)
 		for _, item := range items {
 			if err := encoder.Encode(item); err != nil {
@@ -128,33 +155,39 @@ func cells[T any](items []T, columns []column[T], shown form) [][]string {
 
 // encode holds back a value as JSON or YAML. The YAML is made from the JSON, so that both have the same names.
 func encode[T any](p printer, value T) error {
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
+	var written bytes.Buffer
+	encoder := json.NewEncoder(&written)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	if err := encoder.Encode(value); err != nil {
 		return err
 	}
 	if p.format != "yaml" {
-		_, err := text.WriteTo(p.out)
-		return err
+		p.out.Write(text.JSON(written.Bytes()))
+		return nil
 	}
 	var node yaml.Node // a node keeps the order of the fields
-	if err := yaml.Unmarshal(text.Bytes(), &node); err != nil {
+	if err := yaml.Unmarshal(text.YAML(written.Bytes()), &node); err != nil {
 		return err
 	}
 	blockStyle(&node)
-	e := yaml.NewEncoder(p.out)
+	written.Reset()
+	e := yaml.NewEncoder(&written)
 	e.SetIndent(2)
-	if err := e.Encode(&node); err != nil {
+	if err := errors.Join(e.Encode(&node), e.Close()); err != nil {
 		return err
 	}
-	return e.Close()
+	p.out.Write(text.YAML(written.Bytes()))
+	return nil
 }
 
-// blockStyle forgets that the nodes were written as JSON. Strings stay quoted where YAML would take them for something else.
+// blockStyle forgets that the nodes were written as JSON. Strings stay quoted where YAML would take them for something else,
+// and where they have what is escaped.
 func blockStyle(node *yaml.Node) {
 	node.Style = 0
+	if !text.Plain(strings.ReplaceAll(node.Value, "\n", " ")) {
+		node.Style = yaml.DoubleQuotedStyle
+	}
 	for _, child := range node.Content {
 		blockStyle(child)
 	}
@@ -164,6 +197,11 @@ func (p printer) csv(rows [][]string) error {
 	w := csv.NewWriter(p.out)
 	for i, name := range rows[0] {
 		rows[0][i] = strings.ToLower(strings.ReplaceAll(name, " ", "_"))
+	}
+	for _, row := range rows[1:] {
+		for i := range row {
+			row[i] = text.Cell(row[i])
+		}
 	}
 	if err := w.WriteAll(rows); err != nil {
 		return err
@@ -175,18 +213,18 @@ func (p printer) csv(rows [][]string) error {
 func (p printer) table(rows [][]string) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
-		for i, text := range row {
-			row[i] = cell(text)
+		for i := range row {
+			row[i] = cell(row[i])
 			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
 		}
 	}
 	for n, row := range rows {
-		for i, text := range row {
+		for i, word := range row {
 			pad := ""
 			if i < len(row)-1 {
-				pad = strings.Repeat(" ", widths[i]-utf8.RuneCountInString(text)+2)
+				pad = strings.Repeat(" ", widths[i]-utf8.RuneCountInString(word)+2)
 			}
-			p.print("%s%s", p.paint(text, n == 0), pad)
+			p.print("%s%s", p.paint(word, n == 0), pad)
 		}
 		p.print("\n")
 	}
@@ -209,24 +247,28 @@ func (p printer) pairs(rows [][]string) {
 }
 
 // cell makes a text fit a cell: one line, nothing that a terminal obeys, and not empty.
-func cell(text string) string {
-	if text == "" {
+func cell(value string) string {
+	if value == "" {
 		return "-"
 	}
-	return strings.NewReplacer("\n", " ", "\t", " ").Replace(printable(text))
+	return text.Line(value)
 }
 
+// painted is a text that is safe, with the colours that we gave it.
+type painted string
+
 // paint colours headings and the words that matter.
-func (p printer) paint(text string, heading bool) string {
+func (p printer) paint(word string, heading bool) painted {
 	const bold, red, green, yellow, plain = "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
-	code := map[string]string{"valid": green, "expired": red, "revoked": red, "error": red, "stale": red, "partial": red, "fresh": green, "pending": yellow, "warning": yellow}[text]
+	code := map[string]string{"valid": green, "expired": red, "revoked": red, "error": red, "stale": red, "partial": red, "fresh": green, "pending": yellow, "warning": yellow}[word]
 	if heading {
 		code = bold
 	}
+	word = text.Block(word)
 	if !p.color || code == "" {
-		return text
+		return painted(word)
 	}
-	return code + text + plain
+	return painted(code + word + plain)
 }
 
 // day is a time as tables show it.

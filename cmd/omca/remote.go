@@ -286,7 +286,7 @@ func (c *call) passwordOf(ctx context.Context, d destination) (string, error) {
 	case c.silent || !isTerminal(c.stdin):
 		return "", hint.With(fmt.Errorf("no terminal to ask the password of %q on", d.User), "give it with --password-file FILE, or - for standard input")
 	default:
-		return c.askPassword(ctx, fmt.Sprintf("password of %s on %s", printable(d.User), d.Server))
+		return c.askPassword(ctx, fmt.Sprintf("password of %s on %s", d.User, d.Server))
 	}
 	password := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
 	if err == nil && password == "" {

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -63,6 +64,7 @@ func TestScripts(t *testing.T) {
 			"terminate": terminate,
 			"port":      freePort,
 			"told":      told,
+			"seen":      seen,
 			"issuer":    (&issuers{all: map[*testscript.TestScript]*openidtest.Issuer{}}).command,
 		},
 	})
@@ -218,6 +220,20 @@ func told(ts *testscript.TestScript, neg bool, args []string) {
 		got := notified(ts.Value(running{}).(*running).manager)
 		if !regexp.MustCompile("^(?:" + pattern + ")$").MatchString(got) {
 			ts.Fatalf("the service manager was told %q, want %q", got, pattern)
+		}
+	}
+}
+
+// seen is "seen": of what the last command wrote, every character is one that can be seen.
+func seen(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: seen")
+	}
+	for _, name := range []string{"stdout", "stderr"} {
+		for i, r := range ts.ReadFile(name) {
+			if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
+				ts.Fatalf("octet %d of %s begins %U", i, name, r)
+			}
 		}
 	}
 }

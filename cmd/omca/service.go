@@ -17,6 +17,7 @@ import (
 	"omca"
 	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/text"
 )
 
 // daemonGroup are the verbs of the daemon.
@@ -147,9 +148,9 @@ func (c *call) announce(home string, r ready) {
 	if c.global.Bool("quiet") {
 		return
 	}
-	fmt.Fprintf(c.stderr, "omca: cluster %s listens on %s and %s\n", r.cluster, strings.Join(r.addresses, ", "), r.socket)
-	fmt.Fprintf(c.stderr, "omca: CA SHA-256 fingerprint %s\n", r.ca)
-	fmt.Fprintf(c.stderr, "omca: try next: %s%s system/usr/alice create --kw grant=root\n", c.name, c.homeOption(home))
+	c.say("omca: cluster %s listens on %s and %s\n", r.cluster, strings.Join(r.addresses, ", "), r.socket)
+	c.say("omca: CA SHA-256 fingerprint %s\n", r.ca)
+	c.say("omca: try next: %s%s system/usr/alice create --kw grant=root\n", c.name, c.homeOption(home))
 }
 
 func (c *call) logger() (*slog.Logger, error) {
@@ -169,7 +170,7 @@ func (c *call) logger() (*slog.Logger, error) {
 	case "text":
 		return slog.New(slog.NewTextHandler(c.stderr, options)), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(c.stderr, options)), nil
+		return slog.New(slog.NewJSONHandler(text.JSONTo(c.stderr), options)), nil
 	}
 	return nil, usagef("--log-format %q: not one of text, json, auto", format)
 }

@@ -21,7 +21,7 @@ func acceptRollback(ctx context.Context, c *call) error {
 		return nil
 	}
 	for _, reason := range done.Reasons {
-		c.print("accepted: %s\n", printable(reason))
+		c.print("accepted: %s\n", reason)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 
 // confirm asks a question on the terminal, and returns an error unless the answer is yes.
 func (p *program) confirm(ctx context.Context, question string) error {
-	fmt.Fprintf(p.stderr, "%s [y/N] ", printable(question))
+	p.say("%s [y/N] ", question)
 	answer, err := patient(ctx, p.readLine)
 	if err != nil {
 		return err
@@ -100,9 +100,9 @@ func (p *program) askPassword(ctx context.Context, prompt string) (string, error
 	if err != nil {
 		return "", err
 	}
-	fmt.Fprintf(p.stderr, "%s: ", prompt)
+	p.say("%s: ", prompt)
 	typed, err := patient(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
-	fmt.Fprintln(p.stderr)
+	p.say("\n")
 	if err != nil {
 		return "", errors.Join(fmt.Errorf("reading the password: %w", err), term.Restore(fd, before))
 	}

@@ -182,7 +182,7 @@ func (c *call) ownName(ctx context.Context, api *client.Client, paths []client.P
 	case len(paths) == 0:
 		return who.Name, true, nil
 	case paths[0].Name != who.Name && asked:
-		return "", false, usagef("passwd: --current-from is for one's own password, and you call as %q", printable(who.Name))
+		return "", false, usagef("passwd: --current-from is for one's own password, and you call as %q", who.Name)
 	case paths[0].Name != who.Name:
 		return "", false, nil
 	case asked:
@@ -205,15 +205,15 @@ func (c *call) changeOwnPassword(ctx context.Context, api *client.Client, name s
 		}
 		current = lessNewline(current)
 	case isTerminal(c.stdin):
-		typed, err := c.askPassword(ctx, "current password of "+printable(name))
+		typed, err := c.askPassword(ctx, "current password of "+name)
 		if err != nil {
 			return err
 		}
 		current = []byte(typed)
 	default:
-		return hint.With(fmt.Errorf("no terminal to ask the current password of %q on", printable(name)), "give it with --current-from FILE")
+		return hint.With(fmt.Errorf("no terminal to ask the current password of %q on", name), "give it with --current-from FILE")
 	}
-	value, err := c.secretValue(ctx, "new password of "+printable(name))
+	value, err := c.secretValue(ctx, "new password of "+name)
 	if err != nil {
 		return err
 	}

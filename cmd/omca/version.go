@@ -25,8 +25,7 @@ func versionVerb() verb {
 }
 
 func (p *program) version() error {
-	_, err := fmt.Fprintf(p.stdout, "omca %s (%s)\n", version(), runtime.Version())
-	return err
+	return p.tell(fmt.Sprintf("omca %s (%s)\n", version(), runtime.Version()))
 }
 
 // version is what the go command recorded when it built the program.

@@ -12,6 +12,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/text"
 	"omca/pki"
 	"omca/usr"
 )
@@ -141,6 +142,7 @@ func (d *door) refuse(w http.ResponseWriter, err error) {
 		w.WriteHeader(http.StatusInternalServerError)
 		return
 	}
+	body = text.JSON(body)
 	h.Set("Content-Type", mediaProblem)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(p.Status)

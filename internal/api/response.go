@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
+
+	"omca/internal/text"
 )
 
 // A response is an answer ready to be sent.
@@ -23,7 +24,7 @@ func reply[T any](status int, v T) (response, error) {
 	if err != nil {
 		return response{}, fmt.Errorf("writing the answer: %w", err)
 	}
-	return response{status: status, media: mediaJSON, body: append(b, '\n')}, nil
+	return response{status: status, media: mediaJSON, body: append(text.JSON(b), '\n')}, nil
 }
 
 // noContent answers that it is done.
@@ -31,8 +32,8 @@ func noContent() (response, error) { return response{status: http.StatusNoConten
 
 func (r response) write(w http.ResponseWriter, req *http.Request, notices []string) {
 	h := w.Header()
-	for _, text := range notices {
-		h.Add("Omca-Notice", headerText(text))
+	for _, notice := range notices {
+		h.Add("Omca-Notice", text.Line(notice)) // RFC 9110, section 5.5, permits no control characters
 	}
 	for name, values := range r.header {
 		h[name] = values
@@ -50,15 +51,4 @@ func (r response) write(w http.ResponseWriter, req *http.Request, notices []stri
 		// Whoever asked is gone when this fails, and nobody else wants to know.
 		_, _ = w.Write(r.body)
 	}
-}
-
-// headerText keeps a text to one line of printable characters: RFC 9110,
-// section 5.5, permits no control characters in a field.
-func headerText(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s)
 }

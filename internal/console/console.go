@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
+
+	"omca/internal/text"
 )
 
 // Config says what the pages are made of. Every field is required.
@@ -226,7 +229,7 @@ func (v *visit) show(status int, name, title, section string, data any) error {
 	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	v.w.Header().Set("Vary", "HX-Request")
 	v.w.WriteHeader(status)
-	_, _ = v.w.Write(b.Bytes()) // whoever asked is gone when this fails
+	_, _ = io.WriteString(v.w, text.Block(b.String())) // whoever asked is gone when this fails
 	return nil
 }
 

@@ -382,6 +382,18 @@ func table() []control {
 		{"signed-once", "pki", "TestSignedBytesAreTheDrafts", "signed twice", "the memory of a draft that it was signed",
 			[]cut{{"pki/issuer.go", "if d.signed.Swap(true) {", "if false {"}}},
 
+		// What others wrote is shown, and not obeyed.
+		{"text-answers", ".", "TestTextOfOthers", "begins U+009B", "the escapes in answers",
+			[]cut{{"internal/api/response.go", "append(text.JSON(b), '\\n')", "append(text.JSON(nil), append(b, '\\n')...)"}}},
+		{"text-pages", ".", "TestTextOfOthers", "begins U+009B", "the look at the text of a page",
+			[]cut{{"internal/console/console.go", "text.Block(b.String())", "text.Block(\"\")+b.String()"}}},
+		{"text-terminal", "cmd/omca", "TestScripts/^text$", "begins U+009B", "the look at what the command prints",
+			[]cut{{"cmd/omca/output.go", "args[i] = text.Block(arg)\n\t\tcase []byte", "args[i] = arg\n\t\tcase []byte"}}},
+		{"text-errors", "cmd/omca", "TestScripts/^text$", "begins U+009B", "the look at errors and notices",
+			[]cut{{"cmd/omca/errors.go", "io.WriteString(p.stderr, text.Block(fmt.Sprintf(format, args...)))", "io.WriteString(p.stderr, fmt.Sprintf(format, args...)+text.Block(\"\"))"}}},
+		{"text-value", "cmd/omca", "TestValueOnATerminal", "want \"a", "the look at a value that a terminal shows",
+			[]cut{{"cmd/omca/output.go", "if isTerminal(p.to) {", "if false && isTerminal(p.to) {"}}},
+
 		// Addresses that others name.
 		{"outbound-filter", "internal/outbound", "TestRefusedAddresses", "want a refusal", "the filter of addresses",
 			[]cut{{"internal/outbound/dial.go", "\tif !d.free {\n", "\tif !d.free && false {\n"}}},

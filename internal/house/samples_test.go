@@ -36,6 +36,10 @@ func samples() []sample {
 		{"imports", one("ca/ca_test.go", "package ca\n\nimport \"omca/cmd/omca\"\n"), []string{`ca/ca_test.go:3: a command is imported by nobody`}},
 		{"imports", one("internal/client/c.go", "package client\n\nimport \"omca\"\n"), []string{`internal/client/c.go:3: imports "omca"`}},
 
+		{"printed", one("cmd/omca/x.go", "package main\n\nfunc (p *program) say() { io.WriteString(p.stderr, \"\") }\n\nfunc (p *program) x() { _ = isTerminal(p.stdout) }\n"), nil},
+		{"printed", one("cmd/omca/x.go", "package main\n\nfunc (p *program) x() { fmt.Fprintln(p.stdout) }\n"), []string{`cmd/omca/x.go:3: p.stdout is written to directly`}},
+		{"printed", one("cmd/omca/x.go", "package main\n\nfunc x() { os.Stderr.WriteString(\"\") }\n"), []string{`cmd/omca/x.go:3: os.Stderr is written to directly`}},
+
 		{"names", one("pki/pki.go", "package pki\n"), nil},
 		{"names", one("pki/util/x.go", "package util\n"), []string{`pki/util/x.go:1: "util" says nothing`}},
 		{"names", one("pki/helpers/x.go", "package pem\n"), []string{`pki/helpers/x.go:1: "helpers" says nothing`}},
