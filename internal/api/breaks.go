@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -132,45 +133,61 @@ func (d *door) deletionBreaks(ctx context.Context, revoke bool, paths ...object.
 	return append(all, roots...), err
 }
 
-// liveCA returns the certificate of the CA at p; false for an object that is no CA, or holds none.
-func (d *door) liveCA(ctx context.Context, p object.Path) (pki.AuthorityID, bool, error) {
-	none := pki.AuthorityID{}
+// liveCA returns the certificate of the CA at p, and whether its key is there too; nil for an
+// object that is no CA, or holds none.
+func (d *door) liveCA(ctx context.Context, p object.Path) (cert *x509.Certificate, signs bool, err error) {
 	o, err := d.Objects.Get(ctx, p)
 	if errors.Is(err, ca.ErrNotFound) || err == nil && p.Kind != object.KindSec {
-		return none, false, nil
+		return nil, false, nil
 	}
 	if err != nil {
-		return none, false, err
+		return nil, false, err
 	}
 	profile, err := o.Config.Eval("profile")
 	if err != nil || profile != ca.ProfileCA {
-		return none, false, err
+		return nil, false, err
 	}
 	held, err := d.Authority.Held(ctx, p.String())
 	if err != nil || len(held.Chain) == 0 {
-		return none, false, err
+		return nil, false, err
 	}
-	return pki.AuthorityOf(held.Chain[0]), true, nil
+	signs = slices.ContainsFunc(o.Keys, func(k object.KeyInfo) bool { return k.Name == ca.KeyPrivate })
+	return held.Chain[0], signs, nil
 }
 
 // caBreaks is what a call breaks that ends what the CA at p is now. The sentence has one %s
 // for the certificates that lead to the CA.
 func (d *door) caBreaks(ctx context.Context, p object.Path, sentence string) ([]Break, error) {
 	ctx = object.Unnoted(ctx)
-	id, is, err := d.liveCA(ctx, p)
-	if err != nil || !is {
+	cert, signs, err := d.liveCA(ctx, p)
+	switch {
+	case err != nil || cert == nil:
 		return nil, err
+	case !signs:
+		return d.trustBreaks(ctx, p, cert)
 	}
-	n, err := d.Authority.CountBelow(ctx, id)
+	n, err := d.Authority.CountBelow(ctx, pki.AuthorityOf(cert))
 	if err != nil {
 		return nil, err
 	}
 	return []Break{{Object: p.String(), What: fmt.Sprintf("%s: ", p) + certificates(sentence, n), Count: n}}, nil
 }
 
+// trustBreaks is what the end of a CA of others at p breaks: nothing, unless it is trusted.
+func (d *door) trustBreaks(ctx context.Context, p object.Path, cert *x509.Certificate) ([]Break, error) {
+	trusted, err := d.Authority.Trust(ctx)
+	if !slices.ContainsFunc(trusted, cert.Equal) {
+		return nil, err
+	}
+	return []Break{{Object: p.String(), What: fmt.Sprintf("%s: the certificates that %s has signed elsewhere will no longer be accepted; how many there are is not known here", p, cert.Subject)}}, nil
+}
+
 // certificates puts a count of certificates into a sentence with one %s.
 func certificates(sentence string, n int) string {
-	if n == 1 {
+	switch n {
+	case 0:
+		return fmt.Sprintf(sentence, "no certificate leads")
+	case 1:
 		return fmt.Sprintf(sentence, "1 certificate leads")
 	}
 	return fmt.Sprintf(sentence, fmt.Sprintf("%d certificates lead", n))

@@ -169,3 +169,24 @@ func TestListBreaks(t *testing.T) {
 	}
 	w.do(request{target: "/api/object/breaks", by: "root"}).refused(http.StatusBadRequest, "path is missing")
 }
+
+// TestCAOfOthersAsks: a CA that signs elsewhere ends something for others while it is trusted,
+// and nothing otherwise.
+func TestCAOfOthersAsks(t *testing.T) {
+	w := breakingWorld(t)
+	const theirs = at + "system/sec/ca-theirs"
+	chain := w.do(request{target: at + "ns1/sec/sub/data/key?name=certificate_chain", by: "root"}).body
+	w.put("system/sec/ca-theirs", "profile=ca")
+	w.do(request{method: http.MethodPost, target: theirs + "/data/key?name=certificate_chain", by: "root", body: string(chain), media: mediaAny}).want(http.StatusNoContent)
+	anew := request{method: http.MethodPost, target: theirs, by: "root", body: `{"force":true,"keywords":["profile=ca"]}`, header: map[string]string{headerAsk: "breaks"}}
+	trusted := request{method: http.MethodPatch, target: "/api/cluster/config?set=cluster.ca%2B%3Dsystem/sec/ca-theirs", by: "root"}
+	w.do(trusted).want(http.StatusOK)
+	before := w.holds()
+	w.do(anew).refused(http.StatusConflict, "system/sec/ca-theirs: the certificates that CN=Sub CA has signed elsewhere will no longer be accepted")
+	if diff := cmp.Diff(before, w.holds()); diff != "" {
+		t.Errorf("changed:\n%s", diff)
+	}
+	trusted.target = strings.Replace(trusted.target, "%2B%3D", "-%3D", 1)
+	w.do(trusted).want(http.StatusOK)
+	w.do(anew).want(http.StatusCreated)
+}

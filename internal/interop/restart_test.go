@@ -205,6 +205,7 @@ func TestRestartMoves(t *testing.T) {
 		}
 		h.Run(t, "cluster", "config", "update", "--set", "listener.addr="+host, "--set", "listener.port="+port)
 	}
+	h.Run(t, "init")
 	set(first)
 	d := h.Start(t, "--listen", "")
 	if d.Address != first {

@@ -88,7 +88,7 @@ func externalRevoker(t *testing.T, d *lab.Daemon) revoker {
 		d.Run(t, "system/usr/"+name, "create", "--force", "--kw", "grant=admin:ns1")
 		r.pairs = append(r.pairs, other.user(t, name))
 	}
-	d.Run(t, "system/sec/ca-external", "create", "--force")
+	d.Run(t, "system/sec/ca-external", "create", "--force", "--yes")
 	d.Run(t, "system/sec/ca-external", "key", "add", "--name", "certificate_chain", "--from", d.File(t, "external.crt", asPEM("CERTIFICATE", other.cert.Raw)))
 	d.Run(t, "cluster", "config", "update", "--set", "cluster.ca=system/sec/ca-external", "--set", "cluster.crl="+web.URL)
 	api := d.Client(t)

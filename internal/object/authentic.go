@@ -119,15 +119,15 @@ func newAuthentic(below store.Store, f *format) *authentic {
 // opener returns how values are opened now. While older values may be there it reads the
 // keyring first, if that has changed: another process brings the store over. It is called
 // after the values were read, which are then no newer than the keyring.
-func (a *authentic) opener(ctx context.Context) (func(key string, stored []byte) ([]byte, error), error) {
+func (a *authentic) opener(ctx context.Context) (formatNow, error) {
 	keys := a.format.known()
 	if keys.number < formatAuthentic {
 		if err := a.format.refresh(ctx, a.Store); err != nil {
-			return nil, err
+			return formatNow{}, err
 		}
 		keys = a.format.known()
 	}
-	return keys.open, nil
+	return keys, nil
 }
 
 // open returns a value without its tag.
@@ -147,36 +147,51 @@ func (f formatNow) open(key string, stored []byte) ([]byte, error) {
 
 // Get is store.Store.Get.
 func (a *authentic) Get(ctx context.Context, key string) (store.Entry, error) {
-	e, err := a.Store.Get(ctx, key)
-	if err != nil {
-		return e, err
+	return opened(a, func() (store.Entry, error) {
+		e, err := a.Store.Get(ctx, key)
+		if err != nil {
+			return e, err
+		}
+		now, err := a.opener(ctx)
+		if err != nil {
+			return store.Entry{}, err
+		}
+		if e.Value, err = now.open(key, e.Value); err != nil {
+			return store.Entry{}, err
+		}
+		return e, nil
+	})
+}
+
+// opened reads values, and once more when one is refused that may have been read before
+// another process tagged it.
+func opened[T any](a *authentic, read func() (T, error)) (T, error) {
+	older := a.format.known().number < formatAuthentic
+	value, err := read()
+	if older && errors.Is(err, ErrForged) {
+		return read()
 	}
-	open, err := a.opener(ctx)
-	if err != nil {
-		return store.Entry{}, err
-	}
-	if e.Value, err = open(key, e.Value); err != nil {
-		return store.Entry{}, err
-	}
-	return e, nil
+	return value, err
 }
 
 // Scan is store.Store.Scan. One value that is refused refuses the page.
 func (a *authentic) Scan(ctx context.Context, r store.Range) (store.Page, error) {
-	page, err := a.Store.Scan(ctx, r)
-	if err != nil {
-		return page, err
-	}
-	open, err := a.opener(ctx)
-	if err != nil {
-		return store.Page{}, err
-	}
-	for i, e := range page.Entries {
-		if page.Entries[i].Value, err = open(e.Key, e.Value); err != nil {
+	return opened(a, func() (store.Page, error) {
+		page, err := a.Store.Scan(ctx, r)
+		if err != nil {
+			return page, err
+		}
+		now, err := a.opener(ctx)
+		if err != nil {
 			return store.Page{}, err
 		}
-	}
-	return page, nil
+		for i, e := range page.Entries {
+			if page.Entries[i].Value, err = now.open(e.Key, e.Value); err != nil {
+				return store.Page{}, err
+			}
+		}
+		return page, nil
+	})
 }
 
 // Watch is store.Store.Watch. It ends at a value that is refused.
@@ -197,16 +212,21 @@ func (a *authentic) Watch(ctx context.Context, prefix string, after int64) iter.
 	}
 }
 
+// openChange opens the values of a change. One that is older than the tags, which this
+// process has seen come, is taken as it was: who follows the store may be behind.
 func (a *authentic) openChange(ctx context.Context, change *store.Change) error {
-	open, err := a.opener(ctx)
+	now, err := a.opener(ctx)
 	if err != nil {
 		return err
+	}
+	if change.Rev < now.since {
+		now.number = formatTagging
 	}
 	for i, e := range change.Events {
 		if e.Deleted {
 			continue
 		}
-		if change.Events[i].Value, err = open(e.Key, e.Value); err != nil {
+		if change.Events[i].Value, err = now.open(e.Key, e.Value); err != nil {
 			return err
 		}
 	}

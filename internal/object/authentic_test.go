@@ -483,6 +483,31 @@ func olderStore(t *testing.T) (*mem.Store, object.Master) {
 	return db, m
 }
 
+// TestTaggedBehind: who follows the store, and reads of a change that was made before the values had tags after they have got them, takes it as it was.
+func TestTaggedBehind(t *testing.T) {
+	db, m := olderStore(t)
+	s, err := object.OpenStore(t.Context(), object.StoreConfig{Store: db, Master: m, Log: slog.New(slog.DiscardHandler), Now: epoch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, db, "revocation/"+pki.AuthorityID{7}.String()+"/01", `{}`)
+	if brought, err := s.BringOver(t.Context()); err != nil || !brought {
+		t.Fatalf("brought over: %v, %v", brought, err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	r := ca.Revocation{Authority: pki.AuthorityID{8}.String(), By: "root"}
+	r.Serial, r.At, r.NotAfter = "02", epoch(), epoch()
+	if err := s.Revoke(t.Context(), r); err != nil {
+		t.Error(err)
+	}
+	stop()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("the watch ended with %v", err)
+	}
+}
+
 // TestTagged: a store of the second format has its values tagged once, also while others write, and is refused without tags from then on.
 func TestTagged(t *testing.T) {
 	db, m := olderStore(t)

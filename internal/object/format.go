@@ -47,6 +47,7 @@ type formatNow struct {
 	rev    int64 // of the keyring
 	keys   *Keyring
 	mac    *macKey // nil: values have no tags
+	since  int64   // the revision since when all values have tags; 0: since before this process began
 }
 
 func newFormat(master Master, keys *Keyring, rev int64) *format {
@@ -62,6 +63,12 @@ func (f *format) learn(keys *Keyring, rev int64) {
 	next := &formatNow{number: keys.StoreFormat(), rev: rev, keys: keys, mac: keys.macKey()}
 	for {
 		last := f.now.Load()
+		if last != nil {
+			next.since = last.since
+			if last.number < formatAuthentic && next.number >= formatAuthentic {
+				next.since = rev
+			}
+		}
 		if last != nil && last.rev > rev || f.now.CompareAndSwap(last, next) {
 			return
 		}

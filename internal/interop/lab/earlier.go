@@ -19,7 +19,7 @@ const (
 	EarlierCommit = "e10a22b86bd44fa8b3deae9f2aaf35330e1a59a4"
 
 	// EarlierRefusesStore is the earlier build's error about a store that was brought over.
-	EarlierRefusesStore = "keyring: version 4, this program reads version 1"
+	EarlierRefusesStore = "this program reads version 1"
 	// EarlierJoins is in the earlier build's error when it joins a cluster that was brought over.
 	EarlierJoins = "reads stores up to format 1, and this cluster has format 4"
 )
