@@ -411,7 +411,11 @@ func (s *Server) changed(p object.Path) {
 		s.configureOpenID(ctx)
 	}
 	if err := errors.Join(s.knowAuthorities(ctx), s.readPolicy(ctx)); err != nil {
-		s.config.Log.ErrorContext(ctx, "CAs not read", "changed", p.String(), "error", err)
+		level := slog.LevelError
+		if !s.enforcer.loaded.Load() { // the first start makes the first CA, and the start fails on what it cannot read
+			level = slog.LevelDebug
+		}
+		s.config.Log.Log(ctx, level, "CAs not read", "changed", p.String(), "error", err)
 	}
 	signal(s.bring)
 	s.reload(ctx, p)

@@ -32,6 +32,7 @@ type enforcer struct {
 	foreign atomic.Pointer[crl.Set]    // of the keyword cluster.crl
 	lineage atomic.Pointer[ca.Lineage] // of the trusted CAs
 	blocked *blockedKeys
+	loaded  atomic.Bool // all of it is in force, once
 	tracing sync.Mutex // held while a lineage is made, so that the last one is of what was read last
 
 	mu         sync.Mutex
@@ -313,7 +314,11 @@ func (s *Server) loadRevocations(ctx context.Context) error {
 	if err := s.enforcer.blocked.load(s.objects.AllBlocked(ctx)); err != nil {
 		return fmt.Errorf("blocked keys: %w", err)
 	}
-	return s.knowAuthorities(ctx)
+	if err := s.knowAuthorities(ctx); err != nil {
+		return err
+	}
+	s.enforcer.loaded.Store(true)
+	return nil
 }
 
 // authoritiesChanged follows what another node did to the CAs on record.
