@@ -33,7 +33,7 @@ type enforcer struct {
 	lineage atomic.Pointer[ca.Lineage] // of the trusted CAs
 	blocked *blockedKeys
 	loaded  atomic.Bool // all of it is in force, once
-	tracing sync.Mutex // held while a lineage is made, so that the last one is of what was read last
+	tracing sync.Mutex  // held while a lineage is made, so that the last one is of what was read last
 
 	mu         sync.Mutex
 	compacting bool
