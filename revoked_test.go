@@ -105,7 +105,7 @@ func TestRevokedAtOnce(t *testing.T) {
 	for range 20 {
 		alices, bobs = append(alices, streams(t, alice, r.address)), append(bobs, streams(t, bob, r.address))
 	}
-	local(t, r.Server, "POST", "/api/certificate/"+string(serialOf(t, alice))+"/revoke", map[string]string{"reason": "keyCompromise"})
+	local(t, r.Server, "POST", "/api/certificate/"+string(serialOf(t, alice))+"/revoke", map[string]string{"reason": "cessationOfOperation"})
 	for _, ended := range alices {
 		within(t, 5*time.Second, "the end of a connection of alice", ended)
 	}

@@ -39,6 +39,7 @@ func table() []control {
 		ledger = cut{"revoked.go", "return fmt.Errorf(\"%w: %s was taken back here (%s)\", errRevoked, e.Serial, e.Reason)", "_ = e\nreturn nil"}
 		// The record of a user's certificate is asked as well.
 		recorded = cut{"ca/identify.go", "err != nil || revoked {\n\t\treturn Record{}", "err != nil || revoked && r.Owner == \"\" {\n\t\treturn Record{}"}
+		blocked  = cut{"revoked.go", "if err := s.enforcer.blocked.check(cert); err != nil {\n\t\treturn err\n\t}\n\town, foreign", "own, foreign"}
 		revoked  = cut{"usr/token/service.go", "if s.Store.Revoked(id) {", "if false {"}
 		// An answer that is there at all is a yes.
 		unrecorded = cut{"usr/token/service.go", "\t\tcase recorded:\n", "\t\tcase recorded || err == nil:\n"}
@@ -73,7 +74,7 @@ func table() []control {
 			[]cut{{"revoked.go", "\tif !soft {\n", "\tif !soft && false {\n"}}},
 		// The table of revocation.
 		{"table-ledger", ".", cells + "subordinate/object_deleted/revoked_after/new_handshake", "which is revoked, is accepted in TLS 1.3", "the look at what was revoked here",
-			[]cut{ledger, recorded}},
+			[]cut{ledger, recorded, blocked}},
 		{"table-objects", ".", cells + "subordinate/object_deleted/revoked_after", "open after a minute", "the enforcement for CAs that no object holds",
 			[]cut{objects}},
 		{"table-list", ".", cells + "former_CA/object_there/revoked_before/CRL", "not within a minute", "the lists of CAs that no object holds", []cut{dormant}},
