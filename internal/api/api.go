@@ -196,6 +196,7 @@ type door struct {
 	openapi, docs func() ([]byte, error)
 
 	decrypting decrypting
+	pace       pace
 
 	shown shownLists
 }

@@ -63,7 +63,7 @@ type ForeignKey struct {
 func (d *door) foreignRoutes() []route {
 	return []route{
 		{method: http.MethodPost, path: "/api/token/profile/{profile}", rule: needs("who has the role api, for itself; who has the role admin, and root, for any user", usr.Authenticated()),
-			id: "issueForeignToken", about: "Issue a token for other services, which they verify by the public key of the profile: clustercockpit, cross-login or metric-store.",
+			id: "issueForeignToken", paced: true, about: "Issue a token for other services, which they verify by the public key of the profile: clustercockpit, cross-login or metric-store.",
 			body: jsonOption[ForeignTokenRequest](), answer: jsonAnswer[ForeignToken](http.StatusCreated), audit: auditCalls, handle: d.issueForeign},
 		{method: http.MethodGet, path: "/api/token/profile/{profile}/key", rule: authenticated(),
 			id: "getForeignKey", about: "The public key of a profile. For root it is made when there is none yet.",

@@ -29,6 +29,7 @@ type route struct {
 	audit  audit
 	handle handler
 
+	paced     bool // it issues something: see pace
 	anyOrigin bool // it changes nothing, whatever its method says: see sameOrigin
 }
 
@@ -181,6 +182,9 @@ func (d *door) serve(r route) http.Handler {
 		c := &call{route: &r, request: req, id: requestID(w)}
 		answer, err := d.walk(req.Context(), c, w)
 		d.record(req.Context(), r, c, answer.status, err)
+		if r.paced {
+			d.pace.wait(req.Context(), c.who)
+		}
 		if err != nil {
 			d.refuse(w, err)
 			return

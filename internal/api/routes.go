@@ -52,7 +52,7 @@ func (d *door) callerRoutes() []route {
 
 func (d *door) inventoryRoutes() []route {
 	return []route{
-		{method: http.MethodPost, path: "/api/certificate", rule: authenticated(), id: "signCertificate",
+		{method: http.MethodPost, path: "/api/certificate", rule: authenticated(), id: "signCertificate", paced: true,
 			about: "Sign a request made elsewhere; every name and use must be granted to the caller.",
 			body:  jsonBody[SignRequest](limitCSR), answer: jsonAnswer[Signed](http.StatusCreated), audit: auditByCA, handle: d.signCertificate},
 		{method: http.MethodGet, path: "/api/certificate", rule: authenticated(), id: "listCertificates",
@@ -132,7 +132,7 @@ func (d *door) objectRoutes() []route {
 			params: selector, answer: jsonAnswer[ObjectList](http.StatusOK), handle: d.listObjects},
 		{method: http.MethodGet, path: pathObject, rule: reads(), id: "getObject", about: "Everything about an object but the values of its keys.",
 			answer: jsonAnswer[ObjectItem](http.StatusOK), handle: d.getObject},
-		{method: http.MethodPost, path: pathObject, rule: d.creates(), id: "createObject", about: "Create an object (201), or update the keywords of the one that is there (200).",
+		{method: http.MethodPost, path: pathObject, rule: d.creates(), id: "createObject", paced: true, about: "Create an object (201), or update the keywords of the one that is there (200).",
 			body:   body{media: mediaJSON, schema: reflect.TypeFor[CreateRequest](), limit: 2 * limitConfig, optional: true},
 			answer: answer{status: http.StatusCreated, another: http.StatusOK, media: mediaJSON, schema: reflect.TypeFor[Created]()}, audit: auditCalls, handle: d.createObject},
 		{method: http.MethodPost, path: pathObject + "/action/delete", rule: d.changes(), id: "deleteObject", about: "Delete an object and its keys.",
@@ -212,9 +212,9 @@ func (d *door) certificateRoutes() []route {
 	return []route{
 		{method: http.MethodGet, path: pathObject + "/certificate", rule: reads(), id: "getCertificate", about: "The certificate of an object as it stands.",
 			answer: jsonAnswer[CertificateState](http.StatusOK), handle: d.getCertificate},
-		{method: http.MethodPost, path: pathObject + "/certificate", rule: d.changes(), id: "createCertificate", about: "Give an object the certificate that its keywords ask for.",
+		{method: http.MethodPost, path: pathObject + "/certificate", rule: d.changes(), id: "createCertificate", paced: true, about: "Give an object the certificate that its keywords ask for.",
 			body: jsonOption[Creation](), answer: jsonAnswer[Issued](http.StatusOK), audit: auditByCA, handle: d.createCertificate},
-		{method: http.MethodPost, path: pathObject + "/certificate/renew", rule: d.changes(), id: "renewCertificate", about: "Give an object a new certificate in place of its own.",
+		{method: http.MethodPost, path: pathObject + "/certificate/renew", rule: d.changes(), id: "renewCertificate", paced: true, about: "Give an object a new certificate in place of its own.",
 			body: jsonOption[Renewal](), answer: jsonAnswer[Issued](http.StatusOK), audit: auditByCA, handle: d.renewCertificate},
 		{method: http.MethodPost, path: pathObject + "/certificate/revoke", rule: d.revokes(), id: "revokeCertificate", about: "Take back the certificate that an object holds, for good.",
 			body: jsonOption[RevokeRequest](), answer: jsonAnswer[Revoked](http.StatusOK), audit: auditByCA, handle: d.revokeHeld},

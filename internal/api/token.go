@@ -118,9 +118,9 @@ func (d *door) tokenRoutes() []route {
 		param{name: "audience", list: true, about: "For these services, and not for this API. For this API unless given."})
 	return []route{
 		{method: http.MethodPost, path: "/api/auth/token", rule: needs("who has a user object, by password, client certificate or session (with refresh: by password), for itself; root, for any user", usr.Authenticated()),
-			id: "issueToken", about: "Issue a token that holds no more than its subject does.",
+			id: "issueToken", paced: true, about: "Issue a token that holds no more than its subject does.",
 			params: issue, answer: jsonAnswer[TokenPair](http.StatusOK), audit: auditCalls, handle: d.issueToken},
-		{method: http.MethodPost, path: "/api/auth/refresh", rule: d.refreshes(), id: "refreshToken", about: "Exchange a refresh token, sent as the bearer token, for an access token.",
+		{method: http.MethodPost, path: "/api/auth/refresh", rule: d.refreshes(), id: "refreshToken", paced: true, about: "Exchange a refresh token, sent as the bearer token, for an access token.",
 			params: ask, answer: jsonAnswer[TokenPair](http.StatusOK), audit: auditCalls, handle: d.refreshToken},
 		{method: http.MethodGet, path: "/api/token", rule: authenticated(), id: "listTokens", about: "The tokens that were issued, soonest expiry first: the caller's own, and those of the users whom the caller may read.",
 			params: []param{

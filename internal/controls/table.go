@@ -383,6 +383,9 @@ func table() []control {
 		{"signed-once", "pki", "TestSignedBytesAreTheDrafts", "signed twice", "the memory of a draft that it was signed",
 			[]cut{{"pki/issuer.go", "if d.signed.Swap(true) {", "if false {"}}},
 
+		{"bound-pace", "internal/api", "TestPace", "want at least", "the pace of answers to a caller without root",
+			[]cut{{"internal/api/route.go", "if r.paced {", "if r.paced && false {"}}},
+
 		// What others wrote is shown, and not obeyed.
 		{"text-answers", ".", "TestTextOfOthers", "begins U+009B", "the escapes in answers",
 			[]cut{{"internal/api/response.go", "append(text.JSON(b), '\\n')", "append(text.JSON(nil), append(b, '\\n')...)"}}},
