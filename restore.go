@@ -94,7 +94,7 @@ func (c RestoreConfig) fill(ctx context.Context, dir string) (done Restored, err
 			return Restored{}, fmt.Errorf("reading the home that is replaced: %w", err)
 		}
 		defer func() { err = errors.Join(err, old.Close()) }()
-		plan.Known = old
+		plan.Known, plan.KnownMaster = old, c.replacedMaster
 	}
 	if done, err = object.Restore(ctx, plan, c.From); err != nil {
 		return Restored{}, err
@@ -141,6 +141,20 @@ func openReplaced(ctx context.Context, home string) (replaced, error) {
 		return nil, err
 	}
 	return bolt.Open(ctx, bolt.Config{Path: file})
+}
+
+// replacedMaster opens the master key of the home that is replaced: its seal key, else the
+// passphrase of the new home.
+func (c RestoreConfig) replacedMaster() (object.Master, error) {
+	master, err := object.OpenFileMaster(filepath.Join(c.Replaces, sealKey))
+	if errors.Is(err, fs.ErrNotExist) && c.PassphraseFile != "" {
+		passphrase, err := readPassphrase(c.PassphraseFile)
+		if err != nil {
+			return nil, err
+		}
+		return object.NewPassphraseMaster(passphrase)
+	}
+	return master, err
 }
 
 // newMaster makes the master key of a new home.

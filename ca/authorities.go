@@ -341,7 +341,7 @@ func (a *Authority) dormantIssuer(ctx context.Context, r AuthorityRecord) (*issu
 	if err != nil {
 		return nil, err
 	}
-	is := &issuer{Issuer: signer, id: r.ID, path: r.Path, made: r.KeyMade, policy: policy, set: set{chain: r.Chain, key: key}, dormant: true}
+	is := &issuer{Issuer: signer, id: r.ID, path: r.Path, made: r.KeyMade, policy: policy, set: set{chain: r.Chain, key: key}, dormant: true, lives: r.Lives}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.rolls == epoch {
@@ -378,7 +378,11 @@ func (a *Authority) living(ctx context.Context, dormant []*issuer) ([]*issuer, e
 	}
 	var all []*issuer
 	for _, is := range dormant {
-		if until := is.needed(last[is.id]); a.now().Before(until) {
+		end := last[is.id]
+		if is.lives.After(end) {
+			end = is.lives
+		}
+		if until := is.needed(end); a.now().Before(until) {
 			all = append(all, is)
 		}
 	}

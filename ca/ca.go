@@ -124,6 +124,7 @@ type issuer struct {
 	set     set
 	keys    []pki.KeyHash    // of the chain: what signs as long as none of them is blocked
 	dormant bool             // no object holds it: it signs its lists and its responder alone
+	lives   time.Time        // as in AuthorityRecord, of a dormant one
 	basis   []ObjectRevision // the objects that it was read from: the commit of a certificate expects them
 }
 

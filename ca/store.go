@@ -122,6 +122,11 @@ type AuthorityRecord struct {
 	Chain   []*x509.Certificate // its newest certificate first, then those above it
 	KeyMade bool                // its key was generated here, so all that it signed is in the inventory
 	Key     KeyState
+
+	// Lives is when the last certificate ends that it signed and that is not in the
+	// inventory: one that was issued after a backup. Its list is needed until then. Zero
+	// for none.
+	Lives time.Time
 }
 
 // A Change is what one commit makes durable: all of it or nothing.

@@ -226,7 +226,27 @@ func (c *call) reportRestored(home string, done omca.Restored) {
 	for _, r := range done.Issued {
 		c.notice(fmt.Sprintf("certificate %s of %s was issued after the backup: it is not accepted any more, issue it again", r.Serial, r.Owner))
 	}
+	c.reportAuthorities(done)
 	if c.flags.String("replaces") == "" {
 		c.notice("what was revoked after the backup is not known; with the old home, or a copy, --replaces DIR keeps it revoked")
+	}
+}
+
+// reportAuthorities says what becomes of the lists of the CAs whose keys are newer than the backup.
+func (c *call) reportAuthorities(done omca.Restored) {
+	old := c.flags.String("replaces")
+	for _, a := range done.Authorities {
+		name := fmt.Sprintf("the key of CA %s of %s (%s) is newer than the backup", a.ID.Short(), a.Path, a.Subject)
+		if a.Lost == nil {
+			c.notice(name + ": its revocation list and its OCSP answers go on, and it signs nothing else any more")
+			continue
+		}
+		c.notice(fmt.Sprintf("%s, and was not found in %s: %v", name, old, a.Lost))
+		c.notice(fmt.Sprintf("so CA %s has no revocation list and no OCSP answers any more: put the seal.key of %s back into it, or give the passphrase that it was sealed by with "+
+			"--passphrase-file, and restore once more into an empty home; where that key is lost, issue again what the CA signed, and take the CA out wherever it is trusted", a.ID.Short(), old))
+	}
+	if done.Unrecorded && len(done.Issued) > 0 {
+		c.notice(fmt.Sprintf("an earlier build wrote %s and put no CA on record: a CA that was made after the backup has no revocation list any more; to keep it, bring %[1]s over "+
+			"with \"%s --home %[1]s ls\" and restore once more into an empty home", old, c.name))
 	}
 }

@@ -29,6 +29,7 @@ type storedAuthority struct {
 	KeyMade bool        `json:"key_made,omitempty"`
 	Key     ca.KeyState `json:"key,omitempty"`
 	Since   time.Time   `json:"since"`
+	Lives   time.Time   `json:"lives,omitzero"` // see ca.AuthorityRecord
 }
 
 func authorityKey(id pki.AuthorityID) string    { return prefixAuthority + id.String() }
@@ -46,7 +47,7 @@ func decodeAuthority(e store.Entry) (ca.AuthorityRecord, storedAuthority, error)
 	if err := json.Unmarshal(e.Value, &kept); err != nil {
 		return fail(err)
 	}
-	a := ca.AuthorityRecord{ID: id, Path: kept.Path, KeyMade: kept.KeyMade, Key: kept.Key}
+	a := ca.AuthorityRecord{ID: id, Path: kept.Path, KeyMade: kept.KeyMade, Key: kept.Key, Lives: kept.Lives}
 	for _, der := range kept.Chain {
 		cert, err := x509.ParseCertificate(der)
 		if err == nil {
@@ -111,7 +112,7 @@ func (s *Store) putAuthority(ctx context.Context, tx *store.Tx, a ca.AuthorityRe
 		return fmt.Errorf("%w: a CA on record needs its certificate", ca.ErrInvalid)
 	}
 	name := authorityKey(a.ID)
-	next := storedAuthority{Path: a.Path, KeyMade: a.KeyMade, Key: a.Key, Since: s.now().UTC()}
+	next := storedAuthority{Path: a.Path, KeyMade: a.KeyMade, Key: a.Key, Since: s.now().UTC(), Lives: a.Lives}
 	for _, cert := range a.Chain {
 		next.Chain = append(next.Chain, cert.Raw)
 	}
@@ -129,6 +130,9 @@ func (s *Store) putAuthority(ctx context.Context, tx *store.Tx, a ca.AuthorityRe
 		}
 		if next.Key == ca.KeyElsewhere {
 			next.Key = kept.Key
+		}
+		if kept.Lives.After(next.Lives) {
+			next.Lives = kept.Lives
 		}
 		if same(next, kept) && (key == nil || kept.Key == ca.KeyHere) {
 			return nil
@@ -154,7 +158,7 @@ func (s *Store) putAuthority(ctx context.Context, tx *store.Tx, a ca.AuthorityRe
 }
 
 func same(a, b storedAuthority) bool {
-	return a.Path == b.Path && a.KeyMade == b.KeyMade && a.Key == b.Key &&
+	return a.Path == b.Path && a.KeyMade == b.KeyMade && a.Key == b.Key && a.Lives.Equal(b.Lives) &&
 		slices.EqualFunc(a.Chain, b.Chain, slices.Equal[[]byte])
 }
 

@@ -14,11 +14,13 @@ import (
 	"iter"
 	"math/big"
 	"strings"
+	"sync"
 	"time"
 
 	"omca/ca"
 	"omca/crl"
 	"omca/internal/store"
+	"omca/pki"
 )
 
 // RestoreConfig says where a backup goes. Known may be nil; the rest is required.
@@ -29,6 +31,9 @@ type RestoreConfig struct {
 	// Known is the store that the backup replaces, or a copy of it, as far as it
 	// can still be read: what was revoked in it stays revoked.
 	Known Reader
+	// KnownMaster returns the master key of Known, or why there is none. It is asked when
+	// a key of Known does not open with the data keys of the backup. Nil is none.
+	KnownMaster func() (Master, error)
 }
 
 // A Reader reads as a store does.
@@ -42,6 +47,13 @@ type Restored struct {
 	BackupInfo
 	Revoked []Unknown // taken back after the backup was made; kept so
 	Issued  []Unknown // issued after the backup was made: not in the inventory any more
+
+	// Authorities are the CAs whose keys came into the store that was there after the
+	// backup was made.
+	Authorities []LaterAuthority
+	// Unrecorded says that an earlier build wrote the store that was there, which put no
+	// CA on record: it is not known which CAs it had.
+	Unrecorded bool
 }
 
 // Unknown is what a backup does not know of the store that it replaces.
@@ -69,7 +81,11 @@ func Restore(ctx context.Context, c RestoreConfig, r io.Reader) (Restored, error
 	if len(page.Entries) > 0 {
 		return Restored{}, fmt.Errorf("%w: the store is not empty", ca.ErrConflict)
 	}
-	in := &restorer{RestoreConfig: c, below: c.Into, r: bufio.NewReaderSize(r, 64<<10), touched: make(map[string]bool)}
+	in := &restorer{
+		RestoreConfig: c, below: c.Into, r: bufio.NewReaderSize(r, 64<<10), touched: make(map[string]bool),
+		raw: c.Known, lives: make(map[pki.AuthorityID]time.Time),
+	}
+	in.knownKeys = sync.OnceValues(func() (*Keyring, error) { return in.openKnown(ctx) })
 	if err := in.run(ctx); err != nil {
 		return Restored{}, err
 	}
@@ -92,6 +108,10 @@ type restorer struct {
 
 	tx      store.Tx        // what comes next
 	touched map[string]bool // keys in tx
+
+	raw       Reader                        // Known with its tags
+	knownKeys func() (*Keyring, error)      // of Known
+	lives     map[pki.AuthorityID]time.Time // when the last certificate ends that a CA signed and that is not put on record
 }
 
 func (r *restorer) run(ctx context.Context) error {
@@ -306,6 +326,11 @@ func (r *restorer) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	recorded, err := r.recorded(ctx)
+	if err != nil {
+		return err
+	}
+	r.done.Unrecorded = !recorded
 	for _, prefix := range []string{prefixRevocation, prefixRevoked, prefixBlocked, prefixTokenRevoked} {
 		err := r.unknown(ctx, prefix, func(e store.Entry) error {
 			id := e.Key[strings.LastIndexByte(e.Key, '/')+1:]
@@ -323,15 +348,20 @@ func (r *restorer) compare(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := r.lostAuthorities(ctx); err != nil {
+	for _, step := range []func(context.Context) error{r.authorities, r.lift, r.sweepKnown} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.issuedSince(ctx, known); err != nil {
 		return err
 	}
-	if err := r.lift(ctx); err != nil {
-		return err
-	}
-	if err := r.sweepKnown(ctx); err != nil {
-		return err
-	}
+	return r.keepLives(ctx)
+}
+
+// issuedSince names what was issued after the backup, and ends it. known are the serial
+// numbers that are revoked.
+func (r *restorer) issuedSince(ctx context.Context, known map[string]bool) error {
 	return r.unknown(ctx, prefixSerial, func(e store.Entry) error {
 		u := Unknown{Serial: strings.TrimPrefix(e.Key, prefixSerial)}
 		kept, err := r.Known.Get(ctx, prefixCert+string(e.Value)+"/"+u.Serial)
@@ -374,8 +404,12 @@ func (r *restorer) endUnknown(ctx context.Context, record ca.Record) error {
 		}
 		if err == nil {
 			is, _, err := decodeAuthority(e)
-			if err != nil || is.KeyMade {
+			if err != nil {
 				return err
+			}
+			if is.KeyMade {
+				r.outlives(record)
+				return nil
 			}
 		}
 	}
@@ -398,24 +432,6 @@ func (r *restorer) revoked(ctx context.Context) (map[string]bool, error) {
 		}
 	}
 	return known, nil
-}
-
-// lostAuthorities puts the CAs on record that were made after the backup, without
-// their keys, which are sealed for the store that was there.
-func (r *restorer) lostAuthorities(ctx context.Context) error {
-	return r.unknown(ctx, prefixAuthority, func(e store.Entry) error {
-		_, kept, err := decodeAuthority(e)
-		if err != nil {
-			return err
-		}
-		kept.Key = ca.KeyElsewhere
-		value, err := json.Marshal(kept)
-		if err != nil {
-			return err
-		}
-		_, err = r.Into.Commit(ctx, store.Tx{Puts: []store.Put{{Key: e.Key, Value: value}}})
-		return err
-	})
 }
 
 // lift has the numbers of lists go on above those of the store that was there: it may
