@@ -181,7 +181,8 @@ func restore(ctx context.Context, c *call) error {
 		return hint.With(fmt.Errorf("%s: another passphrase or key than this opens it", name), "a backup made with --recipient is opened with --identity FILE")
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return hint.With(fmt.Errorf("%s: the backup is cut short or damaged, or it is no backup: %w", name, err),
+			"copy the file once more from where it was made, or take an earlier backup")
 	}
 	done, err := omca.Restore(ctx, omca.RestoreConfig{
 		Home: home, PassphraseFile: c.passphraseFile(), From: plain, Replaces: c.flags.String("replaces"), Now: c.now,
@@ -236,17 +237,17 @@ func (c *call) reportRestored(home string, done omca.Restored) {
 func (c *call) reportAuthorities(done omca.Restored) {
 	old := c.flags.String("replaces")
 	for _, a := range done.Authorities {
-		name := fmt.Sprintf("the key of CA %s of %s (%s) is newer than the backup", a.ID.Short(), a.Path, a.Subject)
+		name := fmt.Sprintf("CA %s of %s (%s)", a.ID.Short(), a.Path, a.Subject)
 		if a.Lost == nil {
-			c.notice(name + ": its revocation list and its OCSP answers go on, and it signs nothing else any more")
+			c.notice(name + " got its key after the backup: its revocation list and its OCSP answers go on, and it signs nothing else any more")
 			continue
 		}
-		c.notice(fmt.Sprintf("%s, and was not found in %s: %v", name, old, a.Lost))
-		c.notice(fmt.Sprintf("so CA %s has no revocation list and no OCSP answers any more: put the seal.key of %s back into it, or give the passphrase that it was sealed by with "+
-			"--passphrase-file, and restore once more into an empty home; where that key is lost, issue again what the CA signed, and take the CA out wherever it is trusted", a.ID.Short(), old))
+		c.notice(fmt.Sprintf("%s got its key after the backup, and the key does not open: %v; it has no revocation list and no OCSP answers any more", name, a.Lost))
+		c.notice(fmt.Sprintf("to keep them, put the seal.key of %s back into it, or name the passphrase that it was sealed by with --passphrase-file, and restore once more "+
+			"into an empty home; where that is lost, issue again what CA %s signed, and take that CA out wherever it is trusted", old, a.ID.Short()))
 	}
 	if done.Unrecorded && len(done.Issued) > 0 {
-		c.notice(fmt.Sprintf("an earlier build wrote %s and put no CA on record: a CA that was made after the backup has no revocation list any more; to keep it, bring %[1]s over "+
-			"with \"%s --home %[1]s ls\" and restore once more into an empty home", old, c.name))
+		c.notice(fmt.Sprintf("an earlier build wrote %s and put no CA on record: a CA that got its key after the backup has no revocation list any more; to keep it, bring %[1]s over "+
+			"with \"%s --home %[1]s ls\", and restore once more into an empty home", old, c.name))
 	}
 }

@@ -279,7 +279,8 @@ func verifyCertificate(ctx context.Context, c *call) error {
 }
 
 func signCertificate(ctx context.Context, c *call) error {
-	request, err := c.readSource(ctx, c.flags.Args().First(), maxRequest)
+	from := c.flags.Args().First()
+	request, err := c.readSource(ctx, from, maxRequest)
 	if err != nil {
 		return err
 	}
@@ -296,13 +297,13 @@ func signCertificate(ctx context.Context, c *call) error {
 	if c.flags.Bool("dry-run") {
 		shown, err := api.PreviewSign(ctx, want)
 		if err != nil {
-			return err
+			return aboutRequest(from, err)
 		}
 		return c.showPreview(shown)
 	}
 	signed, err := api.Sign(ctx, want)
 	if err != nil {
-		return err
+		return aboutRequest(from, err)
 	}
 	if c.format == "table" {
 		c.print("%s", signed.CertificateChain)
@@ -312,6 +313,15 @@ func signCertificate(ctx context.Context, c *call) error {
 		{name: "SERIAL", text: func(s client.Signed) string { return s.Serial }},
 		{name: "NOT AFTER", text: func(s client.Signed) string { return instant(s.NotAfter) }},
 	})
+}
+
+// aboutRequest says in which file the request is that was refused.
+func aboutRequest(from string, err error) error {
+	var refused *client.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	return aboutSource(from, err)
 }
 
 func listCertificates(ctx context.Context, c *call) error {

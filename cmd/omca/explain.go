@@ -32,7 +32,7 @@ func showCertificate(ctx context.Context, c *call) error {
 		if err != nil {
 			return err
 		}
-		return c.explain(text)
+		return hint.With(aboutSource(what, c.explain(text)), "a file with a certificate is expected, PEM or DER")
 	case isAddress(what):
 		text, err := presented(ctx, what)
 		if err != nil {

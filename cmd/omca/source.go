@@ -62,6 +62,17 @@ func (p *program) readSource(ctx context.Context, from string, limit int64) ([]b
 	return readFile(from, limit)
 }
 
+// aboutSource says which source an error is about that readSource has read.
+func aboutSource(from string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if isStdin(from) {
+		from = "standard input"
+	}
+	return fmt.Errorf("%s: %w", from, err)
+}
+
 func readFile(name string, limit int64) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"omca/ca"
 	"omca/crl"
+	"omca/internal/hint"
 	"omca/internal/store"
 	"omca/pki"
 )
@@ -116,7 +117,10 @@ type restorer struct {
 
 func (r *restorer) run(ctx context.Context) error {
 	magic := make([]byte, len(backupMagic))
-	if _, err := io.ReadFull(r.r, magic); err != nil || string(magic) != backupMagic {
+	if _, err := io.ReadFull(r.r, magic); err != nil {
+		return damaged(err)
+	}
+	if string(magic) != backupMagic {
 		return invalidf("this is no backup of omca, or of another version")
 	}
 	for {
@@ -134,11 +138,17 @@ func (r *restorer) run(ctx context.Context) error {
 	}
 }
 
+// damaged says why a backup cannot be read to its end.
 func damaged(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return invalidf("the backup ends early: it was not finished, or was cut off")
+		return damagedf("it ends early")
 	}
-	return fmt.Errorf("reading the backup: %w", err)
+	return damagedf("%w", err)
+}
+
+func damagedf(format string, args ...any) error {
+	return hint.With(fmt.Errorf("the backup is cut short or damaged: %w", invalidf(format, args...)),
+		"copy the file once more from where it was made, or take an earlier backup")
 }
 
 // field reads a field of at most so many bytes.
@@ -148,7 +158,7 @@ func (r *restorer) field(most int) ([]byte, error) {
 		return nil, damaged(err)
 	}
 	if n > uint64(most) {
-		return nil, invalidf("the backup is damaged: a field of %d bytes, at most %d", n, most)
+		return nil, damagedf("a field of %d bytes, at most %d", n, most)
 	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(r.r, b); err != nil {
@@ -168,7 +178,7 @@ func (r *restorer) frame(ctx context.Context, kind byte) error {
 	case frameMaster:
 		key, err := r.field(xaesKey)
 		if err == nil && len(key) != xaesKey {
-			err = invalidf("the backup is damaged: a master key of %d bytes", len(key))
+			err = damagedf("a master key of %d bytes", len(key))
 		}
 		if err != nil {
 			return err
@@ -180,7 +190,7 @@ func (r *restorer) frame(ctx context.Context, kind byte) error {
 	case frameReset:
 		return r.reset(ctx)
 	}
-	return invalidf("the backup is damaged: a frame of kind %q", kind)
+	return damagedf("a frame of kind %q", kind)
 }
 
 func (r *restorer) operation(ctx context.Context, kind byte) error {
@@ -254,7 +264,7 @@ func (r *restorer) commit(ctx context.Context) error {
 // has tags, if the store of the backup had.
 func (r *restorer) keyring(ctx context.Context, value []byte) error {
 	if r.master == nil {
-		return invalidf("the backup is damaged: a keyring without its master key")
+		return damagedf("a keyring without its master key")
 	}
 	if err := r.commit(ctx); err != nil {
 		return err
@@ -284,7 +294,7 @@ func renew(key string, value []byte) ([]byte, error) {
 	case strings.HasPrefix(key, prefixList), strings.HasPrefix(key, prefixCRL):
 		kept, err := decodeList(store.Entry{Key: key, Value: value})
 		if err != nil {
-			return nil, invalidf("the backup is damaged: %v", err)
+			return nil, damagedf("%v", err)
 		}
 		return leaped(kept)
 	}
@@ -298,20 +308,20 @@ func (r *restorer) end(ctx context.Context) error {
 		return err
 	}
 	if frames, n := binary.Uvarint(text); n <= 0 || frames != r.frames {
-		return invalidf("the backup is damaged: it has %d frames, and says %d", r.frames, frames)
+		return damagedf("it has %d frames, and says %d", r.frames, frames)
 	}
 	if _, err := r.r.ReadByte(); !errors.Is(err, io.EOF) {
-		return invalidf("the backup is damaged: it goes on behind its end")
+		return damagedf("it goes on behind its end")
 	}
 	if r.master == nil || r.done.At.IsZero() {
-		return invalidf("the backup is damaged: its head is missing")
+		return damagedf("its head is missing")
 	}
 	if err := r.commit(ctx); err != nil {
 		return err
 	}
 	into, ok := r.Into.(*authentic)
 	if !ok {
-		return invalidf("the backup is damaged: it has no keyring")
+		return damagedf("it has no keyring")
 	}
 	if into.format.known().number < formatTagging {
 		return nil // an older one is brought over by the first start
