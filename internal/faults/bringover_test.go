@@ -3,6 +3,7 @@ package faults
 import (
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"os"
@@ -371,6 +372,9 @@ func TestRestoreEarlier(t *testing.T) {
 		f := unpacked(t)
 		home, said := restore(t, f, "--replaces", f.Dir)
 		f.names(t, said)
+		if !strings.Contains(said, "put no CA on record") {
+			t.Errorf("the lists of later CAs end, and the restore says:\n%s", said)
+		}
 		s, _ := f.serves(t, home, f.then())
 		check(t, s)
 	})
@@ -379,14 +383,33 @@ func TestRestoreEarlier(t *testing.T) {
 		f.Run(t, "ls")
 		home, said := restore(t, f, "--replaces", f.Dir)
 		f.names(t, said)
+		if strings.Contains(said, "put no CA on record") || strings.Contains(said, "got its key after the backup") {
+			t.Errorf("the backup does not tell which CAs are later, and the restore says:\n%s", said)
+		}
 		s, _ := f.serves(t, home, f.then())
 		check(t, s)
+		s.served(t, lasting(s.published(t), "ns1.subsub-", "ns1.taken-")) // CAs of after the backup
 	})
 	t.Run("as a cluster", func(t *testing.T) {
 		f := unpacked(t)
 		home, _ := restore(t, f)
 		s, _ := f.runs(t, home, "--cluster", "--peer", "127.0.0.1:"+lab.FreePort(t))
 		check(t, s)
+	})
+}
+
+// served checks that lists go on, whatever is on them.
+func (s *site) served(t *testing.T, above map[string]*x509.RevocationList) {
+	t.Helper()
+	settles(t, func() (found []string) {
+		for name, before := range above {
+			der, status := s.get(t, "/crl/"+name)
+			list, err := x509.ParseRevocationList(der)
+			if status != http.StatusOK || err != nil || list.Number.Cmp(before.Number) <= 0 {
+				found = append(found, fmt.Sprintf("%s: status %d, %v; a number above %d is expected", name, status, err, before.Number))
+			}
+		}
+		return found
 	})
 }
 

@@ -50,7 +50,7 @@ type Restored struct {
 	Issued  []Unknown // issued after the backup was made: not in the inventory any more
 
 	// Authorities are the CAs whose keys came into the store that was there after the
-	// backup was made.
+	// backup was made. A backup of an earlier build does not tell: only lost keys are named.
 	Authorities []LaterAuthority
 	// Unrecorded says that an earlier build wrote the store that was there, which put no
 	// CA on record: it is not known which CAs it had.
