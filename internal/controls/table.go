@@ -487,6 +487,8 @@ func table() []control {
 			[]cut{{"internal/object/restore_authorities.go", "if lost == nil && !pki.SameKey(", "if lost == nil && false && !pki.SameKey("}}},
 		{"restore-newer", "internal/object", "TestRestoreMergesCAs", "the CA that somebody else renewed", "the tag of a newer certificate of a CA that a backup knows",
 			[]cut{{"internal/object/restore_authorities.go", "mac.detach(key, e.Value); ok {", "mac.detach(key, e.Value); ok || true {"}}},
+		{"restore-damaged", "internal/object", "TestRestoreMergesCAs", "comparing with the store that was there", "the use of the backup's record of a CA where the other is damaged",
+			[]cut{{"internal/object/restore_authorities.go", "if err != nil && there {", "if err != nil && there && false {"}}},
 		{"restore-unrecorded", "internal/object", "TestRestoreBesideAnEarlierBuild", "beside a store of format 1", "the notice that an earlier build put no CA on record",
 			[]cut{{"internal/object/restore.go", "r.done.Unrecorded = !recorded", "r.done.Unrecorded = !recorded && false"}}},
 		{"restore-told", "cmd/omca", "TestScripts/restore_lists", "no match for", "the notices about CAs that got their key after a backup",

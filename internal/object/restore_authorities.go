@@ -37,11 +37,14 @@ func (r *restorer) authorities(ctx context.Context) error {
 
 // authority takes one CA over that is on record in the store that was there.
 func (r *restorer) authority(ctx context.Context, e store.Entry) error {
-	a, next, err := decodeAuthority(e)
+	have, there, err := r.haveAuthority(ctx, e.Key)
 	if err != nil {
 		return err
 	}
-	have, there, err := r.haveAuthority(ctx, e.Key)
+	a, next, err := decodeAuthority(e)
+	if err != nil && there {
+		return nil //nolint:nilerr // the backup has it whole: damage must not stand in the way of what else is kept
+	}
 	if err != nil {
 		return err
 	}

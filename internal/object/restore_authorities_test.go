@@ -148,15 +148,16 @@ func TestRestoreKeepsKeys(t *testing.T) {
 }
 
 // TestRestoreMergesCAs: of a CA that the backup knows, the key counts that came later, and the newer certificate if omca wrote it. A key
-// that was destroyed stays so where the backup has none, and one of another CA is not taken.
+// that was destroyed stays so where the backup has none, and one of another CA is not taken. A record that is damaged does not end the restore.
 func TestRestoreMergesCAs(t *testing.T) {
 	db, m := mem.New(), fileMaster(t)
 	s := newStore(t, db, m)
 	create(t, s, "cluster", "cluster.name=calm-otter")
 	imported, renewed, forged, destroyed, mixed := newLaterCA(t, 24), newLaterCA(t, 24, 48), newLaterCA(t, 24, 48), newLaterCA(t, 24), newLaterCA(t, 24)
+	damaged := newLaterCA(t, 24)
 	without := imported[0]
 	without.Key, without.key = ca.KeyElsewhere, nil
-	for _, one := range []laterCA{without, renewed[0], forged[0]} {
+	for _, one := range []laterCA{without, renewed[0], forged[0], damaged[0]} {
 		one.recordIn(t, s)
 	}
 	old := backup(t, s)
@@ -167,14 +168,19 @@ func TestRestoreMergesCAs(t *testing.T) {
 	if err := s.DestroyKeys(t.Context(), []pki.AuthorityID{destroyed[0].ID}); err != nil {
 		t.Fatal(err)
 	}
-	e, err := db.Get(t.Context(), "authority/"+forged[0].ID.String())
-	if err != nil {
-		t.Fatal(err)
+	flip := func(l laterCA, at func(value []byte) int) {
+		t.Helper()
+		e, err := db.Get(t.Context(), "authority/"+l.ID.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Value[at(e.Value)] ^= 1
+		if _, err := db.Commit(t.Context(), store.Tx{Puts: []store.Put{{Key: e.Key, Value: e.Value}}}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	e.Value[len(e.Value)-1] ^= 1 // the tag
-	if _, err := db.Commit(t.Context(), store.Tx{Puts: []store.Put{{Key: e.Key, Value: e.Value}}}); err != nil {
-		t.Fatal(err)
-	}
+	flip(forged[0], func(value []byte) int { return len(value) - 1 }) // in the tag
+	flip(damaged[0], func([]byte) int { return 0 })
 	into, master := mem.New(), fileMaster(t)
 	done := restore(t, object.RestoreConfig{Into: into, Master: master, Known: db}, old)
 	after := newStore(t, into, master)
@@ -187,6 +193,7 @@ func TestRestoreMergesCAs(t *testing.T) {
 		{"whose key was imported", imported[0], ca.KeyHere, 24},
 		{"that was renewed", renewed[0], ca.KeyHere, 48},
 		{"that somebody else renewed", forged[0], ca.KeyHere, 24},
+		{"whose record is damaged", damaged[0], ca.KeyHere, 24},
 		{"whose key was destroyed", destroyed[0], ca.KeyDestroyed, 24},
 		{"with the key of another", mixed[0], ca.KeyElsewhere, 24},
 	} {
