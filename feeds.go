@@ -91,6 +91,9 @@ func (s *Server) keywordsChanged(ctx context.Context, path object.Path) {
 	if path.Kind == object.KindSec {
 		s.feeds.Notify(path.Key())
 	}
+	if !s.isOwn(ctx, path) {
+		return
+	}
 	if err := s.servePublic(ctx); err != nil && ctx.Err() == nil {
 		s.config.Log.ErrorContext(ctx, "plain HTTP not served", "error", err)
 	}

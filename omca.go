@@ -410,6 +410,35 @@ func (s *Server) changed(p object.Path) {
 		s.tokenKeysChanged(ctx)
 		s.configureOpenID(ctx)
 	}
+	if s.isOwn(ctx, p) {
+		s.ownChanged(ctx, p)
+	}
+	select {
+	case s.touched <- p:
+	default: // the feeds have sixty-four changes to look at: they read what is there then
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// isOwn reports whether the daemon itself is made of the object at p: the cluster, what
+// lies in the namespace system, what is served, and CAs. The others cost no more than a
+// look at them, however many there are.
+func (s *Server) isOwn(ctx context.Context, p object.Path) bool {
+	if p.IsZero() || p == object.ClusterPath() || p.Namespace == object.CertPath().Namespace {
+		return true
+	}
+	if _, served := s.served.Load(p.String()); served {
+		return true
+	}
+	is, err := s.authority.IsCA(ctx, p.String())
+	return is || err != nil // what cannot be read may be one
+}
+
+// ownChanged replaces what is enforced and served of the object at p, or of any.
+func (s *Server) ownChanged(ctx context.Context, p object.Path) {
 	if err := errors.Join(s.knowAuthorities(ctx), s.readPolicy(ctx)); err != nil {
 		level := slog.LevelError
 		if !s.enforcer.loaded.Load() { // the first start makes the first CA, and the start fails on what it cannot read
@@ -421,14 +450,6 @@ func (s *Server) changed(p object.Path) {
 	s.reload(ctx, p)
 	s.publisher.Reload()
 	s.stapler.soon()
-	select {
-	case s.touched <- p:
-	default: // the feeds have sixty-four changes to look at: they read what is there then
-	}
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
 }
 
 // userChanged closes the connections of a user who may not call any more.

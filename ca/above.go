@@ -117,6 +117,16 @@ func (a *Authority) holdersOf(ctx context.Context, id pki.AuthorityID) ([]string
 	return paths, nil
 }
 
+// has reports whether the object at path is a CA, or was when it was last read.
+func (t *tiers) has(path string, read func() error) (bool, error) {
+	t.reading.Lock()
+	defer t.reading.Unlock()
+	_, was := t.known[path]
+	err := read()
+	_, is := t.known[path]
+	return was || is, err
+}
+
 // readTiers reads the objects that have changed. The caller holds t.reading.
 func (a *Authority) readTiers(ctx context.Context) error {
 	t := &a.tiers

@@ -131,6 +131,15 @@ func (t *attempts) again() {
 	}
 }
 
+// forget forgets the object at path, which is gone.
+func (t *attempts) forget(path string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if at := t.all[path]; at != nil && !at.busy {
+		delete(t.all, path)
+	}
+}
+
 // keep forgets the objects that are not among paths any more.
 func (t *attempts) keep(paths []string) {
 	t.mu.Lock()

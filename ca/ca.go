@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,6 +69,7 @@ type Authority struct {
 	endings   endings
 
 	attempts attempts
+	due      dueTimes
 	quota    quota
 }
 
@@ -89,6 +91,9 @@ func (a *Authority) Changed(path string) {
 	a.tiers.changed(path)
 	if path == "" || a.signs(path) {
 		a.attempts.again()
+		a.due.forget()
+	} else {
+		a.due.note(path)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -105,6 +110,19 @@ func (a *Authority) Changed(path string) {
 	if a.roll != nil && a.roll.at(path) {
 		a.endings = endings{}
 	}
+}
+
+// IsCA reports whether the object at path is, or was, a CA here: it says so, it is trusted,
+// or a CA on record came from it.
+func (a *Authority) IsCA(ctx context.Context, path string) (bool, error) {
+	if a.signs(path) {
+		return true, nil
+	}
+	cluster, err := a.store.Cluster(ctx)
+	if err != nil || slices.Contains(cluster.Trusted, path) {
+		return err == nil, err
+	}
+	return a.tiers.has(path, func() error { return a.readTiers(ctx) })
 }
 
 // signs reports whether the object at path was read as a CA, or is known as one.

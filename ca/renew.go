@@ -16,39 +16,40 @@ import (
 // responder's, also when its CA is another than it was. It returns when
 // the next one is due (zero: none), and goes on past a failure: the errors are
 // joined. What failed waits for a pause, which grows with each try; an error that is
-// the same as before is not returned again.
+// the same as before is not returned again. Once it has looked at every object it looks at
+// those that changed, are due, or depend on more than their object, until a CA changes.
 func (a *Authority) RenewDue(ctx context.Context) (next time.Time, err error) {
-	paths, err := a.store.Holders(ctx)
+	paths, err := a.toRenew(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}
-	a.attempts.keep(paths)
 	var failed []error
 	for _, path := range paths {
-		due, err := a.renewHolder(ctx, path)
+		h, err := a.store.Holder(ctx, path)
+		if errors.Is(err, ErrNotFound) { // deleted
+			a.attempts.forget(path)
+			a.due.set(path, time.Time{}, false)
+			continue
+		}
+		responder := err == nil && h.Profile == ProfileOCSP && h.Chain != nil
+		var due time.Time
+		switch {
+		case responder:
+			due, err = a.renewResponder(ctx, h)
+		case err == nil:
+			due, err = a.renewHolder(ctx, h)
+		}
 		if err != nil {
 			failed = append(failed, fmt.Errorf("renewing %s: %w", path, err))
 		}
-		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
-			next = due
-		}
+		a.due.set(path, due, responder || err != nil)
 	}
-	return next, errors.Join(failed...)
+	return a.due.next(), errors.Join(failed...)
 }
 
 // renewHolder renews the certificate of one object if it is due, and returns
 // when it is due again; zero when it does not renew itself.
-func (a *Authority) renewHolder(ctx context.Context, path string) (time.Time, error) {
-	h, err := a.store.Holder(ctx, path)
-	if errors.Is(err, ErrNotFound) {
-		return time.Time{}, nil // deleted meanwhile
-	}
-	if err != nil {
-		return time.Time{}, err
-	}
-	if h.Profile == ProfileOCSP && h.Chain != nil {
-		return a.renewResponder(ctx, h)
-	}
+func (a *Authority) renewHolder(ctx context.Context, h Holder) (time.Time, error) {
 	if h.Profile != ProfileListener && h.Profile != ProfileNode || h.Chain == nil {
 		return time.Time{}, nil
 	}

@@ -125,6 +125,7 @@ func TestDueForEver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.more = append(w.more, a) // it follows the store
 	w.now = w.now.Add(29 * 24 * time.Hour)
 	w.log.Reset()
 	lines := w.storm(a, 2*time.Hour, 10*time.Second)
