@@ -68,9 +68,10 @@ type Authority struct {
 	dormant   map[pki.AuthorityID]*issuer // those of them that no object holds
 	endings   endings
 
-	attempts attempts
-	due      dueTimes
-	quota    quota
+	identities identities
+	attempts   attempts
+	due        dueTimes
+	quota      quota
 }
 
 // New returns an authority over the store of c.

@@ -268,7 +268,7 @@ func (a *Authority) RevocationFor(ctx context.Context, record Record) (r Revocat
 func (a *Authority) RevocationBelow(ctx context.Context, cert *x509.Certificate, above []*x509.Certificate) (r Revocation, revoked bool, err error) {
 	record := Record{Certificate: cert}
 	if len(above) > 0 {
-		record.Authority = pki.AuthorityOf(above[0])
+		record.Authority = a.identities.get(above[0])
 	} else if kept, ok, err := a.recordOf(ctx, cert); err != nil {
 		return Revocation{}, false, err
 	} else if ok {

@@ -69,11 +69,35 @@ func skips() []skip {
 	}}
 }
 
+// A topic is an extension that some lints of zlint speak of, and of nothing else.
+type topic struct {
+	word string // in their names
+	oid  asn1.ObjectIdentifier
+}
+
+// topics are extensions that few certificates have. zlint writes the OID of an extension out for
+// each lint that asks for it, which took a hundredth of issuing.
+func topics() []topic {
+	return []topic{
+		{"_ian_", asn1.ObjectIdentifier{2, 5, 29, 18}},
+		{"name_constraint", asn1.ObjectIdentifier{2, 5, 29, 30}},
+		{"policy_map", asn1.ObjectIdentifier{2, 5, 29, 33}},
+		{"policy_constraints", asn1.ObjectIdentifier{2, 5, 29, 36}},
+	}
+}
+
+// topicOf returns the place of the topic of a lint among topics; -1 when it has none.
+func topicOf(lint string, topics []topic) int {
+	return slices.IndexFunc(topics, func(t topic) bool { return strings.Contains(lint, t.word) })
+}
+
 // A linter holds the lints to run, chosen once.
 type linter struct {
-	lints []*zlint.CertificateLint
-	skips []skip
-	made  *sync.Pool // of *[]zlint.LintInterface, one for each of lints
+	lints  []*zlint.CertificateLint
+	topics []topic
+	about  []int // of each of lints, the place of its topic; -1: none
+	skips  []skip
+	made   *sync.Pool // of *[]zlint.LintInterface, one for each of lints
 }
 
 // newLinter chooses the lints: those of the sources that speak of any X.509
@@ -81,13 +105,16 @@ type linter struct {
 // whose names begin with n_ notice at most, which is no finding here.
 func newLinter() linter {
 	registry := zlint.GlobalRegistry()
-	l := linter{skips: skips()}
+	l := linter{skips: skips(), topics: topics()}
 	for _, source := range []zlint.LintSource{
 		zlint.RFC5280, zlint.RFC3279, zlint.RFC5480, zlint.RFC5891, zlint.RFC8813, zlint.Community,
 	} {
 		l.lints = append(l.lints, registry.CertificateLints().BySource(source)...)
 	}
 	l.lints = slices.DeleteFunc(l.lints, func(lint *zlint.CertificateLint) bool { return strings.HasPrefix(lint.Name, "n_") })
+	for _, lint := range l.lints {
+		l.about = append(l.about, topicOf(lint.Name, l.topics))
+	}
 	// A lint looks at one certificate after another, for one goroutine at a time.
 	// zlint makes each anew for each certificate, and a result for each that has
 	// nothing to say: a tenth of all that issuing allocates.
@@ -113,7 +140,14 @@ func (l linter) run(cert, issuer *x509.Certificate, profile Profile) []Finding {
 		return append(findings, Finding{"omca_readable", SeverityError, "RFC 5280: 4.1", "there are no lints to read it with"})
 	}
 	defer l.made.Put(made)
+	lacks := make([]bool, len(l.topics))
+	for i, t := range l.topics {
+		lacks[i] = !slices.ContainsFunc(cert.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(t.oid) })
+	}
 	for i, lint := range l.lints {
+		if about := l.about[i]; about >= 0 && lacks[about] {
+			continue
+		}
 		result := look((*made)[i], lint, parsed)
 		if result == nil || result.Status < zlint.Warn || l.skipped(lint.Name, cert) {
 			continue

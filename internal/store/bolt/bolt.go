@@ -42,6 +42,7 @@ type Store struct {
 	lead    chan struct{}
 	journal *journal    // nil until the first commit
 	pending *checkpoint // the one that was begun last, until its outcome is known
+	met     met
 }
 
 var _ store.Store = (*Store)(nil)

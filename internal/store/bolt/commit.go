@@ -213,30 +213,49 @@ type group struct {
 	rev     int64  // of the last change
 	changes []store.Change
 
-	met map[string]store.Entry // what bbolt has under the keys that were asked for
+	met map[string]int64
 }
 
-// get returns the entry of a key, with revision 0 when it is absent. Requests of a group
-// expect much the same keys, and bbolt, which none of them changes, is asked once for each.
-func (g *group) get(key string) (store.Entry, error) {
-	if e, known := recall(g.tables, g.snapshot.rev, key); known {
-		return e, nil
+// mostMet bounds the keys that are remembered of what bbolt has.
+const mostMet = 4096
+
+// met remembers the revisions that bbolt has of the keys that were asked for: requests expect
+// much the same keys. It is good for one list of tables: what is in none of them stays as it is
+// in bbolt until there is another list.
+type met struct {
+	under *[]*table
+	revs  map[string]int64
+}
+
+// of returns what was met under a list of tables.
+func (m *met) of(tables *[]*table) map[string]int64 {
+	if m.under != tables || len(m.revs) >= mostMet {
+		m.under, m.revs = tables, make(map[string]int64)
 	}
-	if e, met := g.met[key]; met {
-		return e, nil
+	return m.revs
+}
+
+// revOf returns the revision of a key, 0 when it is absent.
+func (g *group) revOf(key string) (int64, error) {
+	if e, known := recall(g.tables, g.snapshot.rev, key); known {
+		return e.Rev, nil
+	}
+	if rev, met := g.met[key]; met {
+		return rev, nil
 	}
 	e, err := stored(g.bucket, key)
 	if err == nil {
-		g.met[key] = e
+		g.met[key] = e.Rev
 	}
-	return e, err
+	return e.Rev, err
 }
 
 // judge gives each request its verdict after those before it. The error is
 // about reading, and spoils the group.
 func (s *Store) judge(requests []*request) (*group, []verdict, error) {
-	g := &group{staged: new(table), rev: s.recent.Rev(), met: make(map[string]store.Entry)}
-	g.snapshot = snapshot{tables: append([]*table{g.staged}, *s.tables.Load()...), rev: latest}
+	tables := s.tables.Load()
+	g := &group{staged: new(table), rev: s.recent.Rev(), met: s.met.of(tables)}
+	g.snapshot = snapshot{tables: append([]*table{g.staged}, *tables...), rev: latest}
 	verdicts := make([]verdict, len(requests))
 	err := s.view(func(b *bbolt.Bucket) error {
 		g.bucket = b
@@ -254,11 +273,11 @@ func (s *Store) judge(requests []*request) (*group, []verdict, error) {
 // apply judges one Tx and, when it passes, adds what it does.
 func (g *group) apply(tx store.Tx) (verdict, error) {
 	for _, want := range tx.Expect {
-		have, err := g.get(want.Key)
+		have, err := g.revOf(want.Key)
 		if err != nil {
 			return verdict{}, err
 		}
-		if err := want.Check(have.Rev); err != nil {
+		if err := want.Check(have); err != nil {
 			return verdict{err: err}, nil
 		}
 	}
@@ -286,11 +305,11 @@ func (g *group) apply(tx store.Tx) (verdict, error) {
 func (g *group) present(tx store.Tx) ([]string, error) {
 	var keys []string
 	for _, key := range tx.Deletes {
-		e, err := g.get(key)
+		rev, err := g.revOf(key)
 		if err != nil {
 			return nil, err
 		}
-		if e.Rev != 0 {
+		if rev != 0 {
 			keys = append(keys, key)
 		}
 	}
