@@ -157,6 +157,9 @@ func (n *node) await(ctx context.Context, patience time.Duration) error {
 
 // ended says why the member has stopped by itself. One that was removed stays so.
 func (n *node) ended() error {
+	if err := n.Err(); errors.Is(err, member.ErrSetBack) || errors.Is(err, member.ErrOthersSetBack) {
+		return fmt.Errorf("node %s: %w", n.as.Node, err)
+	}
 	if !n.Removed() {
 		return errors.Join(fmt.Errorf("the member of node %s has stopped", n.as.Node), n.Err())
 	}

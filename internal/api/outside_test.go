@@ -229,7 +229,7 @@ func TestMetrics(t *testing.T) {
 func TestNoticeIsOneLine(t *testing.T) {
 	rec := httptest.NewRecorder()
 	response{status: http.StatusNoContent}.write(rec, httptest.NewRequest(http.MethodGet, "/", nil), []string{"a\r\nSet-Cookie: x\x00", "b"})
-	if got := rec.Header().Values("Omca-Notice"); len(got) != 2 || got[0] != "a  Set-Cookie: x " {
+	if got := rec.Header().Values("Omca-Notice"); len(got) != 2 || got[0] != "a\ufffd Set-Cookie: x\ufffd" {
 		t.Errorf("%q", got)
 	}
 }

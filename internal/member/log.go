@@ -2,7 +2,9 @@ package member
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"runtime"
 	"strings"
 
 	"go.uber.org/zap"
@@ -10,9 +12,20 @@ import (
 )
 
 // zapTo returns etcd's logger, which writes to log what is a warning or worse, and
-// tells why etcd ends.
-func zapTo(log *slog.Logger, ended func(error)) *zap.Logger {
-	return zap.New(&core{log: log, ended: ended})
+// tells why etcd ends. Where etcd would panic, or end the process, its goroutine ends, and
+// broke says why: the process is more than a member, and ends in order.
+func zapTo(log *slog.Logger, ended, broke func(error)) *zap.Logger {
+	instead := breaking{broke}
+	return zap.New(&core{log: log, ended: ended}, zap.WithPanicHook(instead), zap.WithFatalHook(instead))
+}
+
+// breaking is a zapcore.CheckWriteHook for what etcd cannot go on from.
+type breaking struct{ broke func(error) }
+
+// OnWrite does not return: etcd relies on that.
+func (b breaking) OnWrite(e *zapcore.CheckedEntry, _ []zapcore.Field) {
+	b.broke(errors.New(e.Message))
+	runtime.Goexit()
 }
 
 // core is a zapcore.Core.

@@ -31,6 +31,14 @@ var ErrInvalid = errors.New("invalid")
 // ErrNotFound is a name that is no member's.
 var ErrNotFound = errors.New("no such member")
 
+// ErrSetBack is a member whose home was put back from a copy: what it acknowledged to the
+// others is not there any more.
+var ErrSetBack = errors.New("the home was put back from an earlier copy, or its disk has lost what it wrote")
+
+// ErrOthersSetBack is a member whose leader does not have what was committed before it led: it
+// and most of the others go on from an earlier state, and this member cannot follow them.
+var ErrOthersSetBack = errors.New("the homes of most other members were put back from earlier copies, or their disks have lost what they wrote")
+
 // ErrUnwell is a change of the membership that is refused while members are not in
 // touch or one catches up: it can be made later.
 var ErrUnwell = errors.New("not all members are well")
@@ -173,6 +181,9 @@ type Member struct {
 	loading sync.Mutex
 	space   atomic.Bool
 	why     atomic.Pointer[error] // etcd has ended
+	broken  atomic.Bool           // etcd cannot stop any more: one of its goroutines has ended
+	halted  chan struct{}         // closed when etcd cannot go on: why says more
+	done    chan struct{}         // closed when etcd has ended, or cannot go on
 }
 
 // Start starts the member and returns before it has found the others: wait for
@@ -193,8 +204,11 @@ func start(c Config) (*Member, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	m := &Member{config: c, ready: make(chan struct{}), peers: newPeers(c)}
+	m := &Member{config: c, ready: make(chan struct{}), halted: make(chan struct{}), done: make(chan struct{}), peers: newPeers(c)}
 	if _, _, err := m.peers.own(); err != nil {
+		return nil, err
+	}
+	if err := m.ahead(); err != nil {
 		return nil, err
 	}
 	started, err := embed.StartEtcd(m.etcdConfig())
@@ -204,16 +218,47 @@ func start(c Config) (*Member, error) {
 	m.etcd = started
 	m.client = newClient(started.Server)
 	m.ended, m.end = context.WithCancel(context.Background())
+	m.keep("etcd", m.watch)
 	m.load() // what was known when it stopped: those members may connect
-	m.server = m.peers.server(m.peers.onlyMembers(etcdhttp.NewPeerHandler(started.GetLogger(), started.Server), started.Server.IsIDRemoved))
+	m.server = m.peers.server(m.peers.onlyMembers(m.withRevision(etcdhttp.NewPeerHandler(started.GetLogger(), started.Server)), started.Server.IsIDRemoved))
 	m.keep("peers", func() {
 		if err := m.server.Serve(m.peers.listen(c.Listener)); !errors.Is(err, http.ErrServerClosed) {
 			c.Log.Error("peers cannot connect any more", "error", err)
 		}
 	})
 	m.keep("members", m.follow)
+	m.keep("comparison with the leader", m.agree)
 	m.keep("housekeeping", m.keepHouse)
 	return m, nil
+}
+
+// watch closes done when etcd has ended, or cannot go on.
+func (m *Member) watch() {
+	defer close(m.done)
+	select {
+	case <-m.etcd.Server.StopNotify():
+	case <-m.halted:
+	}
+}
+
+// halt notes why etcd cannot go on. Only the first reason counts.
+func (m *Member) halt(why error) {
+	if m.why.CompareAndSwap(nil, &why) {
+		close(m.halted)
+	}
+}
+
+// setBack is what etcd says of a log that ends before what its member acknowledged.
+const setBack = "Was the raft log corrupted, truncated, or lost?"
+
+// breaks notes that a goroutine of etcd has ended where etcd would have panicked.
+func (m *Member) breaks(why error) {
+	m.broken.Store(true)
+	if strings.Contains(why.Error(), setBack) {
+		why = hint.With(fmt.Errorf("%w: it acknowledged to the other members what it does not have any more: %w", ErrSetBack, why),
+			"on another member: omca cluster remove %s; then remove the home of this one, and join anew", m.config.Name)
+	}
+	m.halt(why)
 }
 
 // keep keeps work going beside etcd until the member stops, or it ends by itself.
@@ -261,7 +306,7 @@ func (m *Member) etcdConfig() *embed.Config {
 	e.AutoCompactionMode, e.AutoCompactionRetention = embed.CompactorModePeriodic, c.Keep.String()
 	e.StrictReconfigCheck, e.PreVote = true, true
 	e.WatchProgressNotifyInterval = time.Minute
-	e.LogLevel, e.ZapLoggerBuilder = "warn", embed.NewZapLoggerBuilder(zapTo(c.Log, func(err error) { m.why.CompareAndSwap(nil, &err) }))
+	e.LogLevel, e.ZapLoggerBuilder = "warn", embed.NewZapLoggerBuilder(zapTo(c.Log, func(err error) { m.why.CompareAndSwap(nil, &err) }, m.breaks))
 	return e
 }
 
@@ -270,8 +315,8 @@ func (m *Member) etcdConfig() *embed.Config {
 func (m *Member) Ready() <-chan struct{} { return m.ready }
 
 // Done is closed when etcd has stopped: after Stop, or because this member was
-// removed from the cluster or its disk failed.
-func (m *Member) Done() <-chan struct{} { return m.etcd.Server.StopNotify() }
+// removed from the cluster, its disk failed, or its home was put back from a copy.
+func (m *Member) Done() <-chan struct{} { return m.done }
 
 // Err says why etcd has stopped by itself; nil when it has not, or did not say.
 func (m *Member) Err() error {
@@ -279,6 +324,9 @@ func (m *Member) Err() error {
 		return fmt.Errorf("node %q: %w: it was removed", m.config.Name, ErrNotFound)
 	}
 	if err := m.why.Load(); err != nil {
+		if errors.Is(*err, ErrSetBack) || errors.Is(*err, ErrOthersSetBack) {
+			return *err
+		}
 		return fmt.Errorf("etcd has stopped: %w", *err)
 	}
 	return nil
@@ -308,7 +356,9 @@ func (m *Member) Check() { m.peers.check() }
 func (m *Member) Stop() {
 	m.stop.Do(func() {
 		m.end()
-		m.etcd.Close() // it hands leadership over first: the peers are still listened to
+		if !m.broken.Load() { // it would wait for its goroutine that has ended
+			m.etcd.Close() // it hands leadership over first: the peers are still listened to
+		}
 		m.closePeers()
 		m.work.Wait()
 	})
