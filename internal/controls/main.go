@@ -103,6 +103,9 @@ func (c control) try(ctx context.Context, root string) error {
 // judge says whether a test that ended so has noticed.
 func (c control) judge(out string, err error) error {
 	failed := regexp.MustCompile(`(?m)^ *--- FAIL: ` + regexp.QuoteMeta(c.test) + ` \(`)
+	if strings.HasPrefix(c.says, "panic: ") { // of a goroutine of others, which ends the test at once
+		failed = regexp.MustCompile("(?m)^" + regexp.QuoteMeta(c.says))
+	}
 	switch {
 	case err == nil:
 		return errors.New("it does not fail")

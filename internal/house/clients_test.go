@@ -6,9 +6,9 @@ import (
 )
 
 // clients: an address that others name is asked through internal/outbound alone, which filters it. The client of our own API, and joiners,
-// who ask the members that their token names, have clients of their own.
+// who ask the members that their token names, and members, who ask each other, have clients of their own.
 func clients(p *pkg, report reporter) {
-	if plan()[p.path].probe || p.path == "internal/outbound" || p.path == "internal/client" {
+	if plan()[p.path].probe || p.path == "internal/outbound" || p.path == "internal/client" || p.path == "internal/member" {
 		return
 	}
 	ready := []string{"Get", "Head", "Post", "PostForm", "DefaultClient", "DefaultTransport"}

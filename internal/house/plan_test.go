@@ -57,7 +57,7 @@ func plan() map[string]room {
 		"internal/store/etcd/etcdtest": {probe: true},
 		"internal/store/replica":       {own: []string{"internal/background", "internal/store", "internal/store/bolt"}, never: []string{"net/http", cli, bolt, etcd}},
 		"internal/join":                {never: []string{"os", "net/http", "log", "flag", cli, bolt, etcd}},
-		"internal/member":              {own: []string{"internal/background", "internal/hint"}, never: []string{"flag", cli, bolt}},
+		"internal/member":              {own: []string{"internal/background", "internal/hint"}, never: []string{"flag", cli}},
 		"internal/object": {
 			own:   []string{"internal/background", "internal/store", "internal/join", "ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/hint"},
 			never: []string{"net/http", cli, bolt, etcd},

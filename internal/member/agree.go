@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	agreePause = time.Second      // between two looks at a leader that does not tell yet
-	agreeWait  = 15 * time.Second // for a leader to apply what was committed before it led
-	agreeMost  = time.Minute      // for one answer: the hash is over the whole store
+	agreePause = time.Second // between two looks at a leader that does not tell yet
+	agreeLooks = 15          // after which a leader has applied what was committed before it led
+	agreeMost  = time.Minute // for one answer: the hash is over the whole store
 )
 
 // agree compares what is here with what the leader has, at the start and whenever another
@@ -57,9 +57,8 @@ func (m *Member) comparer() (*http.Client, error) {
 // agreeWith compares with the one that leads, until that is done or another leads. A leader
 // that has just begun may lack for a moment what it has not applied yet.
 func (m *Member) agreeWith(client *http.Client, changed <-chan struct{}) {
-	var lacks time.Time // since when the leader lacks what was here then
-	var had int64       // what was here then
-	for {
+	var had int64 // the revision that was here when the leader was first seen to lack it
+	for looks := agreeLooks; ; {
 		at := m.leaderURL()
 		if at == "" {
 			return // this member leads, or nobody does
@@ -73,11 +72,11 @@ func (m *Member) agreeWith(client *http.Client, changed <-chan struct{}) {
 			return
 		case err != nil:
 			m.config.Log.Debug("not compared with the leader yet", "error", err)
-		case lacks.IsZero():
-			lacks, had = time.Now(), behind
-		case time.Since(lacks) > agreeWait:
+		case looks == 0:
 			m.halt(othersSetBack(fmt.Errorf("the leader at %s does not have revision %d", at, behind)))
 			return
+		default:
+			looks, had = looks-1, behind
 		}
 		select {
 		case <-changed:

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -37,14 +38,15 @@ func (m *Member) ahead() error {
 		return err
 	}
 	defer client.CloseIdleConnections()
-	for deadline := time.Now().Add(agreeWait); ; time.Sleep(agreePause) {
+	for looks := agreeLooks; ; looks-- {
 		lack, have := m.lacking(client, was)
 		switch {
 		case have > 0 || lack <= was.members/2:
 			return nil
-		case time.Now().After(deadline):
+		case looks == 0:
 			return othersSetBack(fmt.Errorf("%d of the other members do not have revision %d", lack, was.rev))
 		}
+		time.Sleep(agreePause)
 	}
 }
 
@@ -53,27 +55,25 @@ func (m *Member) ahead() error {
 func (m *Member) lacking(client *http.Client, was past) (lack, have int) {
 	ctx, cancel := context.WithTimeout(context.Background(), lackingMost)
 	defer cancel()
-	answers := make(chan bool, len(was.others))
-	asked := make(chan struct{}, len(was.others))
-	for _, url := range was.others {
-		go func() {
-			defer func() { asked <- struct{}{} }()
-			rev, err := askRevision(ctx, client, url)
+	revs := make([]int64, len(was.others)) // 0: no answer
+	var asked sync.WaitGroup
+	for i, url := range was.others {
+		asked.Go(func() {
+			err := m.config.Panics.Guard("what another member has", func() (err error) {
+				revs[i], err = askRevision(ctx, client, url)
+				return err
+			})
 			if err != nil {
 				m.config.Log.Debug("a member does not say what it has", "url", url, "error", err)
-				return
 			}
-			answers <- rev >= was.rev
-		}()
+		})
 	}
-	for range was.others {
-		<-asked
-	}
-	close(answers)
-	for has := range answers {
-		if has {
+	asked.Wait()
+	for _, rev := range revs {
+		switch {
+		case rev >= was.rev:
 			have++
-		} else {
+		case rev > 0:
 			lack++
 		}
 	}

@@ -255,7 +255,7 @@ const setBack = "Was the raft log corrupted, truncated, or lost?"
 func (m *Member) breaks(why error) {
 	m.broken.Store(true)
 	if strings.Contains(why.Error(), setBack) {
-		why = hint.With(fmt.Errorf("%w: it acknowledged to the other members what it does not have any more: %w", ErrSetBack, why),
+		why = hint.With(fmt.Errorf("%w: it acknowledged to the other members what it does not have any more", ErrSetBack),
 			"on another member: omca cluster remove %s; then remove the home of this one, and join anew", m.config.Name)
 	}
 	m.halt(why)
