@@ -26,7 +26,7 @@ func (b *bench) cluster(ctx context.Context) error {
 		return err
 	}
 	defer alone.stop() // the figures are what counts
-	members, err := b.startMembers(ctx, 3)
+	members, err := b.startMembers(ctx, 3, "member")
 	defer func() {
 		for _, d := range members {
 			d.stop()
@@ -83,8 +83,8 @@ func issueAt(ctx context.Context, loads []*load, requests [][]byte) error {
 	return nil
 }
 
-// startMembers makes a cluster.
-func (b *bench) startMembers(ctx context.Context, count int) ([]*daemon, error) {
+// startMembers makes a cluster of so many nodes, whose names begin with prefix.
+func (b *bench) startMembers(ctx context.Context, count int, prefix string) ([]*daemon, error) {
 	var members []*daemon
 	for i := range count {
 		peer, err := freeAddress()
@@ -97,13 +97,13 @@ func (b *bench) startMembers(ctx context.Context, count int) ([]*daemon, error) 
 			if err != nil {
 				return members, err
 			}
-			file := filepath.Join(b.dir, fmt.Sprintf("token%d", i))
+			file := filepath.Join(b.dir, fmt.Sprintf("%stoken%d", prefix, i))
 			if err := os.WriteFile(file, token, 0o600); err != nil {
 				return members, err
 			}
 			args = []string{"--peer", peer, "--join", "https://" + members[0].address, "--token-file", file}
 		}
-		name := fmt.Sprintf("member%d", i)
+		name := fmt.Sprintf("%s%d", prefix, i)
 		d, _, err := b.start(ctx, name, append(args, "--node-name", name)...)
 		if err != nil {
 			return members, err

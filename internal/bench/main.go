@@ -20,7 +20,7 @@ func main() {
 		exit(serveEtcd(os.Args[2], os.Args[3], os.Args[4]))
 	}
 	write := flag.String("write", "", "keep the figures in this `FILE` (docs/performance.md)")
-	only := flag.String("only", "", "measure only these, comma separated: start, issue, alone, whoami, memory, million, crl, chain, tokens, passwords, quotas, console, shared, cluster")
+	only := flag.String("only", "", "measure only these, comma separated: start, issue, alone, whoami, memory, million, crl, chain, tokens, passwords, quotas, costs, member-costs, console, shared, cluster")
 	profile := flag.String("profile", "", "keep a profile of the daemon's processor time while it issues in this `FILE`")
 	against := flag.String("against", "", "measure only this `BINARY` and the one of this tree, in turns; nothing is kept")
 	limit := flag.Float64("limit", 0, "with -against: fail when this tree's costs more than `RATIO` times as much")
@@ -68,7 +68,7 @@ func run(ctx context.Context, write, only, profile string) error {
 		name    string
 		measure func(context.Context) error
 	}{
-		{"start", b.starts}, {"issue", b.issueParallel}, {"alone", b.issueAlone}, {"whoami", b.whoami}, {"memory", b.resident}, {"million", b.million}, {"crl", b.revocations}, {"chain", b.chains}, {"tokens", b.tokens}, {"passwords", b.passwords}, {"quotas", b.quotas}, {"console", b.console}, {"shared", b.shared}, {"cluster", b.cluster},
+		{"start", b.starts}, {"issue", b.issueParallel}, {"alone", b.issueAlone}, {"whoami", b.whoami}, {"memory", b.resident}, {"million", b.million}, {"crl", b.revocations}, {"chain", b.chains}, {"tokens", b.tokens}, {"passwords", b.passwords}, {"quotas", b.quotas}, {"costs", b.costs}, {"member-costs", b.memberCosts}, {"console", b.console}, {"shared", b.shared}, {"cluster", b.cluster},
 	} {
 		if only != "" && !slices.Contains(strings.Split(only, ","), step.name) {
 			continue
