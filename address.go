@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 // Where a call comes from decides whether a user may call (allowed_ips), whose
@@ -54,9 +55,9 @@ func (s *Server) from(r *http.Request) string {
 }
 
 // origin is address and from together, and whether the caller is the machine's root.
-func (s *Server) origin(r *http.Request) api.Address {
+func (s *Server) origin(r *http.Request) wire.Address {
 	_, err := s.bySocket(r)
-	return api.Address{IP: s.address(r), Local: err == nil, Shown: s.from(r)}
+	return wire.Address{IP: s.address(r), Local: err == nil, Shown: s.from(r)}
 }
 
 // forwardedFor returns where a request comes from that the connection of peer

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"time"
 
-	"omca/internal/api"
 	"omca/internal/hint"
 	"omca/internal/object"
 	"omca/internal/store"
 	"omca/internal/store/replica"
+	"omca/internal/wire"
 )
 
 // leastAway is what the keyword cluster.away_limit is at least: a node hears from
@@ -52,11 +52,11 @@ func (s *Server) awayLimit(ctx context.Context) (time.Duration, error) {
 }
 
 // storeStatus is nil for a store of this node alone.
-func (s *Server) storeStatus(ctx context.Context) (*api.StoreStatus, error) {
+func (s *Server) storeStatus(ctx context.Context) (*wire.StoreStatus, error) {
 	if s.db.follows == nil {
 		return nil, nil
 	}
-	st := &api.StoreStatus{Name: s.db.name, Word: s.db.follows.Word().UTC()}
+	st := &wire.StoreStatus{Name: s.db.name, Word: s.db.follows.Word().UTC()}
 	var err error
 	if st.Chosen, err = s.objects.ChosenNode(ctx); err != nil {
 		return nil, err

@@ -6,9 +6,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"omca/internal/api"
 	"omca/internal/background"
 	"omca/internal/hint"
+	"omca/internal/wire"
 )
 
 // run keeps work going beside the requests until it returns or the server ends. A
@@ -100,10 +100,10 @@ func (p panicMeasure) Collect(out chan<- prometheus.Metric) {
 }
 
 // panicStatus is the same for the status.
-func (s *Server) panicStatus() []api.TaskPanics {
-	var all []api.TaskPanics
+func (s *Server) panicStatus() []wire.TaskPanics {
+	var all []wire.TaskPanics
 	for _, c := range s.panics.Counts() {
-		all = append(all, api.TaskPanics{Task: c.Task, Count: c.Count, Last: c.Last.UTC()})
+		all = append(all, wire.TaskPanics{Task: c.Task, Count: c.Count, Last: c.Last.UTC()})
 	}
 	return all
 }

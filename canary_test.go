@@ -25,6 +25,7 @@ import (
 	"omca"
 	"omca/internal/api"
 	"omca/internal/openid/openidtest"
+	"omca/internal/wire"
 	"omca/pki"
 )
 
@@ -170,7 +171,7 @@ func newCage(t *testing.T) *canaryCage {
 	for name, path := range map[string]string{"user's key": "system/usr/alice", "server's key": "ns1/sec/web", "CA's key": "system/sec/ca", "listener's key": "system/sec/cert"} {
 		c.knowKey(name, local(t, s, "GET", "/api/object/path/"+path+"/data/key?name=private_key", nil))
 	}
-	var keys api.DataKeyList
+	var keys wire.DataKeyList
 	if err := json.Unmarshal(local(t, s, "GET", "/api/object/path/system/sec/jwt/data/keys", nil), &keys); err != nil || len(keys.Items) == 0 {
 		t.Fatalf("no key signs tokens: %v", err)
 	}
@@ -333,7 +334,7 @@ func (c *canaryCage) credentials() proofs {
 	password := string(c.secret("password"))
 	p := proofs{basic: "Basic " + base64.StdEncoding.EncodeToString([]byte("alice:"+password)), browser: c.r.browser(c.t, nil)}
 	status, text := p.browser.do("POST", "/api/auth/token?refresh=true", "", "", "Authorization", p.basic)
-	var pair api.TokenPair
+	var pair wire.TokenPair
 	if err := json.Unmarshal([]byte(text), &pair); err != nil || status != http.StatusOK || pair.RefreshToken == "" {
 		c.t.Fatalf("token: %d %s %v", status, text, err)
 	}
@@ -361,7 +362,7 @@ func (c *canaryCage) credentials() proofs {
 func (c *canaryCage) cockpit() string {
 	c.t.Helper()
 	local(c.t, c.r.Server, "PATCH", usersAt+"alice/config?set=roles%3Dapi", nil)
-	var issued api.ForeignToken
+	var issued wire.ForeignToken
 	if err := json.Unmarshal(local(c.t, c.r.Server, "POST", "/api/token/profile/clustercockpit", map[string]string{"subject": "alice", "duration": "1h"}), &issued); err != nil {
 		c.t.Fatal(err)
 	}
@@ -495,7 +496,7 @@ func (c *canaryCage) once(op canaryOperation, alice proofs) {
 // changesPassword has alice change her password, with what is wrong first.
 func (c *canaryCage) changesPassword(op canaryOperation, alice proofs) {
 	for _, pair := range [][2]string{{"token", "password"}, {"password", "value"}, {"password", "passphrase"}} { // a value has control characters
-		body, err := json.Marshal(api.PasswordChange{Current: string(c.secret(pair[0])), Password: string(c.secret(pair[1]))})
+		body, err := json.Marshal(wire.PasswordChange{Current: string(c.secret(pair[0])), Password: string(c.secret(pair[1]))})
 		if err != nil {
 			c.t.Fatal(err)
 		}

@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"omca/internal/api"
 	"omca/internal/object"
 	"omca/internal/store/etcd"
+	"omca/internal/wire"
 )
 
 // Bounds of the comparison of clocks. A node sees the time of another clock some
@@ -234,24 +234,24 @@ func (a *attendance) judgeClock(ctx context.Context, x *etcd.Session) error {
 }
 
 // nodeClocks is the comparison of the clocks that are known, by node.
-func (s *Server) nodeClocks() map[string]api.NodeClock {
+func (s *Server) nodeClocks() map[string]wire.NodeClock {
 	own, others := s.clocks.offsets()
-	all := map[string]api.NodeClock{s.config.NodeName: {Node: s.config.NodeName, Offset: seconds(own), Off: s.clocks.isWrong()}}
+	all := map[string]wire.NodeClock{s.config.NodeName: {Node: s.config.NodeName, Offset: seconds(own), Off: s.clocks.isWrong()}}
 	for _, o := range others {
-		all[o.node] = api.NodeClock{Node: o.node, Offset: seconds(o.by), Off: o.by.Abs() > clockTolerance}
+		all[o.node] = wire.NodeClock{Node: o.node, Offset: seconds(o.by), Off: o.by.Abs() > clockTolerance}
 	}
 	return all
 }
 
 // clockStatus is the comparison of clocks for the status; nil for a node alone.
-func (s *Server) clockStatus() *api.ClockStatus {
+func (s *Server) clockStatus() *wire.ClockStatus {
 	if s.db.session == nil {
 		return nil
 	}
 	all := s.nodeClocks()
 	own := all[s.config.NodeName]
 	delete(all, s.config.NodeName)
-	st := &api.ClockStatus{Offset: own.Offset, Off: own.Off}
+	st := &wire.ClockStatus{Offset: own.Offset, Off: own.Off}
 	for _, node := range slices.Sorted(maps.Keys(all)) {
 		st.Others = append(st.Others, all[node])
 	}

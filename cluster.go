@@ -17,6 +17,7 @@ import (
 	"omca/internal/join"
 	"omca/internal/member"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
 )
@@ -65,23 +66,23 @@ func (s *Server) readsTheStore(r join.Request) error {
 }
 
 // Token implements [api.Members].
-func (m *members) Token(ctx context.Context, who usr.Caller, life time.Duration) (api.JoinToken, error) {
+func (m *members) Token(ctx context.Context, who usr.Caller, life time.Duration) (wire.JoinToken, error) {
 	authority, err := m.leaf(ctx, m.authority.ClusterCA)
 	if err != nil {
-		return api.JoinToken{}, err
+		return wire.JoinToken{}, err
 	}
 	addresses, err := m.reachable(ctx)
 	if err != nil {
-		return api.JoinToken{}, err
+		return wire.JoinToken{}, err
 	}
 	token, err := join.Mint(authority, m.server.Cluster, addresses, m.config.Now().Add(life))
 	if err != nil {
-		return api.JoinToken{}, err
+		return wire.JoinToken{}, err
 	}
 	if err := m.objects.JoinTokens().Add(ctx, token.Record(who.By())); err != nil {
-		return api.JoinToken{}, err
+		return wire.JoinToken{}, err
 	}
-	return api.JoinToken{Token: token.Text(), ID: token.ID(), Addresses: addresses, ExpiresAt: token.Expires}, nil
+	return wire.JoinToken{Token: token.Text(), ID: token.ID(), Addresses: addresses, ExpiresAt: token.Expires}, nil
 }
 
 // reachable is where a machine finds this node's listener.
@@ -108,7 +109,7 @@ func (m *members) reachable(ctx context.Context) ([]string, error) {
 }
 
 // Join implements [api.Members].
-func (m *members) Join(ctx context.Context, from api.Address, request []byte) ([]byte, error) {
+func (m *members) Join(ctx context.Context, from wire.Address, request []byte) ([]byte, error) {
 	server := m.server
 	if from.Local {
 		server.Limit = nil // root may try as often as it likes
@@ -173,11 +174,11 @@ func (m *members) makeRoom(ctx context.Context, peer member.Peer) error {
 }
 
 // List implements [api.Members].
-func (m *members) List(ctx context.Context) ([]api.ClusterMember, error) {
-	var list []api.ClusterMember
+func (m *members) List(ctx context.Context) ([]wire.ClusterMember, error) {
+	var list []wire.ClusterMember
 	clocks := m.nodeClocks()
 	for _, i := range m.n.Members() {
-		one := api.ClusterMember{Node: i.Name, URL: i.URL, State: "member"}
+		one := wire.ClusterMember{Node: i.Name, URL: i.URL, State: "member"}
 		switch {
 		case i.ID == 0:
 			one.State = "admitted"
@@ -200,9 +201,9 @@ func (m *members) List(ctx context.Context) ([]api.ClusterMember, error) {
 }
 
 // Status implements [api.Members].
-func (m *members) Status(context.Context) (api.ClusterStatus, error) {
+func (m *members) Status(context.Context) (wire.ClusterStatus, error) {
 	is := m.n.Status()
-	s := api.ClusterStatus{
+	s := wire.ClusterStatus{
 		Node: is.Name, Leader: is.Leader, Members: is.Members, State: "member",
 		SizeBytes: is.Size, InUseBytes: is.InUse, QuotaBytes: is.Quota,
 		Behind: is.Behind, Term: is.Term, Alarms: is.Alarms, Warnings: is.Warnings,

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"omca/internal/api"
+	"omca/internal/wire"
 	"omca/usr/clustercockpit"
 )
 
@@ -84,7 +84,7 @@ func (c *cockpit) want(w *httptest.ResponseRecorder, status int, words ...string
 
 func (c *cockpit) user(name string, keywords ...string) {
 	c.Helper()
-	body, err := json.Marshal(api.CreateRequest{Keywords: keywords})
+	body, err := json.Marshal(wire.CreateRequest{Keywords: keywords})
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -102,11 +102,11 @@ func (c *cockpit) setCluster(expr string) {
 }
 
 // issue issues a token for other services.
-func (c *cockpit) issue(profile, body string) api.ForeignToken {
+func (c *cockpit) issue(profile, body string) wire.ForeignToken {
 	c.Helper()
 	w := c.root(http.MethodPost, "/api/token/profile/"+profile, body)
 	c.want(w, http.StatusCreated)
-	var t api.ForeignToken
+	var t wire.ForeignToken
 	if err := json.Unmarshal(w.Body.Bytes(), &t); err != nil {
 		c.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func (c *cockpit) public(profile string) []byte {
 	c.Helper()
 	w := c.root(http.MethodGet, "/api/token/profile/"+profile+"/key", "")
 	c.want(w, http.StatusOK)
-	var k api.ForeignKey
+	var k wire.ForeignKey
 	if err := json.Unmarshal(w.Body.Bytes(), &k); err != nil {
 		c.Fatal(err)
 	}
@@ -174,27 +174,27 @@ func TestClusterCockpitToken(t *testing.T) {
 }
 
 func TestClusterCockpitTokenEnds(t *testing.T) {
-	for name, end := range map[string]func(*cockpit, api.ForeignToken){
-		"revoked": func(c *cockpit, t api.ForeignToken) {
+	for name, end := range map[string]func(*cockpit, wire.ForeignToken){
+		"revoked": func(c *cockpit, t wire.ForeignToken) {
 			c.want(c.root(http.MethodPost, "/api/token/"+t.ID+"/revoke", ""), http.StatusOK, `"state":"revoked"`)
 		},
-		"disabled": func(c *cockpit, _ api.ForeignToken) { c.set("system/usr/demo", "disabled=true") },
-		"deleted": func(c *cockpit, _ api.ForeignToken) {
+		"disabled": func(c *cockpit, _ wire.ForeignToken) { c.set("system/usr/demo", "disabled=true") },
+		"deleted": func(c *cockpit, _ wire.ForeignToken) {
 			c.want(c.root(http.MethodPost, "/api/object/path/system/usr/demo/action/delete", ""), http.StatusOK)
 		},
-		"deleted and made again": func(c *cockpit, _ api.ForeignToken) {
+		"deleted and made again": func(c *cockpit, _ wire.ForeignToken) {
 			c.want(c.root(http.MethodPost, "/api/object/path/system/usr/demo/action/delete", ""), http.StatusOK)
 			c.user("demo", "roles=api")
 		},
-		"expired": func(c *cockpit, _ api.ForeignToken) { c.now = c.now.Add(2 * time.Hour) },
-		"too old": func(c *cockpit, _ api.ForeignToken) {
+		"expired": func(c *cockpit, _ wire.ForeignToken) { c.now = c.now.Add(2 * time.Hour) },
+		"too old": func(c *cockpit, _ wire.ForeignToken) {
 			c.setCluster("token.max_age=10m")
 			c.now = c.now.Add(11 * time.Minute)
 		},
-		"key change": func(c *cockpit, _ api.ForeignToken) {
+		"key change": func(c *cockpit, _ wire.ForeignToken) {
 			c.want(c.root(http.MethodPut, keyAt, anotherKey), http.StatusNoContent)
 		},
-		"key gone": func(c *cockpit, _ api.ForeignToken) {
+		"key gone": func(c *cockpit, _ wire.ForeignToken) {
 			c.want(c.root(http.MethodDelete, keyAt, ""), http.StatusNoContent)
 		},
 	} {
@@ -406,7 +406,7 @@ func TestForeignKeyForRootOnly(t *testing.T) {
 	c := newCockpit(t)
 	c.user("demo", "roles=api", "grant=guest:ns1")
 	w := c.root(http.MethodPost, "/api/auth/token?subject=demo", "")
-	var pair api.TokenPair
+	var pair wire.TokenPair
 	if err := json.Unmarshal(w.Body.Bytes(), &pair); err != nil || w.Code != http.StatusOK {
 		t.Fatalf("%d: %s", w.Code, w.Body)
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"omca"
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 // What is got with a certificate of another PKI cannot end with that PKI's list,
@@ -49,7 +49,7 @@ func TestTokenByExternalCertificate(t *testing.T) {
 		"a certificate that we can take back": {r.browser(t, own), "?access_duration=24h", 24 * time.Hour},
 	} {
 		status, text := tt.b.do("POST", "/api/auth/token"+tt.query, "", "")
-		var pair api.TokenPair
+		var pair wire.TokenPair
 		if err := json.Unmarshal([]byte(text), &pair); err != nil || status != http.StatusOK {
 			t.Errorf("%s: %d %s", name, status, text)
 			continue

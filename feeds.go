@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"omca/crl"
-	"omca/internal/api"
 	"omca/internal/feed"
 	"omca/internal/object"
+	"omca/internal/wire"
 )
 
 // crlKey is the key of a sec named in cluster.crl that holds the lists.
@@ -109,10 +109,10 @@ func (s *Server) keywordsChanged(ctx context.Context, path object.Path) {
 }
 
 // externalLists tells how the lists of others are doing.
-func (s *Server) externalLists(context.Context) []api.ExternalList {
-	var all []api.ExternalList
+func (s *Server) externalLists(context.Context) []wire.ExternalList {
+	var all []wire.ExternalList
 	for _, st := range s.feeds.Status() {
-		all = append(all, api.ExternalList{
+		all = append(all, wire.ExternalList{
 			Source: st.Source, Issuer: st.Issuer, Number: st.Number, ThisUpdate: st.ThisUpdate, NextUpdate: st.NextUpdate,
 			FetchedAt: st.FetchedAt, Entries: st.Entries, State: string(st.State), LastError: st.LastError,
 			Undetermined: s.undetermined(st.Undetermined),

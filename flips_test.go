@@ -13,8 +13,8 @@ import (
 	"testing"
 
 	"omca"
-	"omca/internal/api"
 	"omca/internal/store/bolt"
+	"omca/internal/wire"
 )
 
 // aHome is a home with users, one half of whose certificates are revoked, as it lies on the disk: closed, or, when it was killed, with
@@ -87,7 +87,7 @@ func statesOf(t *testing.T, s *omca.Server) (states map[string]string, refused b
 	if status != http.StatusOK {
 		return nil, true
 	}
-	var list api.CertificateList
+	var list wire.CertificateList
 	if err := json.Unmarshal(text, &list); err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func troubled(t *testing.T, s *omca.Server) bool {
 	if status != http.StatusOK {
 		return true
 	}
-	var found api.Diagnosis
+	var found wire.Diagnosis
 	if err := json.Unmarshal(text, &found); err != nil {
 		t.Fatal(err)
 	}

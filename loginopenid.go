@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"omca/ca"
-	"omca/internal/api"
 	"omca/internal/openid"
 	"omca/internal/openid/login"
+	"omca/internal/wire"
 	"omca/usr"
 	"omca/usr/session"
 )
@@ -72,18 +72,18 @@ func (s *Server) webLogin(ctx context.Context) (*login.Flow, openid.Settings, er
 // issuerOf names the issuer and the client, so that a session ends with either.
 func issuerOf(s openid.Settings) string { return s.Issuer + " " + s.ClientID }
 
-func (s *Server) askOpenID(r *http.Request, redirect string) (api.OpenIDQuestion, error) {
+func (s *Server) askOpenID(r *http.Request, redirect string) (wire.OpenIDQuestion, error) {
 	flow, _, err := s.webLogin(r.Context())
 	if err != nil {
-		return api.OpenIDQuestion{}, err
+		return wire.OpenIDQuestion{}, err
 	}
 	address, q, err := flow.Ask(redirect)
-	return api.OpenIDQuestion{Address: address, State: q.State, Nonce: q.Nonce, Verifier: q.Verifier}, err
+	return wire.OpenIDQuestion{Address: address, State: q.State, Nonce: q.Nonce, Verifier: q.Verifier}, err
 }
 
 // loginOpenID proves a name by what came back from the issuer. Attempts are
 // counted by address, as those by password are: each costs the issuer a request.
-func (s *Server) loginOpenID(r *http.Request, got api.OpenIDAnswer) (session.Login, error) {
+func (s *Server) loginOpenID(r *http.Request, got wire.OpenIDAnswer) (session.Login, error) {
 	guard, err := s.objects.Guard(r.Context())
 	if err != nil {
 		return session.Login{}, err

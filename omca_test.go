@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"omca"
-	"omca/internal/api"
 	"omca/internal/hint"
+	"omca/internal/wire"
 )
 
 func open(t *testing.T, c omca.Config) *omca.Server {
@@ -30,9 +30,9 @@ func open(t *testing.T, c omca.Config) *omca.Server {
 	return s
 }
 
-func status(t *testing.T, s *omca.Server) api.Status {
+func status(t *testing.T, s *omca.Server) wire.Status {
 	t.Helper()
-	var st api.Status
+	var st wire.Status
 	if err := json.Unmarshal(local(t, s, "GET", "/api/daemon/status", nil), &st); err != nil {
 		t.Fatal(err)
 	}

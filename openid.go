@@ -7,9 +7,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"omca/internal/api"
 	"omca/internal/object"
 	"omca/internal/openid"
+	"omca/internal/wire"
 )
 
 // newOpenID makes the verifier of the tokens of an OpenID issuer. It has none
@@ -78,22 +78,22 @@ func (s *Server) foreignKey(key any) bool {
 
 // authInfo answers /api/auth/info: the ways that would succeed now. An issuer
 // whose keys are not known is none of them.
-func (s *Server) authInfo() api.AuthInfo {
-	info := api.AuthInfo{Methods: []string{"basic", "x509", "jwt"}}
+func (s *Server) authInfo() wire.AuthInfo {
+	info := wire.AuthInfo{Methods: []string{"basic", "x509", "jwt"}}
 	if st := s.openid.Status(); st.Usable {
 		info.Methods = append(info.Methods, "openid")
-		info.OpenID = &api.OpenIDInfo{ClientID: st.ClientID, Issuer: st.Issuer}
+		info.OpenID = &wire.OpenIDInfo{ClientID: st.ClientID, Issuer: st.Issuer}
 	}
 	return info
 }
 
 // openidStatus says how the issuer is doing; nil when there is none.
-func (s *Server) openidStatus() *api.OpenIDStatus {
+func (s *Server) openidStatus() *wire.OpenIDStatus {
 	st := s.openid.Status()
 	if !st.Configured {
 		return nil
 	}
-	return &api.OpenIDStatus{
+	return &wire.OpenIDStatus{
 		Issuer: st.Issuer, ClientID: st.ClientID, Usable: st.Usable, Reachable: st.Reachable,
 		Since: st.Since, FetchedAt: st.FetchedAt, Keys: st.Keys, LastError: st.LastError,
 	}

@@ -22,7 +22,7 @@ import (
 
 	"omca/ca"
 	"omca/crl"
-	"omca/internal/api"
+	"omca/internal/wire"
 	"omca/pki"
 )
 
@@ -121,7 +121,7 @@ func (c *cell) collect(bearers ...*bearer) {
 			got.tickets[version] = config
 		}
 		got.open1, got.open2 = c.keep1(b), c.keep2(b)
-		var pair api.TokenPair
+		var pair wire.TokenPair
 		if err := json.Unmarshal([]byte(c.call(got.open2.client, "POST", "/api/auth/token").body), &pair); err != nil || pair.AccessToken == "" {
 			c.t.Fatalf("%s: no token: %v", b.name, err)
 		}

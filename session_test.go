@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"omca"
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 const usersAt = "/api/object/path/system/usr/"
@@ -106,7 +106,7 @@ func setPassword(t testing.TB, s *omca.Server, name, password string) {
 
 func sessionsLeft(t testing.TB, s *omca.Server, user string) int {
 	t.Helper()
-	var list api.SessionList
+	var list wire.SessionList
 	if err := json.Unmarshal(local(t, s, "GET", "/api/session?user="+user, nil), &list); err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"omca"
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 // slow is a call that is held open: the server has decided that its caller may, and waits for the body.
@@ -168,7 +168,7 @@ func (r *running) aliceBy(t *testing.T, by string) (b *browser, header []string)
 		b.login("alice", "her own")
 		return b, []string{"Cookie", b.cookie}
 	case "token":
-		var issued api.TokenPair
+		var issued wire.TokenPair
 		if err := json.Unmarshal(local(t, r.Server, "POST", "/api/auth/token?subject=alice", nil), &issued); err != nil {
 			t.Fatal(err)
 		}

@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"omca"
-	"omca/internal/api"
 	"omca/internal/store/etcd/etcdtest"
+	"omca/internal/wire"
 	"omca/pki"
 )
 
@@ -25,7 +25,7 @@ func (r *running) signedFor(t testing.TB, user string) (*tls.Certificate, string
 	if err != nil {
 		t.Fatal(err)
 	}
-	var signed api.Signed
+	var signed wire.Signed
 	if err := json.Unmarshal(local(t, r.Server, "POST", "/api/certificate", map[string]string{"csr": string(csr), "profile": "usr"}), &signed); err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func (r *running) signedFor(t testing.TB, user string) (*tls.Certificate, string
 func (b *browser) token(query string) string {
 	b.t.Helper()
 	status, text := b.do("POST", "/api/auth/token?access_duration=24h"+query, "", "")
-	var pair api.TokenPair
+	var pair wire.TokenPair
 	if err := json.Unmarshal([]byte(text), &pair); err != nil || status != http.StatusOK {
 		b.t.Fatalf("a token: %d %s", status, text)
 	}
@@ -131,7 +131,7 @@ func TestRevokedSpeaker(t *testing.T) {
 
 func rootsToken(t testing.TB, r *running) string {
 	t.Helper()
-	var pair api.TokenPair
+	var pair wire.TokenPair
 	if err := json.Unmarshal(local(t, r.Server, "POST", "/api/auth/token?access_duration=24h", nil), &pair); err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestDeletedSpeaker(t *testing.T) {
 		t.Fatal("the certificate does not open the door")
 	}
 	local(t, r.Server, "POST", usersAt+"tk/action/delete", nil)
-	var record api.FullRecord
+	var record wire.FullRecord
 	if err := json.Unmarshal(local(t, r.Server, "GET", "/api/certificate/"+serial, nil), &record); err != nil {
 		t.Fatal(err)
 	}

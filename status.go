@@ -9,18 +9,18 @@ import (
 	"time"
 
 	"omca/ca"
-	"omca/internal/api"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/pki"
 )
 
 // status answers /api/daemon/status.
-func (s *Server) status(ctx context.Context) (api.Status, error) {
+func (s *Server) status(ctx context.Context) (wire.Status, error) {
 	cluster, err := s.objects.Get(ctx, object.ClusterPath())
 	if err != nil {
-		return api.Status{}, err
+		return wire.Status{}, err
 	}
-	st := api.Status{
+	st := wire.Status{
 		Node: s.config.NodeName, Version: s.config.Version, PID: os.Getpid(), StartedAt: s.started.UTC(),
 		Addresses: []string{}, InProcess: s.listener.Load() == nil, RestartError: s.config.RestartError, Draining: s.draining.Load(),
 	}

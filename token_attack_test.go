@@ -29,7 +29,7 @@ import (
 	"time"
 
 	"omca"
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 // logged is a log that tests read.
@@ -87,9 +87,9 @@ func (b *bearers) user(name string, keywords ...string) {
 }
 
 // issue gets a token from the socket, as root.
-func (b *bearers) issue(query string) api.TokenPair {
+func (b *bearers) issue(query string) wire.TokenPair {
 	b.t.Helper()
-	var pair api.TokenPair
+	var pair wire.TokenPair
 	if err := json.Unmarshal(local(b.t, b.Server, "POST", "/api/auth/token?"+query, nil), &pair); err != nil {
 		b.t.Fatal(err)
 	}

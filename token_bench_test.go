@@ -6,14 +6,14 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 // BenchmarkWhoamiByToken is a call with a token that was seen before, as the handler answers it.
 func BenchmarkWhoamiByToken(b *testing.B) {
 	f := newFront(b)
 	f.user("alice", "", "grant=guest:ns1")
-	var pair api.TokenPair
+	var pair wire.TokenPair
 	for range 2000 { // its record is one of many
 		if err := json.Unmarshal(f.root("POST", "/api/auth/token?subject=alice", "").Body.Bytes(), &pair); err != nil {
 			b.Fatal(err)

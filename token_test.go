@@ -19,7 +19,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 
 	"omca"
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 // TestTokenEnds: whatever ends a token ends it at the next call, although its signature was found good before and is remembered.
@@ -31,7 +31,7 @@ func TestTokenEnds(t *testing.T) {
 		reason string
 	}{
 		"revoked": {end: func(b *bearers) {
-			var list api.TokenList
+			var list wire.TokenList
 			if err := json.Unmarshal(local(b.t, b.Server, "GET", "/api/token?subject=alice", nil), &list); err != nil || len(list.Items) != 1 {
 				b.t.Fatal(list, err)
 			}
@@ -115,7 +115,7 @@ func TestTokenHolds(t *testing.T) {
 	raw := func(compact string) string {
 		t.Helper()
 		status, body := b.whoami(compact)
-		var who api.Whoami
+		var who wire.Whoami
 		if err := json.Unmarshal([]byte(body), &who); err != nil || status != http.StatusOK {
 			t.Fatalf("%d %s", status, body)
 		}
@@ -171,12 +171,12 @@ func TestRefreshToken(t *testing.T) {
 	}
 	grantOf := func(body string) string {
 		t.Helper()
-		var pair api.TokenPair
+		var pair wire.TokenPair
 		if err := json.Unmarshal([]byte(body), &pair); err != nil || pair.RefreshToken != "" {
 			t.Fatalf("%v: %s", err, body)
 		}
 		_, who := b.whoami(pair.AccessToken)
-		var w api.Whoami
+		var w wire.Whoami
 		if err := json.Unmarshal([]byte(who), &w); err != nil {
 			t.Fatalf("%v: %s", err, who)
 		}
@@ -369,7 +369,7 @@ func TestTokensOutliveTheDaemon(t *testing.T) {
 		r := runServer(t, omca.Config{Home: home})
 		local(t, r.Server, "POST", "/api/object/path/system/usr/alice", map[string]any{"keywords": []string{"grant=guest"}})
 		for _, into := range []*string{&revoked, &kept} {
-			var pair api.TokenPair
+			var pair wire.TokenPair
 			if err := json.Unmarshal(local(t, r.Server, "POST", "/api/auth/token?subject=alice", nil), &pair); err != nil {
 				t.Fatal(err)
 			}
@@ -412,7 +412,7 @@ func TestTokensSweptByAClockAhead(t *testing.T) {
 	revoked := b.issue("subject=alice&access_duration=24h").AccessToken
 	local(t, b.Server, "POST", "/api/token/revoke?subject=alice", nil)
 	kept, root := b.issue("subject=alice&access_duration=24h&refresh=true"), b.issue("access_duration=24h")
-	var cockpit api.ForeignToken
+	var cockpit wire.ForeignToken
 	if err := json.Unmarshal(local(t, b.Server, "POST", "/api/token/profile/clustercockpit", map[string]string{"subject": "alice", "duration": "24h"}), &cockpit); err != nil {
 		t.Fatal(err)
 	}
@@ -465,7 +465,7 @@ func TestKeysApart(t *testing.T) {
 		}
 	}
 	put("private_key", key)
-	var signed api.Signed
+	var signed wire.Signed
 	request := map[string]any{"csr": string(requestBy(t, key)), "profile": "listener"}
 	if err := json.Unmarshal(local(t, s, "POST", "/api/certificate", request), &signed); err != nil {
 		t.Fatal(err)

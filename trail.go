@@ -3,8 +3,8 @@ package omca
 import (
 	"log/slog"
 
-	"omca/internal/api"
 	"omca/internal/trail"
+	"omca/internal/wire"
 )
 
 // trailLines is how many lines of the audit trail are kept to be looked at.
@@ -17,10 +17,10 @@ func (s *Server) keepTrail() {
 }
 
 // lastLines are the last lines of the audit trail.
-func (s *Server) lastLines(most int) []api.AuditLine {
-	var lines []api.AuditLine
+func (s *Server) lastLines(most int) []wire.AuditLine {
+	var lines []wire.AuditLine
 	for _, l := range s.trail.Last(most) {
-		lines = append(lines, api.AuditLine(l))
+		lines = append(lines, wire.AuditLine(l))
 	}
 	return lines
 }

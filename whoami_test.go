@@ -11,8 +11,8 @@ import (
 	"testing"
 
 	"omca"
-	"omca/internal/api"
 	"omca/internal/openid/openidtest"
+	"omca/internal/wire"
 )
 
 // One user is the same user by every way to prove a name: whoami says which way
@@ -35,7 +35,7 @@ func TestWhoamiByEveryMethod(t *testing.T) {
 	const grants = "admin:ns1 guest:ns2 guest:ns3 operator"
 	pair := f.pair(t, "usr1", grants)
 	setPassword(t, f.Server, "usr1", firstOne)
-	var issued api.TokenPair
+	var issued wire.TokenPair
 	if err := json.Unmarshal(local(t, f.Server, "POST", "/api/auth/token?subject=usr1&access_duration=10m", nil), &issued); err != nil {
 		t.Fatal(err)
 	}

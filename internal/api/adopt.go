@@ -8,44 +8,22 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/wire"
 )
 
 // limitAdoption bounds the certificates of a cluster, in bytes.
 const limitAdoption = 8 << 20
 
-// Adoption is a cluster that lived without a daemon, all of it PEM.
-type Adoption struct {
-	PrivateKey  string        `json:"private_key"` // of the CA
-	Certificate string        `json:"certificate"` // of the CA, a root
-	Signed      []AdoptedFile `json:"signed,omitempty"`
-}
-
-// AdoptedFile is a certificate that the CA signed.
-type AdoptedFile struct {
-	Name        string `json:"name"` // for errors
-	Certificate string `json:"certificate"`
-}
-
-// Adopted says what an adoption did.
-type Adopted struct {
-	Path      string   `json:"path"`
-	IsChanged bool     `json:"is_changed"` // the object has another CA than before
-	Users     []string `json:"users"`      // paths of the objects that were made
-	Recorded  int      `json:"recorded"`   // certificates that are in the inventory now, and were not
-	Known     int      `json:"known"`      // that were there already
-	Unnamed   []string `json:"unnamed"`    // users without an object, as none can have their name
-}
-
 func (d *door) adoptionRoutes() []route {
 	return []route{
 		{method: http.MethodPost, path: pathObject + "/import", rule: root(), id: "adoptCluster",
 			about: "Take over a cluster that lived without a daemon: its CA, its users, and all that the CA signed.",
-			body:  jsonBody[Adoption](limitAdoption), answer: jsonAnswer[Adopted](http.StatusOK), audit: auditByCA, handle: d.adopt},
+			body:  jsonBody[wire.Adoption](limitAdoption), answer: jsonAnswer[wire.Adopted](http.StatusOK), audit: auditByCA, handle: d.adopt},
 	}
 }
 
 func (d *door) adopt(ctx context.Context, c *call) (response, error) {
-	want, err := decode[Adoption](c)
+	want, err := decode[wire.Adoption](c)
 	if err != nil {
 		return response{}, err
 	}
@@ -72,7 +50,7 @@ func (d *door) adopt(ctx context.Context, c *call) (response, error) {
 			return response{}, err
 		}
 	}
-	return reply(http.StatusOK, Adopted{
+	return reply(http.StatusOK, wire.Adopted{
 		Path: c.path.String(), IsChanged: done.Changed, Recorded: done.Recorded, Known: done.Known,
 		Users: append([]string{}, done.Users...), Unnamed: append([]string{}, done.Unnamed...),
 	})

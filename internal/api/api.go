@@ -13,6 +13,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/usr"
 	"omca/usr/session"
 	"omca/usr/token"
@@ -32,7 +33,7 @@ type Config struct {
 	Now     func() time.Time
 	Version string // of the program
 
-	Status func(context.Context) (Status, error)
+	Status func(context.Context) (wire.Status, error)
 	Ready  func(context.Context) error // nil when requests can be served
 
 	// Stop asks the daemon to drain and end; it returns at once. Nil: this is no daemon.
@@ -66,7 +67,7 @@ type Config struct {
 	// External says how the revocation lists of other CAs are doing, and Refresh
 	// fetches those of one source of External now; its errors are told to the
 	// caller. Nil: there are none.
-	External func(context.Context) []ExternalList
+	External func(context.Context) []wire.ExternalList
 	Refresh  func(ctx context.Context, source string) error
 
 	// Sessions are those of browsers, and Login proves a name for a new one: by
@@ -78,8 +79,8 @@ type Config struct {
 	// AskOpenID begins a login at the OpenID issuer, which sends the browser back
 	// to an address of ours; LoginOpenID proves a name by what came back. Their
 	// errors are those of Login. Nil: nobody logs in so.
-	AskOpenID   func(r *http.Request, redirect string) (OpenIDQuestion, error)
-	LoginOpenID func(r *http.Request, answer OpenIDAnswer) (session.Login, error)
+	AskOpenID   func(r *http.Request, redirect string) (wire.OpenIDQuestion, error)
+	LoginOpenID func(r *http.Request, answer wire.OpenIDAnswer) (session.Login, error)
 
 	// Tokens issues tokens and takes them back. IdentifyRefresh names the caller
 	// who sends a refresh token, with errors as those of Identify. InspectToken
@@ -101,10 +102,10 @@ type Config struct {
 	Passwords     *usr.Passwords
 	CheckPassword func(r *http.Request, name string, password []byte) (object.User, error)
 	Unlock        func(r *http.Request, user string) (bool, error)
-	Address       func(*http.Request) Address
+	Address       func(*http.Request) wire.Address
 
 	// Trail is the last lines of the audit trail, the oldest first. Nil: none are kept.
-	Trail func(most int) []AuditLine
+	Trail func(most int) []wire.AuditLine
 
 	// AcceptSetBack takes a store that was set back for whole, and returns in which ways it
 	// was not what was written last; none when it was. Unmarked says why nothing outside of
@@ -120,70 +121,7 @@ type Config struct {
 	Collectors []prometheus.Collector
 
 	// AuthInfo says how callers can prove who they are. Nil: by certificate.
-	AuthInfo func() AuthInfo
-}
-
-// Status is how a daemon is doing, as it says itself.
-type Status struct {
-	Node             string    `json:"node"`
-	Cluster          string    `json:"cluster"`
-	ClusterID        string    `json:"cluster_id"`
-	Version          string    `json:"version"`
-	PID              int       `json:"pid"`
-	StartedAt        time.Time `json:"started_at"`
-	Addresses        []string  `json:"addresses"`
-	InProcess        bool      `json:"in_process"` // no daemon: the command serves itself
-	CASHA256         string    `json:"ca_sha256"`
-	CANotAfter       time.Time `json:"ca_not_after"`
-	ListenerSerial   string    `json:"listener_serial"`
-	ListenerNotAfter time.Time `json:"listener_not_after"`
-	Certificates     int       `json:"certificates"`            // in the inventory
-	Draining         bool      `json:"draining,omitempty"`      // it says that it is not ready
-	RestartError     string    `json:"restart_error,omitempty"` // why the daemon serves on after a restart
-
-	OpenID *OpenIDStatus `json:"openid,omitempty"` // when an issuer is configured
-	Store  *StoreStatus  `json:"store,omitempty"`  // when it is shared with other nodes
-	Clock  *ClockStatus  `json:"clock,omitempty"`  // of a node that shares its store with others
-	Panics []TaskPanics  `json:"panics,omitempty"` // of work beside the requests, since the start; by task
-}
-
-// ClockStatus compares the clocks of the nodes with their median.
-type ClockStatus struct {
-	Offset int64       `json:"offset_seconds"` // by which this node's clock is ahead; negative: behind
-	Off    bool        `json:"off"`            // by too much: the node renews nothing and numbers no revocation list
-	Others []NodeClock `json:"others,omitempty"`
-}
-
-// nodes are the clocks of all nodes that are known, with that of this one.
-func (s Status) nodes() []NodeClock {
-	if s.Clock == nil {
-		return nil
-	}
-	return append([]NodeClock{{Node: s.Node, Offset: s.Clock.Offset, Off: s.Clock.Off}}, s.Clock.Others...)
-}
-
-// NodeClock compares the clock of one node with the median of all.
-type NodeClock struct {
-	Node   string `json:"node"`
-	Offset int64  `json:"offset_seconds"`
-	Off    bool   `json:"off"`
-}
-
-// TaskPanics is how often work beside the requests panicked. The log has the stacks.
-type TaskPanics struct {
-	Task  string    `json:"task"`
-	Count uint64    `json:"count"`
-	Last  time.Time `json:"last"`
-}
-
-// StoreStatus is how a node stands to the store that it shares.
-type StoreStatus struct {
-	Name   string    `json:"name"`           // its URL
-	Away   string    `json:"away,omitempty"` // why nothing can be changed now
-	Word   time.Time `json:"word,omitzero"`  // when the node's copy was known to be current last
-	Until  time.Time `json:"until,omitzero"` // when the node will serve the unix socket alone, if the store stays away
-	Ended  bool      `json:"ended"`          // that has come
-	Chosen string    `json:"chosen"`         // node that renews and numbers revocation lists for all; "" for none at the moment
+	AuthInfo func() wire.AuthInfo
 }
 
 // door is what the handlers share.
@@ -271,7 +209,7 @@ func newDoor(c Config) (*door, error) {
 		c.Down = never
 	}
 	if c.External == nil {
-		c.External = func(context.Context) []ExternalList { return nil }
+		c.External = func(context.Context) []wire.ExternalList { return nil }
 	}
 	if c.AuthInfo == nil {
 		c.AuthInfo = certificatesAlone

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"omca/internal/wire"
 	"omca/pki"
 )
 
@@ -74,9 +75,9 @@ func TestAdminOfSystemMakesNoRoot(t *testing.T) {
 		"root, made again":             {method: "POST", target: boss, body: `{"force":true,"keywords":["grant=admin:system"]}`},
 		"root, fewer grants first":     {method: "PATCH", target: boss + "/config?set=grant%3Dguest"},
 		"root, no grant":               {method: "PATCH", target: boss + "/config?unset=grant"},
-		"root's certificate, signed":   {method: "POST", target: "/api/certificate", body: asJSON(t, SignRequest{CSR: csr(t, "boss"), Profile: "usr"})},
-		"a node's certificate":         {method: "POST", target: "/api/certificate", body: asJSON(t, SignRequest{CSR: csr(t, "boss"), Profile: "node"})},
-		"for another owner":            {method: "POST", target: "/api/certificate", body: asJSON(t, SignRequest{CSR: csr(t, "mallory"), Profile: "usr", Owner: "system/usr/boss"})},
+		"root's certificate, signed":   {method: "POST", target: "/api/certificate", body: asJSON(t, wire.SignRequest{CSR: csr(t, "boss"), Profile: "usr"})},
+		"a node's certificate":         {method: "POST", target: "/api/certificate", body: asJSON(t, wire.SignRequest{CSR: csr(t, "boss"), Profile: "node"})},
+		"for another owner":            {method: "POST", target: "/api/certificate", body: asJSON(t, wire.SignRequest{CSR: csr(t, "mallory"), Profile: "usr", Owner: "system/usr/boss"})},
 		"a user of another namespace":  {method: "PATCH", target: at + "ns1/sec/web/config?set=profile%3Dusr"},
 		"a CA of its own":              {method: "PATCH", target: at + "ns1/sec/web/config?set=profile%3Dca"},
 		"the cluster's CA":             {method: "PUT", target: at + "system/sec/ca/data/key?name=private_key", body: pem, media: mediaAny},
@@ -110,7 +111,7 @@ func TestAdminOfSystemMakesNoRoot(t *testing.T) {
 		t.Errorf("root has certificate %s, had %s", after, before)
 	}
 	for _, path := range []string{"system/usr/boss", "system/sec/jwt"} {
-		for _, k := range into[DataKeyList](w.do(request{target: at + path + "/data/keys", by: "root"})).Items {
+		for _, k := range into[wire.DataKeyList](w.do(request{target: at + path + "/data/keys", by: "root"})).Items {
 			if k.Name == "password" || k.Name == "x" {
 				t.Errorf("%s has the key %s", path, k.Name)
 			}
@@ -145,7 +146,7 @@ func tokenPayload(body []byte) string {
 
 func (w *world) serialOf(path string) string {
 	w.t.Helper()
-	return into[CertificateState](w.do(request{target: at + path + "/certificate", by: "root"}).want(http.StatusOK)).Serial
+	return into[wire.CertificateState](w.do(request{target: at + path + "/certificate", by: "root"}).want(http.StatusOK)).Serial
 }
 
 // TestOthersHoldings: what a user has beside grants is not to be had by setting
@@ -164,7 +165,7 @@ func TestOthersHoldings(t *testing.T) {
 		}
 	}
 	for set, word := range map[string]string{"roles=api": "giving roles", "names=*.mycorp": `"names"`, "cn=x": "", "ca=system/sec/ca-other": `"ca"`} {
-		res := w.do(request{method: "POST", target: at + "system/usr/fresh", by: "mallory", body: asJSON(t, CreateRequest{Keywords: []string{set}})})
+		res := w.do(request{method: "POST", target: at + "system/usr/fresh", by: "mallory", body: asJSON(t, wire.CreateRequest{Keywords: []string{set}})})
 		if res.status != http.StatusForbidden && res.status != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", set, res.status, res.body)
 		} else {
@@ -201,7 +202,7 @@ func TestOwnUser(t *testing.T) {
 			t.Errorf("%s: %d %s", name, res.status, res.body)
 		}
 	}
-	o := into[ObjectItem](w.do(request{target: mine, by: "root"})).Data.Keywords
+	o := into[wire.ObjectItem](w.do(request{target: mine, by: "root"})).Data.Keywords
 	if o["allowed_ips"] != "192.0.2.0/24" || o["grant"] != "admin:system admin squatter" || len(o) != 2 {
 		t.Errorf("the user made of itself: %v", o)
 	}

@@ -5,14 +5,16 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"omca/internal/wire"
 )
 
 func TestAuditTrail(t *testing.T) {
 	w := newWorld(t)
-	w.trail = []AuditLine{{Time: w.now, Level: "INFO", Event: "issued", Fields: map[string]string{"by": "root"}}, {Time: w.now.Add(time.Second), Level: "INFO", Event: "denied", Fields: map[string]string{}}}
+	w.trail = []wire.AuditLine{{Time: w.now, Level: "INFO", Event: "issued", Fields: map[string]string{"by": "root"}}, {Time: w.now.Add(time.Second), Level: "INFO", Event: "denied", Fields: map[string]string{}}}
 	for query, want := range map[string]string{"": "[issued denied]", "?limit=1": "[denied]", "?limit=1000": "[issued denied]"} {
 		var got []string
-		for _, l := range into[AuditLines](w.do(request{target: "/api/audit" + query, by: "root"}).want(http.StatusOK)).Items {
+		for _, l := range into[wire.AuditLines](w.do(request{target: "/api/audit" + query, by: "root"}).want(http.StatusOK)).Items {
 			got = append(got, l.Event)
 		}
 		if fmt.Sprint(got) != want {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"omca/internal/wire"
 	"omca/pki"
 )
 
@@ -127,7 +128,7 @@ func TestBecomingACA(t *testing.T) {
 	made := []string{"ns1/sec/mine", "system/sec/ca-mine", "fresh/sec/mine"}
 	w := caWorld(t)
 	profile := func() string {
-		return into[ObjectItem](w.do(request{target: at + "ns1/sec/web", by: "root"}).want(http.StatusOK)).Data.Keywords["profile"]
+		return into[wire.ObjectItem](w.do(request{target: at + "ns1/sec/web", by: "root"}).want(http.StatusOK)).Data.Keywords["profile"]
 	}
 	for name, r := range ways {
 		for _, by := range []string{"admin1", "adminall", "adminsys", "squatter"} {
@@ -161,17 +162,17 @@ func TestKeysOfACA(t *testing.T) {
 		w.do(request{target: sub + "/data/key?name=" + name, by: "admin1"}).refused(http.StatusForbidden, "needs root")
 		w.do(request{target: sub + "/data?name=" + name, by: "admin1"}).refused(http.StatusForbidden, "needs root")
 		w.do(request{target: sub + "/data/key?name=" + name, by: "root"}).want(http.StatusOK)
-		if v := into[Verdict](w.do(canIAsk("admin1", "read-key", "ns1/sec/sub", name, ""))); v.Allowed {
+		if v := into[wire.Verdict](w.do(canIAsk("admin1", "read-key", "ns1/sec/sub", name, ""))); v.Allowed {
 			t.Errorf("the administrator may read %s, says can-i", name)
 		}
 	}
-	if all := into[[]KeyValue](w.do(request{target: sub + "/data", by: "admin1"}).want(http.StatusOK)); len(all) != 0 {
+	if all := into[[]wire.KeyValue](w.do(request{target: sub + "/data", by: "admin1"}).want(http.StatusOK)); len(all) != 0 {
 		t.Errorf("the administrator reads %d keys", len(all))
 	}
-	if all := into[[]KeyValue](w.do(request{target: at + "ns1/sec/web/data", by: "admin1"}).want(http.StatusOK)); len(all) == 0 {
+	if all := into[[]wire.KeyValue](w.do(request{target: at + "ns1/sec/web/data", by: "admin1"}).want(http.StatusOK)); len(all) == 0 {
 		t.Error("the administrator reads no keys of what is no CA")
 	}
-	state := into[CertificateState](w.do(request{target: sub + "/certificate", by: "admin1"}).want(http.StatusOK))
+	state := into[wire.CertificateState](w.do(request{target: sub + "/certificate", by: "admin1"}).want(http.StatusOK))
 	if state.Certificate+state.CertificateChain != "" || state.Serial == "" {
 		t.Errorf("the administrator is shown %+v", state)
 	}

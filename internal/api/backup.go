@@ -10,12 +10,9 @@ import (
 	"time"
 
 	"filippo.io/age"
-)
 
-// BackupRequest asks for a backup that the holder of a key can open.
-type BackupRequest struct {
-	Recipient string `json:"recipient"` // of age, "age1…"
-}
+	"omca/internal/wire"
+)
 
 const mediaAge = "application/age-encryption"
 
@@ -23,12 +20,12 @@ func (d *door) backupRoutes() []route {
 	return []route{
 		{method: http.MethodPost, path: "/api/backup", rule: root(), id: "backup",
 			about: "All that the store holds, as of the end of the answer, encrypted to a recipient of age. Whoever can open it holds every key of the cluster.",
-			body:  jsonBody[BackupRequest](limitCSR), answer: answer{status: http.StatusOK, media: mediaAge}, audit: auditCalls, handle: d.backup},
+			body:  jsonBody[wire.BackupRequest](limitCSR), answer: answer{status: http.StatusOK, media: mediaAge}, audit: auditCalls, handle: d.backup},
 	}
 }
 
 func (d *door) backup(_ context.Context, c *call) (response, error) {
-	want, err := decode[BackupRequest](c)
+	want, err := decode[wire.BackupRequest](c)
 	if err != nil {
 		return response{}, err
 	}

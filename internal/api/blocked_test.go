@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"omca/ca"
+	"omca/internal/wire"
 	"omca/pki"
 )
 
@@ -32,10 +33,10 @@ func TestBlockedDoors(t *testing.T) {
 	}
 	states := w.states("system/usr/guest1")
 	for _, tt := range []struct{ by, target, body string }{
-		{"root", "/api/certificate", asJSON(t, SignRequest{CSR: over("web.clu.mycorp"), Profile: "listener"})},
-		{"guest1", "/api/certificate", asJSON(t, SignRequest{CSR: over("guest1"), Profile: "usr"})},
-		{"signer", "/api/certificate", asJSON(t, SignRequest{CSR: over("web.clu.mycorp"), Profile: "listener"})},
-		{"root", "/api/certificate/preview", asJSON(t, SignRequest{CSR: over("web.clu.mycorp"), Profile: "listener"})},
+		{"root", "/api/certificate", asJSON(t, wire.SignRequest{CSR: over("web.clu.mycorp"), Profile: "listener"})},
+		{"guest1", "/api/certificate", asJSON(t, wire.SignRequest{CSR: over("guest1"), Profile: "usr"})},
+		{"signer", "/api/certificate", asJSON(t, wire.SignRequest{CSR: over("web.clu.mycorp"), Profile: "listener"})},
+		{"root", "/api/certificate/preview", asJSON(t, wire.SignRequest{CSR: over("web.clu.mycorp"), Profile: "listener"})},
 	} {
 		w.do(request{method: http.MethodPost, target: tt.target, by: tt.by, body: tt.body}).refused(http.StatusConflict, neverAgain, "new request over a new key")
 	}
@@ -51,7 +52,7 @@ func TestBlockedDoors(t *testing.T) {
 		t.Errorf("%s after the refusals, and %s before", got, states)
 	}
 
-	p := into[Preview](w.do(request{method: http.MethodPost, target: guest + "/certificate/preview", by: "root", body: `{}`}).want(http.StatusOK))
+	p := into[wire.Preview](w.do(request{method: http.MethodPost, target: guest + "/certificate/preview", by: "root", body: `{}`}).want(http.StatusOK))
 	if !p.NewKey {
 		t.Errorf("preview: %+v", p)
 	}
@@ -74,7 +75,7 @@ func TestBlockedAdoption(t *testing.T) {
 	body := adoption(t, w.now, "alice")
 	lost := must(pki.ParsePrivateKey([]byte(body.PrivateKey), nil))(t)
 	csr := string(must(pki.CreateSigningRequest(lost, pki.Subject{CommonName: "web.clu.mycorp"}, pki.Names{}))(t))
-	signed := into[Signed](w.sign("root", asJSON(t, SignRequest{CSR: csr, Profile: "listener"})).want(http.StatusCreated))
+	signed := into[wire.Signed](w.sign("root", asJSON(t, wire.SignRequest{CSR: csr, Profile: "listener"})).want(http.StatusCreated))
 	w.do(request{method: http.MethodPost, target: "/api/certificate/" + signed.Serial + "/revoke", by: "root", body: `{"reason":"keyCompromise"}`}).want(http.StatusOK)
 	before := w.held("system/sec/ca")
 	w.do(request{method: http.MethodPost, target: at + "system/sec/ca/import", by: "root", body: asJSON(t, body)}).refused(http.StatusConflict, neverAgain)
@@ -89,7 +90,7 @@ func TestBlockedWithOthers(t *testing.T) {
 	w := newWorld(t)
 	_, lost := w.privateKey("system/usr/guest1")
 	csr := string(must(pki.CreateSigningRequest(lost, pki.Subject{CommonName: "web.clu.mycorp"}, pki.Names{}))(t))
-	signed := into[Signed](w.sign("root", asJSON(t, SignRequest{CSR: csr, Profile: "listener", Owner: "ns1/sec/web"})).want(http.StatusCreated))
+	signed := into[wire.Signed](w.sign("root", asJSON(t, wire.SignRequest{CSR: csr, Profile: "listener", Owner: "ns1/sec/web"})).want(http.StatusCreated))
 	revoke := request{method: http.MethodPost, target: "/api/certificate/" + signed.Serial + "/revoke", by: "root", body: `{"reason":"superseded"}`}
 	if notice := w.do(revoke).want(http.StatusOK).header.Get("Omca-Notice"); notice != "" || w.states("system/usr/guest1") != "valid" {
 		t.Errorf("superseded: %q, and the other is %s", notice, w.states("system/usr/guest1"))

@@ -12,6 +12,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
 )
@@ -21,22 +22,8 @@ import (
 // has the breaks. A call without it is not asked about.
 const headerAsk = "Omca-Ask"
 
-// Break is something that a call ends for others.
-type Break struct {
-	Object string `json:"object"`
-	What   string `json:"what"`  // a sentence, with the count
-	Count  int    `json:"count"` // of the certificates, or of the users, that it is about
-}
-
-// BreakList says what deleting objects breaks.
-type BreakList struct {
-	Kind    string  `json:"kind"`    // "BreakList"
-	Objects int     `json:"objects"` // that the selector selects and the caller may read
-	Items   []Break `json:"items"`
-}
-
 // breaksError refuses a call that breaks something, since its client wants to ask first.
-type breaksError struct{ breaks []Break }
+type breaksError struct{ breaks []wire.Break }
 
 func (e *breaksError) Error() string {
 	texts := make([]string, len(e.breaks))
@@ -47,7 +34,7 @@ func (e *breaksError) Error() string {
 }
 
 // askFirst refuses a call that breaks something when its client wants to ask first.
-func (c *call) askFirst(breaks func() ([]Break, error)) error {
+func (c *call) askFirst(breaks func() ([]wire.Break, error)) error {
 	if c.request.Header.Get(headerAsk) == "" {
 		return nil
 	}
@@ -59,7 +46,7 @@ func (c *call) askFirst(breaks func() ([]Break, error)) error {
 }
 
 // breaksOf are the breaks that an error is about; nil for another error.
-func breaksOf(err error) []Break {
+func breaksOf(err error) []wire.Break {
 	var e *breaksError
 	if errors.As(err, &e) {
 		return e.breaks
@@ -72,7 +59,7 @@ func (d *door) breakRoutes() []route {
 		{method: http.MethodGet, path: "/api/object/breaks", rule: authenticated(), id: "listBreaks",
 			about:  "What deleting the objects that a selector selects breaks for others, as far as the caller may delete them. Nothing is deleted.",
 			params: []param{{name: "path", about: "Selector: paths or globs, comma separated."}, {name: "revoke", about: "true: when all certificates that were issued for them are revoked first."}},
-			answer: jsonAnswer[BreakList](http.StatusOK), handle: d.listBreaks},
+			answer: jsonAnswer[wire.BreakList](http.StatusOK), handle: d.listBreaks},
 	}
 }
 
@@ -84,7 +71,7 @@ func (d *door) listBreaks(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	list := BreakList{Kind: "BreakList", Objects: len(paths), Items: []Break{}}
+	list := wire.BreakList{Kind: "BreakList", Objects: len(paths), Items: []wire.Break{}}
 	var deletable []object.Path
 	for _, p := range paths {
 		switch err := d.mayChange(ctx, c.who, p); {
@@ -108,8 +95,8 @@ func (d *door) listBreaks(ctx context.Context, c *call) (response, error) {
 
 // deletionBreaks is what the deletion of objects breaks, taken together, with the revocation
 // of their certificates or without.
-func (d *door) deletionBreaks(ctx context.Context, revoke bool, paths ...object.Path) ([]Break, error) {
-	var all []Break
+func (d *door) deletionBreaks(ctx context.Context, revoke bool, paths ...object.Path) ([]wire.Break, error) {
+	var all []wire.Break
 	gone := make(map[string]bool) // users
 	for _, p := range paths {
 		switch p.Kind {
@@ -157,7 +144,7 @@ func (d *door) liveCA(ctx context.Context, p object.Path) (cert *x509.Certificat
 
 // caBreaks is what a call breaks that ends what the CA at p is now. The sentence has one %s
 // for the certificates that lead to the CA.
-func (d *door) caBreaks(ctx context.Context, p object.Path, sentence string) ([]Break, error) {
+func (d *door) caBreaks(ctx context.Context, p object.Path, sentence string) ([]wire.Break, error) {
 	ctx = object.Unnoted(ctx)
 	cert, signs, err := d.liveCA(ctx, p)
 	switch {
@@ -170,16 +157,16 @@ func (d *door) caBreaks(ctx context.Context, p object.Path, sentence string) ([]
 	if err != nil {
 		return nil, err
 	}
-	return []Break{{Object: p.String(), What: fmt.Sprintf("%s: ", p) + certificates(sentence, n), Count: n}}, nil
+	return []wire.Break{{Object: p.String(), What: fmt.Sprintf("%s: ", p) + certificates(sentence, n), Count: n}}, nil
 }
 
 // trustBreaks is what the end of a CA of others at p breaks: nothing, unless it is trusted.
-func (d *door) trustBreaks(ctx context.Context, p object.Path, cert *x509.Certificate) ([]Break, error) {
+func (d *door) trustBreaks(ctx context.Context, p object.Path, cert *x509.Certificate) ([]wire.Break, error) {
 	trusted, err := d.Authority.Trust(ctx)
 	if !slices.ContainsFunc(trusted, cert.Equal) {
 		return nil, err
 	}
-	return []Break{{Object: p.String(), What: fmt.Sprintf("%s: the certificates that %s has signed elsewhere will no longer be accepted; how many there are is not known here", p, cert.Subject)}}, nil
+	return []wire.Break{{Object: p.String(), What: fmt.Sprintf("%s: the certificates that %s has signed elsewhere will no longer be accepted; how many there are is not known here", p, cert.Subject)}}, nil
 }
 
 // certificates puts a count of certificates into a sentence with one %s.
@@ -202,12 +189,12 @@ const (
 )
 
 // endOfCA is what the end of the CA at p breaks.
-func (d *door) endOfCA(ctx context.Context, p object.Path) ([]Break, error) {
+func (d *door) endOfCA(ctx context.Context, p object.Path) ([]wire.Break, error) {
 	return d.caBreaks(ctx, p, saysEnded)
 }
 
 // rekeyBreaks is what another key breaks in the CA at p.
-func (d *door) rekeyBreaks(ctx context.Context, p object.Path) ([]Break, error) {
+func (d *door) rekeyBreaks(ctx context.Context, p object.Path) ([]wire.Break, error) {
 	own, err := d.Authority.ClusterCA(ctx)
 	switch {
 	case err != nil && !errors.Is(err, ca.ErrNotFound):
@@ -220,7 +207,7 @@ func (d *door) rekeyBreaks(ctx context.Context, p object.Path) ([]Break, error) 
 
 // revocationBreaks is what the revocation of a certificate breaks: of a CA, all that leads
 // to it.
-func (d *door) revocationBreaks(ctx context.Context, r ca.Record) ([]Break, error) {
+func (d *door) revocationBreaks(ctx context.Context, r ca.Record) ([]wire.Break, error) {
 	if !r.Certificate.IsCA {
 		return nil, nil
 	}
@@ -231,12 +218,12 @@ func (d *door) revocationBreaks(ctx context.Context, r ca.Record) ([]Break, erro
 	if err != nil {
 		return nil, err
 	}
-	return []Break{{Object: r.Owner, What: fmt.Sprintf("%s (%s): ", r.Owner, r.Serial()) + certificates(saysRevoked, n), Count: n}}, nil
+	return []wire.Break{{Object: r.Owner, What: fmt.Sprintf("%s (%s): ", r.Owner, r.Serial()) + certificates(saysRevoked, n), Count: n}}, nil
 }
 
 // rootBreaks is what it breaks that users are root no longer: nothing, unless no other user
 // is. The machine's root stays.
-func (d *door) rootBreaks(ctx context.Context, gone map[string]bool) ([]Break, error) {
+func (d *door) rootBreaks(ctx context.Context, gone map[string]bool) ([]wire.Break, error) {
 	ctx = object.Unnoted(ctx)
 	var last []string
 	for name := range gone {
@@ -272,7 +259,7 @@ func (d *door) rootBreaks(ctx context.Context, gone map[string]bool) ([]Break, e
 	if len(last) > 1 {
 		users = fmt.Sprintf("the last %d users", len(last))
 	}
-	return []Break{{Object: "system/usr/" + last[0], Count: len(last),
+	return []wire.Break{{Object: "system/usr/" + last[0], Count: len(last),
 		What: fmt.Sprintf("%s with the grant root will be gone (%s): only root on a machine of the cluster will have it", users, strings.Join(last, ", "))}}, nil
 }
 
@@ -291,7 +278,7 @@ func holdsRoot(g usr.Grants) bool {
 
 // configBreaks is what another config of the object at p breaks: a CA that becomes something
 // else, and a user who is root no longer.
-func (d *door) configBreaks(ctx context.Context, p object.Path, next object.Config) ([]Break, error) {
+func (d *door) configBreaks(ctx context.Context, p object.Path, next object.Config) ([]wire.Break, error) {
 	switch p.Kind {
 	case object.KindSec:
 		if saysCA(next) {
@@ -313,7 +300,7 @@ func (d *door) configBreaks(ctx context.Context, p object.Path, next object.Conf
 }
 
 // remakeBreaks is what it breaks that the object at p is made anew with a config.
-func (d *door) remakeBreaks(ctx context.Context, p object.Path, next object.Config) ([]Break, error) {
+func (d *door) remakeBreaks(ctx context.Context, p object.Path, next object.Config) ([]wire.Break, error) {
 	if p.Kind == object.KindSec {
 		return d.rekeyBreaks(ctx, p)
 	}
@@ -321,7 +308,7 @@ func (d *door) remakeBreaks(ctx context.Context, p object.Path, next object.Conf
 }
 
 // editBreaks is what edits of keys break: a part of the set of a CA that is taken away.
-func (d *door) editBreaks(ctx context.Context, p object.Path, edits []object.Edit) ([]Break, error) {
+func (d *door) editBreaks(ctx context.Context, p object.Path, edits []object.Edit) ([]wire.Break, error) {
 	for _, e := range edits {
 		if e.Action == object.Remove && ca.Imports(e.Name) {
 			return d.endOfCA(ctx, p)

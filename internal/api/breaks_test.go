@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"omca/ca"
+	"omca/internal/wire"
 )
 
 // breakingWorld is a world with a subordinate CA that signed two certificates, one of them
@@ -158,7 +159,7 @@ func TestListBreaks(t *testing.T) {
 		{"guest1", "ns1/sec/*", 5, map[string]int{}},
 		{"none", "ns1/sec/*", 0, map[string]int{}},
 	} {
-		list := into[BreakList](w.do(request{target: "/api/object/breaks?path=" + tt.path, by: tt.by}).want(http.StatusOK))
+		list := into[wire.BreakList](w.do(request{target: "/api/object/breaks?path=" + tt.path, by: tt.by}).want(http.StatusOK))
 		got := map[string]int{}
 		for _, b := range list.Items {
 			got[b.Object] = b.Count

@@ -12,20 +12,10 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
 )
-
-// Verdict says whether somebody may do something, and by which rule.
-type Verdict struct {
-	Allowed bool     `json:"allowed"`
-	User    string   `json:"user"`
-	Verb    string   `json:"verb"`
-	Path    string   `json:"path"` // "" for what is about no object
-	What    []string `json:"what"`
-	Rule    string   `json:"rule"`   // who may
-	Reason  string   `json:"reason"` // why not; "" when allowed
-}
 
 // question is something that somebody would like to do.
 type question struct {
@@ -76,7 +66,7 @@ func (d *door) canI(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	answer := Verdict{User: q.who.Name, Verb: v.name, What: append([]string{}, q.what...), Rule: v.rule.says}
+	answer := wire.Verdict{User: q.who.Name, Verb: v.name, What: append([]string{}, q.what...), Rule: v.rule.says}
 	if !q.path.IsZero() {
 		answer.Path = q.path.String()
 	}

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"omca/internal/wire"
 )
 
 // canIAsk is the request of a question.
@@ -71,12 +73,12 @@ func TestCanI(t *testing.T) {
 		{"root", "read-key", "system/usr/guest1", "private_key", "guest1", true, ""},
 	} {
 		res := w.do(canIAsk(tt.by, tt.verb, tt.path, tt.what, tt.as)).want(http.StatusOK)
-		v := into[Verdict](res)
+		v := into[wire.Verdict](res)
 		if v.Allowed != tt.want || !strings.Contains(v.Reason, tt.reason) || (v.Reason == "") != v.Allowed || v.Rule == "" || v.Verb != tt.verb {
 			t.Errorf("%s: %+v, want %v and %q", res.what, v, tt.want, tt.reason)
 		}
 	}
-	if n := len(into[ObjectList](w.do(request{target: "/api/object?path=ns9/**", by: "root"})).Items); n != 0 {
+	if n := len(into[wire.ObjectList](w.do(request{target: "/api/object?path=ns9/**", by: "root"})).Items); n != 0 {
 		t.Error("asking made an object")
 	}
 }
@@ -114,8 +116,8 @@ func TestCanIRefuses(t *testing.T) {
 	}
 	for _, path := range []string{"ns7/sec/web", "ns1/sec/absent"} {
 		for _, verb := range []string{"read", "create", "change", "delete", "revoke"} {
-			a := into[Verdict](w.do(canIAsk("none", verb, path, "", "")))
-			b := into[Verdict](w.do(canIAsk("none", verb, "ns1/sec/web", "", "")))
+			a := into[wire.Verdict](w.do(canIAsk("none", verb, path, "", "")))
+			b := into[wire.Verdict](w.do(canIAsk("none", verb, "ns1/sec/web", "", "")))
 			if a.Allowed || b.Allowed || strings.ReplaceAll(strings.ReplaceAll(a.Reason, "ns7", "ns1"), "absent", "web") != b.Reason {
 				t.Errorf("%s %s: %q, of one that is there %q", verb, path, a.Reason, b.Reason)
 			}

@@ -10,62 +10,10 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
 )
-
-// CertificateState is the certificate of an object as it stands. Where there
-// is none, everything but path, state and pending is empty.
-type CertificateState struct {
-	Path      string    `json:"path"`
-	State     string    `json:"state"` // "none", "valid", "not_yet_valid", "expired", "revoked" or "pending"
-	Serial    string    `json:"serial"`
-	Subject   string    `json:"subject"`
-	Issuer    string    `json:"issuer"`
-	Names     []string  `json:"names"`
-	NotBefore time.Time `json:"not_before"`
-	NotAfter  time.Time `json:"not_after"`
-	DaysLeft  int       `json:"days_left"`
-	SHA256    string    `json:"sha256"`
-	KeyType   string    `json:"key_type"`
-	SignedBy  string    `json:"signed_by"` // path of the CA; "" for one outside
-	Pending   []string  `json:"pending"`   // what was imported and does not fit yet, in words
-
-	Withdrawal
-
-	// PEM, for who may read these keys of the object; else "".
-	Certificate      string `json:"certificate"`
-	CertificateChain string `json:"certificate_chain"`
-}
-
-// Renewal says what a new certificate may replace.
-type Renewal struct {
-	Rekey           bool `json:"rekey,omitempty"`            // the private key too
-	ReplaceExternal bool `json:"replace_external,omitempty"` // a valid certificate of a CA outside
-	Revoke          bool `json:"revoke,omitempty"`           // what is replaced, once the new one is there
-}
-
-// Creation says what a first certificate may replace.
-type Creation struct {
-	ReplaceExternal bool `json:"replace_external,omitempty"`
-	Revoke          bool `json:"revoke,omitempty"` // what is replaced, once the new one is there
-}
-
-// Issued is a certificate that an object just got.
-type Issued struct {
-	Path             string    `json:"path"`
-	Serial           string    `json:"serial"`
-	Certificate      string    `json:"certificate"`       // PEM
-	CertificateChain string    `json:"certificate_chain"` // PEM, leaf first
-	NotBefore        time.Time `json:"not_before"`
-	NotAfter         time.Time `json:"not_after"`
-}
-
-// PKCS12Request says how a PKCS #12 file is to be.
-type PKCS12Request struct {
-	Password string `json:"password"`
-	Format   string `json:"format,omitempty"` // "modern", which is the default, or "legacy"
-}
 
 func (d *door) getCertificate(ctx context.Context, c *call) (response, error) {
 	state, err := d.certificateState(ctx, c.who, c.path)
@@ -76,12 +24,12 @@ func (d *door) getCertificate(ctx context.Context, c *call) (response, error) {
 }
 
 // certificateState describes the certificate of the object at p to who.
-func (d *door) certificateState(ctx context.Context, who usr.Caller, p object.Path) (CertificateState, error) {
+func (d *door) certificateState(ctx context.Context, who usr.Caller, p object.Path) (wire.CertificateState, error) {
 	held, err := d.Authority.Held(ctx, p.String())
 	if err != nil {
-		return CertificateState{}, err
+		return wire.CertificateState{}, err
 	}
-	s := CertificateState{
+	s := wire.CertificateState{
 		Path: p.String(), State: string(held.State), SignedBy: held.SignedBy,
 		Names: []string{}, Pending: append([]string{}, held.Pending...),
 	}
@@ -96,20 +44,20 @@ func (d *door) certificateState(ctx context.Context, who usr.Caller, p object.Pa
 	revocation, revoked, err := d.Authority.RevocationOf(ctx, leaf)
 	s.State, s.Withdrawal = standing(revocation, revoked, held.State)
 	if err != nil {
-		return CertificateState{}, err
+		return wire.CertificateState{}, err
 	}
 	switch err := d.mayReadKey(ctx, who, p, ca.KeyChain); {
 	case err == nil:
 		s.Certificate = string(pki.EncodeCertificates(leaf))
 		s.CertificateChain = string(pki.EncodeCertificates(held.Chain...))
 	case !errors.Is(err, usr.ErrDenied):
-		return CertificateState{}, err
+		return wire.CertificateState{}, err
 	}
 	return s, nil
 }
 
 func (d *door) createCertificate(ctx context.Context, c *call) (response, error) {
-	want, err := decode[Creation](c)
+	want, err := decode[wire.Creation](c)
 	if err != nil {
 		return response{}, err
 	}
@@ -120,7 +68,7 @@ func (d *door) renewCertificate(ctx context.Context, c *call) (response, error) 
 	if err := d.certifiable(c.path); err != nil {
 		return response{}, err
 	}
-	want, err := decode[Renewal](c)
+	want, err := decode[wire.Renewal](c)
 	if err != nil {
 		return response{}, err
 	}
@@ -132,7 +80,7 @@ func (d *door) renewCertificate(ctx context.Context, c *call) (response, error) 
 		return response{}, hint.With(fmt.Errorf("%w: %s has no certificate to renew", ca.ErrConflict, c.path), "\"omca %s certificate create\" makes the first one", c.path)
 	}
 	if want.Rekey {
-		if err := c.askFirst(func() ([]Break, error) { return d.rekeyBreaks(ctx, c.path) }); err != nil {
+		if err := c.askFirst(func() ([]wire.Break, error) { return d.rekeyBreaks(ctx, c.path) }); err != nil {
 			return response{}, err
 		}
 	}
@@ -165,7 +113,7 @@ func (d *door) answerIssued(ctx context.Context, c *call, opt ca.CreateOptions, 
 	if err := d.supersede(object.Undecided(ctx), c, old); err != nil {
 		return response{}, err
 	}
-	return reply(http.StatusOK, Issued{
+	return reply(http.StatusOK, wire.Issued{
 		Path: c.path.String(), Serial: string(pki.SerialOf(issued.Certificate)),
 		Certificate:      string(pki.EncodeCertificates(issued.Certificate)),
 		CertificateChain: string(pki.EncodeCertificates(issued.Chain...)),
@@ -217,7 +165,7 @@ func (d *door) signingRequest(ctx context.Context, c *call) (response, error) {
 }
 
 func (d *door) pkcs12(ctx context.Context, c *call) (response, error) {
-	want, err := decode[PKCS12Request](c)
+	want, err := decode[wire.PKCS12Request](c)
 	if err != nil {
 		return response{}, err
 	}
@@ -233,16 +181,6 @@ func (d *door) pkcs12(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	return response{status: http.StatusOK, media: mediaP12, body: file}, nil
-}
-
-// Authority is the certificate of the cluster's CA.
-type Authority struct {
-	Path             string    `json:"path"`
-	Subject          string    `json:"subject"`
-	SHA256           string    `json:"sha256"`
-	NotBefore        time.Time `json:"not_before"`
-	NotAfter         time.Time `json:"not_after"`
-	CertificateChain string    `json:"certificate_chain"` // PEM, the CA's own first
 }
 
 // clusterCA reads the certificate of the cluster's CA; ErrNotFound when there is none.
@@ -268,7 +206,7 @@ func (d *door) getCA(ctx context.Context, _ *call) (response, error) {
 		return response{}, err
 	}
 	cert := held.Chain[0]
-	return reply(http.StatusOK, Authority{
+	return reply(http.StatusOK, wire.Authority{
 		Path: held.Path, Subject: cert.Subject.String(), SHA256: pki.Fingerprint(cert),
 		NotBefore: cert.NotBefore.UTC(), NotAfter: cert.NotAfter.UTC(), CertificateChain: string(pki.EncodeCertificates(held.Chain...)),
 	})

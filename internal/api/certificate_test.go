@@ -8,33 +8,35 @@ import (
 	"testing"
 
 	"software.sslmate.com/src/go-pkcs12"
+
+	"omca/internal/wire"
 )
 
 func TestCertificateOfObject(t *testing.T) {
 	w := newWorld(t)
-	state := into[CertificateState](w.do(request{target: at + "ns1/sec/web/certificate", by: "guest1"}).want(http.StatusOK))
+	state := into[wire.CertificateState](w.do(request{target: at + "ns1/sec/web/certificate", by: "guest1"}).want(http.StatusOK))
 	if state.State != "none" || state.Path != "ns1/sec/web" {
 		t.Errorf("%+v", state)
 	}
 	renew := request{method: http.MethodPost, target: at + "ns1/sec/web/certificate/renew", by: "root"}
 	w.do(renew).refused(http.StatusConflict, "no certificate to renew", "certificate create")
-	first := into[Issued](w.do(request{method: http.MethodPost, target: at + "ns1/sec/web/certificate", by: "root", body: `{}`}).want(http.StatusOK))
-	second := into[Issued](w.do(renew).want(http.StatusOK))
+	first := into[wire.Issued](w.do(request{method: http.MethodPost, target: at + "ns1/sec/web/certificate", by: "root", body: `{}`}).want(http.StatusOK))
+	second := into[wire.Issued](w.do(renew).want(http.StatusOK))
 	if first.Serial == second.Serial || publicKey(t, first.Certificate) != publicKey(t, second.Certificate) {
 		t.Error("renewing must keep the key and take a new serial number")
 	}
 	renew.body = `{"rekey":true}`
-	if third := into[Issued](w.do(renew).want(http.StatusOK)); publicKey(t, third.Certificate) == publicKey(t, second.Certificate) {
+	if third := into[wire.Issued](w.do(renew).want(http.StatusOK)); publicKey(t, third.Certificate) == publicKey(t, second.Certificate) {
 		t.Error("rekey kept the key")
 	}
-	state = into[CertificateState](w.do(request{target: at + "ns1/sec/web/certificate", by: "guest1"}).want(http.StatusOK))
+	state = into[wire.CertificateState](w.do(request{target: at + "ns1/sec/web/certificate", by: "guest1"}).want(http.StatusOK))
 	if state.State != "valid" || state.DaysLeft < 360 || state.SignedBy != "system/sec/ca" || strings.Join(state.Names, " ") == "" || state.KeyType == "" {
 		t.Errorf("%+v", state)
 	}
 	if state.Certificate != "" || state.CertificateChain != "" {
 		t.Error("a guest read the values of keys")
 	}
-	if into[CertificateState](w.do(request{target: at + "ns1/sec/web/certificate", by: "admin1"}).want(http.StatusOK)).Certificate == "" {
+	if into[wire.CertificateState](w.do(request{target: at + "ns1/sec/web/certificate", by: "admin1"}).want(http.StatusOK)).Certificate == "" {
 		t.Error("an admin did not get the certificate")
 	}
 	for target, status := range map[string]int{
@@ -92,7 +94,7 @@ func TestPKCS12(t *testing.T) {
 
 func TestCA(t *testing.T) {
 	w := newWorld(t)
-	got := into[Authority](w.do(request{target: "/api/ca", by: "none"}).want(http.StatusOK))
+	got := into[wire.Authority](w.do(request{target: "/api/ca", by: "none"}).want(http.StatusOK))
 	pem := string(w.do(request{target: "/ca.pem"}).want(http.StatusOK).body)
 	if got.Path != "system/sec/ca" || got.Subject != "CN=clu CA" || len(got.SHA256) != 64 || got.CertificateChain != pem {
 		t.Errorf("%+v", got)

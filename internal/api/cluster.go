@@ -12,6 +12,7 @@ import (
 	"omca/internal/hint"
 	"omca/internal/join"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/usr"
 )
 
@@ -21,63 +22,17 @@ import (
 // cannot be done now, ca.ErrInvalid for what never can.
 type Members interface {
 	// Token makes a token with which one machine becomes a member until it expires.
-	Token(ctx context.Context, who usr.Caller, life time.Duration) (JoinToken, error)
+	Token(ctx context.Context, who usr.Caller, life time.Duration) (wire.JoinToken, error)
 	// Join redeems the request of a machine: join.ErrRefused for every request that
 	// is not proven, whatever is wrong with it. Tries are counted by from.IP, unless
 	// from.Local: a zero IP is an address of its own.
-	Join(ctx context.Context, from Address, request []byte) ([]byte, error)
+	Join(ctx context.Context, from wire.Address, request []byte) ([]byte, error)
 	// List lists the members by name, as far as is known here.
-	List(ctx context.Context) ([]ClusterMember, error)
+	List(ctx context.Context) ([]wire.ClusterMember, error)
 	// Status is how the member of this node is doing.
-	Status(ctx context.Context) (ClusterStatus, error)
+	Status(ctx context.Context) (wire.ClusterStatus, error)
 	// Remove takes a node out of the cluster and its certificates back.
 	Remove(ctx context.Context, who usr.Caller, node string) error
-}
-
-// TokenRequest asks for a token with which a machine becomes a member.
-type TokenRequest struct {
-	Duration string `json:"duration,omitempty"` // such as 30m, which it is unless given; 24h at most
-}
-
-// JoinToken is a token with which one machine becomes a member.
-type JoinToken struct {
-	Token     string    `json:"token"` // one word; a secret
-	ID        string    `json:"id"`    // as the audit trail has it
-	Addresses []string  `json:"addresses"`
-	ExpiresAt time.Time `json:"expires_at"`
-}
-
-// MemberList is the members of the cluster, by name.
-type MemberList struct {
-	Kind  string          `json:"kind"` // "MemberList"
-	Items []ClusterMember `json:"items"`
-}
-
-// ClusterMember is one member of the cluster.
-type ClusterMember struct {
-	Node   string `json:"node"`
-	URL    string `json:"url"`    // where the other members reach it
-	State  string `json:"state"`  // "leader", "member", "learning", "awaited", or "admitted" when it is not in the cluster and may connect
-	Serial string `json:"serial"` // of its certificate; "" when there is none
-
-	ClockOffset int64 `json:"clock_offset_seconds"` // by which its clock is ahead of the median of all; negative: behind
-	ClockOff    bool  `json:"clock_off"`            // by too much
-}
-
-// ClusterStatus is how the member of a node is doing.
-type ClusterStatus struct {
-	Node    string `json:"node"`
-	Leader  string `json:"leader"` // "" when there is none
-	Members int    `json:"members"`
-	State   string `json:"state"` // "member" or "learning"
-
-	SizeBytes  int64    `json:"size_bytes"`
-	InUseBytes int64    `json:"in_use_bytes"`
-	QuotaBytes int64    `json:"quota_bytes"`
-	Behind     uint64   `json:"behind"` // changes that it knows of and has not made yet
-	Term       uint64   `json:"term"`
-	Alarms     []string `json:"alarms"`
-	Warnings   []string `json:"warnings"` // for people; none when all is well
 }
 
 // What a machine says that joins, and what it is told.
@@ -96,17 +51,17 @@ func (d *door) clusterRoutes() []route {
 	return []route{
 		{method: http.MethodPost, path: "/api/cluster/token", rule: needs("join", usr.Cluster(usr.RoleJoin)), id: "clusterToken",
 			about: "Make a token with which one machine becomes a member of the cluster, once.",
-			body:  jsonOption[TokenRequest](), answer: jsonAnswer[JoinToken](http.StatusCreated), audit: auditCalls, handle: d.clusterToken},
+			body:  jsonOption[wire.TokenRequest](), answer: jsonAnswer[wire.JoinToken](http.StatusCreated), audit: auditCalls, handle: d.clusterToken},
 		{method: http.MethodPost, path: "/api/cluster/join", rule: public(), id: "clusterJoin",
 			about: "Become a member of the cluster: the request proves that it knows a token. 403 says the same whatever is wrong with it.",
 			body:  jsonBody[JoinRequest](join.MaxRequest), answer: jsonAnswer[JoinAnswer](http.StatusOK), audit: auditCalls, handle: d.clusterJoin},
 		{method: http.MethodGet, path: "/api/cluster/member", rule: looksAround(), id: "listMembers", about: "The members of the cluster that keeps the store.",
-			answer: jsonAnswer[MemberList](http.StatusOK), handle: d.listMembers},
+			answer: jsonAnswer[wire.MemberList](http.StatusOK), handle: d.listMembers},
 		{method: http.MethodDelete, path: "/api/cluster/member/{node}", rule: root(), id: "removeMember",
 			about:  "Take a node out of the cluster: its connections are closed, its certificates revoked, and its daemon stops.",
 			answer: answer{status: http.StatusNoContent}, audit: auditCalls, handle: d.removeMember},
 		{method: http.MethodGet, path: "/api/cluster/status", rule: looksAround(), id: "clusterStatus", about: "How the member of this node is doing.",
-			answer: jsonAnswer[ClusterStatus](http.StatusOK), handle: d.clusterStatus},
+			answer: jsonAnswer[wire.ClusterStatus](http.StatusOK), handle: d.clusterStatus},
 	}
 }
 
@@ -120,7 +75,7 @@ func (d *door) ownCluster() (Members, error) {
 }
 
 func (d *door) clusterToken(ctx context.Context, c *call) (response, error) {
-	want, err := decode[TokenRequest](c)
+	want, err := decode[wire.TokenRequest](c)
 	if err != nil {
 		return response{}, err
 	}
@@ -172,7 +127,7 @@ func (d *door) listMembers(ctx context.Context, _ *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	return reply(http.StatusOK, MemberList{Kind: "MemberList", Items: append([]ClusterMember{}, list...)})
+	return reply(http.StatusOK, wire.MemberList{Kind: "MemberList", Items: append([]wire.ClusterMember{}, list...)})
 }
 
 func (d *door) clusterStatus(ctx context.Context, _ *call) (response, error) {

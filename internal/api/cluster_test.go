@@ -12,6 +12,7 @@ import (
 	"omca/ca"
 	"omca/internal/join"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/usr"
 )
 
@@ -25,24 +26,24 @@ type fakeMembers struct {
 	warnings, alarms []string
 }
 
-func (f *fakeMembers) Token(_ context.Context, who usr.Caller, life time.Duration) (JoinToken, error) {
+func (f *fakeMembers) Token(_ context.Context, who usr.Caller, life time.Duration) (wire.JoinToken, error) {
 	f.life, f.by = life, who.Name
-	return JoinToken{Token: "omcajoin1-secret", ID: "id", Addresses: []string{"node1:1215"}}, nil
+	return wire.JoinToken{Token: "omcajoin1-secret", ID: "id", Addresses: []string{"node1:1215"}}, nil
 }
 
-func (f *fakeMembers) Join(_ context.Context, _ Address, request []byte) ([]byte, error) {
+func (f *fakeMembers) Join(_ context.Context, _ wire.Address, request []byte) ([]byte, error) {
 	if f.refuse != nil || len(request) == 0 {
 		return nil, f.refuse
 	}
 	return []byte(`{"version":1,"cluster":"c","certificate":"","ca":"","members":[],"sealed":""}`), nil
 }
 
-func (f *fakeMembers) List(context.Context) ([]ClusterMember, error) {
-	return []ClusterMember{{Node: "node1", URL: "https://node1:1217", State: "leader"}, {Node: "node2", URL: "https://node2:1217", State: "member"}}, nil
+func (f *fakeMembers) List(context.Context) ([]wire.ClusterMember, error) {
+	return []wire.ClusterMember{{Node: "node1", URL: "https://node1:1217", State: "leader"}, {Node: "node2", URL: "https://node2:1217", State: "member"}}, nil
 }
 
-func (f *fakeMembers) Status(context.Context) (ClusterStatus, error) {
-	return ClusterStatus{Node: "node1", Leader: "node1", Members: 2, State: "member", Warnings: f.warnings, Alarms: f.alarms}, nil
+func (f *fakeMembers) Status(context.Context) (wire.ClusterStatus, error) {
+	return wire.ClusterStatus{Node: "node1", Leader: "node1", Members: 2, State: "member", Warnings: f.warnings, Alarms: f.alarms}, nil
 }
 
 func (f *fakeMembers) Remove(_ context.Context, _ usr.Caller, node string) error {
@@ -58,11 +59,11 @@ const joinBody = `{"version":1,"token":"t","cluster":"c","node":"n","url":"u","c
 
 func TestClusterMembers(t *testing.T) {
 	w := newWorld(t)
-	list := into[MemberList](w.do(request{target: "/api/cluster/member", by: "guest1"}).want(http.StatusOK))
+	list := into[wire.MemberList](w.do(request{target: "/api/cluster/member", by: "guest1"}).want(http.StatusOK))
 	if len(list.Items) != 2 || list.Items[0].State != "leader" {
 		t.Errorf("members %+v", list)
 	}
-	if s := into[ClusterStatus](w.do(request{target: "/api/cluster/status", by: "guest1"}).want(http.StatusOK)); s.Leader != "node1" || s.Warnings == nil {
+	if s := into[wire.ClusterStatus](w.do(request{target: "/api/cluster/status", by: "guest1"}).want(http.StatusOK)); s.Leader != "node1" || s.Warnings == nil {
 		t.Errorf("status %+v", s)
 	}
 	w.members.warnings, w.members.alarms = []string{"the store uses 85%"}, []string{"NOSPACE"}
@@ -86,7 +87,7 @@ func TestClusterToken(t *testing.T) {
 	w := newWorld(t)
 	w.put("system/usr/joiner", "grant=join")
 	ask := request{method: http.MethodPost, target: "/api/cluster/token", by: "joiner"}
-	if got := into[JoinToken](w.do(ask).want(http.StatusCreated)); got.Token == "" || w.members.life != 30*time.Minute || w.members.by != "joiner" {
+	if got := into[wire.JoinToken](w.do(ask).want(http.StatusCreated)); got.Token == "" || w.members.life != 30*time.Minute || w.members.by != "joiner" {
 		t.Errorf("token %+v for %s, for %s", got.ID, w.members.life, w.members.by)
 	}
 	if said := w.log.take(); strings.Contains(said, "omcajoin1-secret") {
@@ -137,7 +138,7 @@ func TestAskNode(t *testing.T) {
 	w.do(request{target: nodes + "node2/daemon/action", by: "root"}).refused(http.StatusNotFound)
 	for _, do := range []string{"restart", "stop", "drain", "resume"} {
 		w.do(request{method: http.MethodPost, target: nodes + "node2/daemon/action/" + do, by: "root"}).want(http.StatusOK)
-		got := into[NodeTask](w.do(request{target: nodes + "node2/daemon/action", by: "root"}).want(http.StatusOK))
+		got := into[wire.NodeTask](w.do(request{target: nodes + "node2/daemon/action", by: "root"}).want(http.StatusOK))
 		if got.Do != do || got.State != object.TaskAsked || got.By != usr.MachineRoot {
 			t.Errorf("%s: %+v", do, got)
 		}

@@ -12,56 +12,8 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/wire"
 )
-
-// KeywordList is the values of keywords.
-type KeywordList struct {
-	Kind  string         `json:"kind"` // "KeywordList"
-	Items []KeywordValue `json:"items"`
-}
-
-// KeywordValue is the value of one keyword of one object.
-type KeywordValue struct {
-	Object      string `json:"object"`
-	Keyword     string `json:"keyword"`
-	Value       string `json:"value"`        // "" when it is not set
-	Node        string `json:"node"`         // always "": a value is the same on every node
-	EvaluatedAs string `json:"evaluated_as"` // the node that it was evaluated for; "" when it was not
-
-	Evaluated *string `json:"evaluated,omitempty"` // the default when it is not set; only when asked for
-}
-
-// Changed says whether a change made a difference.
-type Changed struct {
-	IsChanged bool `json:"is_changed"`
-}
-
-// Findings is what is wrong with a config.
-type Findings struct {
-	Items []Finding `json:"items"`
-}
-
-// Finding is one thing that is wrong with a config.
-type Finding struct {
-	Level   string `json:"level"` // "error" or "warning"
-	Keyword string `json:"keyword"`
-	Comment string `json:"comment"`
-}
-
-// KeywordDocs explains keywords.
-type KeywordDocs struct {
-	Items []KeywordDoc `json:"items"`
-}
-
-// KeywordDoc explains one keyword.
-type KeywordDoc struct {
-	Keyword string   `json:"keyword"`
-	Type    string   `json:"type"`
-	Default string   `json:"default"`
-	Doc     string   `json:"doc"`
-	Example string   `json:"example"`
-	Aliases []string `json:"aliases"`
-}
 
 func (d *door) getConfig(ctx context.Context, c *call) (response, error) {
 	o, err := d.Objects.Get(ctx, c.path)
@@ -78,14 +30,14 @@ func (d *door) getConfig(ctx context.Context, c *call) (response, error) {
 			names = append(names, s.Keyword)
 		}
 	}
-	list := KeywordList{Kind: "KeywordList", Items: []KeywordValue{}}
+	list := wire.KeywordList{Kind: "KeywordList", Items: []wire.KeywordValue{}}
 	for _, name := range names {
 		// Eval is also what knows whether the object can have the keyword.
 		evaluated, err := o.Config.Eval(name)
 		if err != nil {
 			return response{}, err
 		}
-		item := KeywordValue{Object: c.path.String(), Keyword: name, EvaluatedAs: as}
+		item := wire.KeywordValue{Object: c.path.String(), Keyword: name, EvaluatedAs: as}
 		item.Value, _ = o.Config.Get(name)
 		if as != "" {
 			item.Evaluated = &evaluated
@@ -131,7 +83,7 @@ func (d *door) patchConfig(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	return reply(http.StatusOK, Changed{IsChanged: changed})
+	return reply(http.StatusOK, wire.Changed{IsChanged: changed})
 }
 
 // configure changes the config of the object of the call, if the caller may set
@@ -157,7 +109,7 @@ func (d *door) configure(ctx context.Context, c *call, change func(object.Config
 	if err := d.maySet(ctx, c.who, next, names); err != nil {
 		return false, err
 	}
-	if err := c.askFirst(func() ([]Break, error) { return d.configBreaks(ctx, c.path, next) }); err != nil {
+	if err := c.askFirst(func() ([]wire.Break, error) { return d.configBreaks(ctx, c.path, next) }); err != nil {
 		return false, err
 	}
 	if !next.Equal(o.Config) {
@@ -221,13 +173,13 @@ func (d *door) validateConfig(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	findings := Findings{Items: []Finding{}}
+	findings := wire.Findings{Items: []wire.Finding{}}
 	for _, p := range o.Config.Validate() {
 		comment := p.Err.Error()
 		if tip := hint.Of(p.Err); tip != "" {
 			comment += "; " + tip
 		}
-		findings.Items = append(findings.Items, Finding{Level: "error", Keyword: p.Keyword, Comment: comment})
+		findings.Items = append(findings.Items, wire.Finding{Level: "error", Keyword: p.Keyword, Comment: comment})
 	}
 	return reply(http.StatusOK, findings)
 }
@@ -248,9 +200,9 @@ func (d *door) listKeywords(_ context.Context, c *call) (response, error) {
 		}
 		rows = []object.Keyword{k}
 	}
-	docs := KeywordDocs{Items: []KeywordDoc{}}
+	docs := wire.KeywordDocs{Items: []wire.KeywordDoc{}}
 	for _, k := range rows {
-		doc := KeywordDoc{Keyword: k.Name, Type: string(k.Type), Default: k.Default, Doc: k.Doc, Example: k.Example, Aliases: []string{}}
+		doc := wire.KeywordDoc{Keyword: k.Name, Type: string(k.Type), Default: k.Default, Doc: k.Doc, Example: k.Example, Aliases: []string{}}
 		if k.Alias != "" {
 			doc.Aliases = append(doc.Aliases, k.Alias)
 		}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"omca/internal/wire"
 )
 
 var errFault = errors.New("sector 17 at /dev/sda")
@@ -17,7 +19,7 @@ func TestConfigGet(t *testing.T) {
 	values := func(target, by string) string {
 		t.Helper()
 		var words []string
-		for _, v := range into[KeywordList](w.do(request{target: target, by: by}).want(http.StatusOK)).Items {
+		for _, v := range into[wire.KeywordList](w.do(request{target: target, by: by}).want(http.StatusOK)).Items {
 			text := v.Object + ":" + v.Keyword + "=" + v.Value
 			if v.Evaluated != nil {
 				text += "=>" + *v.Evaluated + "@" + v.EvaluatedAs
@@ -62,7 +64,7 @@ func TestConfigPatch(t *testing.T) {
 	w.alter("system/usr/admin1", "o=MyCorp", "names=*.clu.mycorp")
 	change := func(by, target string) bool {
 		t.Helper()
-		return into[Changed](w.do(request{method: http.MethodPatch, target: target, by: by}).want(http.StatusOK)).IsChanged
+		return into[wire.Changed](w.do(request{method: http.MethodPatch, target: target, by: by}).want(http.StatusOK)).IsChanged
 	}
 	if !change("admin1", patch("ns1/sec/web", "o=MyCorp", "alt_names+=a.clu.mycorp b.clu.mycorp")) {
 		t.Error("unchanged")
@@ -101,7 +103,7 @@ func TestConfigPatchAtOnce(t *testing.T) {
 		})
 	}
 	writers.Wait()
-	item := into[ObjectItem](w.do(request{target: at + "ns1/sec/web", by: "admin1"}))
+	item := into[wire.ObjectItem](w.do(request{target: at + "ns1/sec/web", by: "admin1"}))
 	if names := strings.Fields(item.Data.Keywords["alt_names"]); made.Load() == 0 || len(names) != int(made.Load()) {
 		t.Errorf("of %d changes made there are %q", made.Load(), names)
 	}
@@ -133,10 +135,10 @@ func TestConfigPatchRefuses(t *testing.T) {
 	} {
 		w.do(request{method: http.MethodPatch, target: tt.target, by: tt.by}).refused(tt.status, tt.word)
 	}
-	if got := into[ObjectItem](w.do(request{target: at + "ns1/sec/web", by: "root"})).Data.Keywords; len(got) != 1 {
+	if got := into[wire.ObjectItem](w.do(request{target: at + "ns1/sec/web", by: "root"})).Data.Keywords; len(got) != 1 {
 		t.Errorf("a refused change changed something: %v", got)
 	}
-	if got := into[ObjectItem](w.do(request{target: at + "system/usr/kid", by: "root"})).Data.Keywords; len(got) != 0 {
+	if got := into[wire.ObjectItem](w.do(request{target: at + "system/usr/kid", by: "root"})).Data.Keywords; len(got) != 0 {
 		t.Errorf("a refused change changed something: %v", got)
 	}
 }
@@ -180,7 +182,7 @@ func TestConfigFile(t *testing.T) {
 
 func TestValidateConfig(t *testing.T) {
 	w := newWorld(t)
-	if got := into[Findings](w.do(request{target: at + "ns1/sec/web/config/validate", by: "guest1"}).want(http.StatusOK)); len(got.Items) != 0 {
+	if got := into[wire.Findings](w.do(request{target: at + "ns1/sec/web/config/validate", by: "guest1"}).want(http.StatusOK)); len(got.Items) != 0 {
 		t.Errorf("findings %v", got)
 	}
 }
@@ -188,7 +190,7 @@ func TestValidateConfig(t *testing.T) {
 func TestKeywords(t *testing.T) {
 	w := newWorld(t)
 	for target, least := range map[string]int{"?kind=sec": 10, "?kind=usr": 10, "?kind=cfg": 1, "?kind=cluster": 10, "?kind=cluster&kw=listener.crl": 1} {
-		got := into[KeywordDocs](w.do(request{target: "/api/keyword" + target, by: "none"}).want(http.StatusOK)).Items
+		got := into[wire.KeywordDocs](w.do(request{target: "/api/keyword" + target, by: "none"}).want(http.StatusOK)).Items
 		if len(got) < least || got[0].Doc == "" {
 			t.Errorf("%s: %v", target, got)
 		}

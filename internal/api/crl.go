@@ -14,6 +14,7 @@ import (
 	"omca/ca"
 	"omca/crl"
 	"omca/internal/hint"
+	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
 )
@@ -21,48 +22,6 @@ import (
 // mostCached bounds how long others may keep a list or an OCSP answer of ours
 // without asking: so long a revocation may go unnoticed by them.
 const mostCached = 5 * time.Minute
-
-// ExternalList is one revocation list of another CA, or a source that gave none.
-type ExternalList struct {
-	Source                            string // as the operator wrote it, without a password
-	Issuer, Number                    string // "" without a list; Number is decimal
-	ThisUpdate, NextUpdate, FetchedAt time.Time
-	Entries                           int
-	State                             string // "fresh", "partial", "stale", "never" or "error"
-	LastError                         string
-	Undetermined                      []string // subjects of the trusted CAs for which no list is in force, and the source may have one
-}
-
-// CRL is one revocation list: ours, of a CA, or another's, from a source.
-type CRL struct {
-	CA         string     `json:"ca"`        // path of our CA; "" for the list of another
-	Authority  string     `json:"authority"` // identity of our CA, 64 hexadecimal digits; "" for the list of another
-	Source     string     `json:"source"`    // where the list of another comes from; "" for one of ours
-	Issuer     string     `json:"issuer"`
-	Number     string     `json:"number"` // decimal
-	ThisUpdate *time.Time `json:"this_update"`
-	NextUpdate *time.Time `json:"next_update"`
-	Entries    int        `json:"entries"`
-	State      string     `json:"state"`      // "fresh"; "partial": another list of the source cannot be used; "stale": past its next update; "never" or "error": there is none
-	LastError  string     `json:"last_error"` // of the last attempt to get it; to callers without root, that there is one
-	FetchedAt  *time.Time `json:"fetched_at"`
-	URL        string     `json:"url"`         // path of ours on this server
-	LastingURL string     `json:"lasting_url"` // the same for as long as that CA has certificates, whatever takes its place
-	Former     int        `json:"former"`      // number of the set in the history of the CA; 0 for what it is now, -1 for one that no object has
-
-	// Undetermined are the subjects of the trusted CAs for which no list is in force, and the source may have one: the policy decides.
-	Undetermined []string `json:"undetermined,omitempty"`
-}
-
-// CRLList is the revocation lists, ours first.
-type CRLList struct {
-	Items []CRL `json:"items"`
-}
-
-// RefreshRequest says which lists to fetch.
-type RefreshRequest struct {
-	Source string `json:"source,omitempty"` // all unless given
-}
 
 // moment is a time in JSON; null when it is zero.
 func moment(t time.Time) *time.Time {
@@ -74,11 +33,11 @@ func moment(t time.Time) *time.Time {
 }
 
 // lists describes all lists at the given time.
-func (c Config) lists(ctx context.Context, now time.Time) []CRL {
-	all := []CRL{}
+func (c Config) lists(ctx context.Context, now time.Time) []wire.CRL {
+	all := []wire.CRL{}
 	for _, l := range c.Publisher.All() {
 		h := l.Header
-		list := CRL{
+		list := wire.CRL{
 			Authority: pki.AuthorityOf(l.Signer).String(), CA: l.Path, Issuer: l.Signer.Subject.String(), Entries: l.Entries, State: "fresh",
 			ThisUpdate: moment(h.ThisUpdate), NextUpdate: moment(h.NextUpdate), URL: "/crl/" + ca.ListName(l.Path) + ".crl", LastingURL: "/crl/" + l.Name + ".crl", Former: l.Former,
 		}
@@ -97,7 +56,7 @@ func (c Config) lists(ctx context.Context, now time.Time) []CRL {
 		return all
 	}
 	for _, e := range c.External(ctx) {
-		all = append(all, CRL{
+		all = append(all, wire.CRL{
 			Source: e.Source, Issuer: e.Issuer, Number: e.Number, Entries: e.Entries, State: e.State, LastError: e.LastError,
 			ThisUpdate: moment(e.ThisUpdate), NextUpdate: moment(e.NextUpdate), FetchedAt: moment(e.FetchedAt),
 			Undetermined: e.Undetermined,
@@ -120,7 +79,7 @@ func toldOf(who usr.Caller, why string) string {
 }
 
 // listsFor describes all lists to a caller.
-func (d *door) listsFor(ctx context.Context, who usr.Caller) []CRL {
+func (d *door) listsFor(ctx context.Context, who usr.Caller) []wire.CRL {
 	all := d.lists(ctx, d.Now())
 	for i := range all {
 		all[i].LastError = toldOf(who, all[i].LastError)
@@ -129,12 +88,12 @@ func (d *door) listsFor(ctx context.Context, who usr.Caller) []CRL {
 }
 
 func (d *door) listCRLs(ctx context.Context, c *call) (response, error) {
-	return reply(http.StatusOK, CRLList{Items: d.listsFor(ctx, c.who)})
+	return reply(http.StatusOK, wire.CRLList{Items: d.listsFor(ctx, c.who)})
 }
 
 // refreshCRL fetches one source, or all: a failure of one leaves the others.
 func (d *door) refreshCRL(ctx context.Context, c *call) (response, error) {
-	want, err := decode[RefreshRequest](c)
+	want, err := decode[wire.RefreshRequest](c)
 	if err != nil {
 		return response{}, err
 	}

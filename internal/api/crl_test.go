@@ -20,6 +20,7 @@ import (
 	"omca/ca"
 	"omca/crl"
 	"omca/internal/store"
+	"omca/internal/wire"
 	"omca/pki"
 )
 
@@ -144,7 +145,7 @@ func TestNoOCSP(t *testing.T) {
 	c.OCSP, c.External, c.Refresh = nil, nil, nil
 	w.handler = must(New(c))(t)
 	w.do(request{target: "/ocsp/AAAA"}).refused(http.StatusNotFound, "OCSP")
-	if got := into[CRLList](w.do(request{target: "/api/crl", by: "root"}).want(http.StatusOK)).Items; len(got) != 1 {
+	if got := into[wire.CRLList](w.do(request{target: "/api/crl", by: "root"}).want(http.StatusOK)).Items; len(got) != 1 {
 		t.Errorf("%+v", got)
 	}
 	w.do(request{method: http.MethodPost, target: "/api/crl/refresh", by: "root"}).refused(http.StatusNotFound, "cluster.crl")
@@ -152,7 +153,7 @@ func TestNoOCSP(t *testing.T) {
 
 func TestListCRLs(t *testing.T) {
 	w := newWorld(t)
-	w.external = []ExternalList{
+	w.external = []wire.ExternalList{
 		{Source: "http://crl.mycorp", Issuer: "CN=MyCorp CA", Number: "7", ThisUpdate: w.now, NextUpdate: w.now.Add(time.Hour), FetchedAt: w.now, Entries: 3, State: "fresh"},
 		{Source: "/no/file", State: "error", LastError: "no such file", Undetermined: []string{"CN=Other CA"}},
 	}
@@ -160,14 +161,14 @@ func TestListCRLs(t *testing.T) {
 	lasting := "/crl/" + ca.LastingName("system/sec/ca", chain[0]) + ".crl"
 	id := pki.AuthorityOf(chain[0]).String()
 	now, week, hour := w.now, w.now.Add(7*24*time.Hour), w.now.Add(time.Hour)
-	want := []CRL{
+	want := []wire.CRL{
 		{CA: "system/sec/ca", Authority: id, Issuer: "CN=clu CA", Number: "1", ThisUpdate: &now, NextUpdate: &week, State: "fresh", URL: "/crl/ca.crl", LastingURL: lasting},
 		{Source: "http://crl.mycorp", Issuer: "CN=MyCorp CA", Number: "7", ThisUpdate: &now, NextUpdate: &hour, FetchedAt: &now, Entries: 3, State: "fresh"},
 		{Source: "/no/file", State: "error", LastError: "no such file", Undetermined: []string{"CN=Other CA"}},
 	}
 	for by, told := range map[string]string{"root": "no such file", "guest1": rootIsTold, "adminall": rootIsTold} {
 		want[2].LastError = told
-		got := into[CRLList](w.do(request{target: "/api/crl", by: by}).want(http.StatusOK)).Items
+		got := into[wire.CRLList](w.do(request{target: "/api/crl", by: by}).want(http.StatusOK)).Items
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("to %s (-want +got):\n%s", by, diff)
 		}
@@ -182,7 +183,7 @@ func TestListCRLs(t *testing.T) {
 		}
 	}
 	w.now = week.Add(time.Second)
-	if got := into[CRLList](w.do(request{target: "/api/crl", by: "guest1"})).Items[0].State; got != "stale" {
+	if got := into[wire.CRLList](w.do(request{target: "/api/crl", by: "guest1"})).Items[0].State; got != "stale" {
 		t.Errorf("past its next update the list is %s", got)
 	}
 }
@@ -190,7 +191,7 @@ func TestListCRLs(t *testing.T) {
 // TestListLine: of several lists of one source the worst counts.
 func TestListLine(t *testing.T) {
 	early, late := time.Unix(1000, 0), time.Unix(2000, 0)
-	got := listLine{}.with(CRL{ThisUpdate: &late, NextUpdate: &late, Entries: 1, State: "fresh"}).with(CRL{ThisUpdate: &early, NextUpdate: &early, Entries: 2, State: "stale"})
+	got := listLine{}.with(wire.CRL{ThisUpdate: &late, NextUpdate: &late, Entries: 1, State: "fresh"}).with(wire.CRL{ThisUpdate: &early, NextUpdate: &early, Entries: 2, State: "stale"})
 	if want := (listLine{early, early, 3, true}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
@@ -200,7 +201,7 @@ func TestRefreshCRL(t *testing.T) {
 	w := newWorld(t)
 	refresh := request{method: http.MethodPost, target: "/api/crl/refresh", by: "root"}
 	w.do(refresh).refused(http.StatusNotFound, "cluster.crl")
-	w.external = []ExternalList{{Source: "http://a"}, {Source: "http://a"}, {Source: "http://b"}}
+	w.external = []wire.ExternalList{{Source: "http://a"}, {Source: "http://a"}, {Source: "http://b"}}
 	w.do(refresh).want(http.StatusNoContent)
 	refresh.body = `{"source":"http://b"}`
 	w.do(refresh).want(http.StatusNoContent)

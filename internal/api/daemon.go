@@ -8,40 +8,27 @@ import (
 	"net/http"
 
 	"omca/ca"
+	"omca/internal/wire"
 )
 
 // errNotReady means that the service cannot do its work at the moment.
 var errNotReady = errors.New("not ready")
 
-// Health says that the process is alive, or ready.
-type Health struct {
-	Status string `json:"status"` // "ok"
-}
-
-// Whoami is the caller as the server sees them.
-type Whoami struct {
-	Auth      string              `json:"auth"`
-	Grant     map[string][]string `json:"grant"` // by role; null for a role without a scope
-	Name      string              `json:"name"`
-	Namespace string              `json:"namespace"` // of the users
-	RawGrant  string              `json:"raw_grant"`
-}
-
 func (d *door) whoami(_ context.Context, c *call) (response, error) {
-	return reply(http.StatusOK, Whoami{
+	return reply(http.StatusOK, wire.Whoami{
 		Auth: string(c.who.Method), Grant: c.who.Grants.Map(), Name: c.who.Name, Namespace: "system", RawGrant: c.who.Grants.String(),
 	})
 }
 
 func (d *door) healthz(context.Context, *call) (response, error) {
-	return reply(http.StatusOK, Health{"ok"})
+	return reply(http.StatusOK, wire.Health{Status: "ok"})
 }
 
 func (d *door) readyz(ctx context.Context, _ *call) (response, error) {
 	if err := d.Ready(ctx); err != nil {
 		return response{}, fmt.Errorf("%w: %w", errNotReady, err)
 	}
-	return reply(http.StatusOK, Health{"ok"})
+	return reply(http.StatusOK, wire.Health{Status: "ok"})
 }
 
 func (d *door) status(ctx context.Context, c *call) (response, error) {
@@ -76,11 +63,6 @@ func (d *door) restart(context.Context, *call) (response, error) {
 	return response{status: http.StatusAccepted}, nil
 }
 
-// AcceptedRollback says in which ways a store was not what was written last.
-type AcceptedRollback struct {
-	Reasons []string `json:"reasons"` // none: nothing was accepted, as all is there
-}
-
 func (d *door) acceptRollback(ctx context.Context, c *call) (response, error) {
 	if d.AcceptSetBack == nil {
 		return response{}, fmt.Errorf("%w: there is no store here that could be set back", ca.ErrConflict)
@@ -90,7 +72,7 @@ func (d *door) acceptRollback(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	c.note(slog.Any("accepted", reasons))
-	return reply(http.StatusOK, AcceptedRollback{append([]string{}, reasons...)})
+	return reply(http.StatusOK, wire.AcceptedRollback{Reasons: append([]string{}, reasons...)})
 }
 
 func (d *door) serveMetrics(context.Context, *call) (response, error) {

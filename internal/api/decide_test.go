@@ -16,6 +16,7 @@ import (
 
 	"omca/internal/object"
 	"omca/internal/store"
+	"omca/internal/wire"
 	"omca/usr"
 )
 
@@ -173,7 +174,7 @@ func changes(t *testing.T) map[string]aChange {
 		return aChange{r, want, "system/usr/boss", "grant=guest:ns1", http.StatusForbidden}
 	}
 	post, patch, put := http.MethodPost, http.MethodPatch, http.MethodPut
-	signed := asJSON(t, SignRequest{CSR: csr(t, "new.clu.mycorp")})
+	signed := asJSON(t, wire.SignRequest{CSR: csr(t, "new.clu.mycorp")})
 	return map[string]aChange{
 		"change a key":       admin1(request{method: put, target: web + "/data/key?name=color", body: "red", media: mediaAny}, 204),
 		"add a key":          admin1(request{method: post, target: web + "/data/key?name=size", body: "9", media: mediaAny}, 204),
@@ -291,9 +292,9 @@ func TestPairMeanwhile(t *testing.T) {
 				w.db.before = before
 			}
 		}
-		pair := into[TokenPair](w.do(request{method: http.MethodPost, target: "/api/auth/token?subject=guest1&refresh=true", by: "root"}).want(http.StatusOK))
+		pair := into[wire.TokenPair](w.do(request{method: http.MethodPost, target: "/api/auth/token?subject=guest1&refresh=true", by: "root"}).want(http.StatusOK))
 		w.db.before = nil
-		if list := into[TokenList](w.do(request{target: "/api/token?subject=guest1", by: "root"})); pair.RefreshToken == "" || len(list.Items) != 2 {
+		if list := into[wire.TokenList](w.do(request{target: "/api/token?subject=guest1", by: "root"})); pair.RefreshToken == "" || len(list.Items) != 2 {
 			t.Errorf("overtaken at commit %d: %+v", n, list.Items)
 		}
 	}
@@ -311,7 +312,7 @@ func TestAlwaysOvertaken(t *testing.T) {
 		w.db.before = meanwhile
 	}
 	w.db.before = meanwhile
-	w.do(request{method: http.MethodPost, target: "/api/certificate", body: asJSON(t, SignRequest{CSR: csr(t, "new.clu.mycorp")}), by: "signer"}).
+	w.do(request{method: http.MethodPost, target: "/api/certificate", body: asJSON(t, wire.SignRequest{CSR: csr(t, "new.clu.mycorp")}), by: "signer"}).
 		refused(http.StatusConflict, "changed at the same moment", "repeat")
 	if tries < 5 || tries > 10 {
 		t.Errorf("%d tries", tries)
@@ -339,7 +340,7 @@ func TestNamespaceMeanwhile(t *testing.T) {
 		w.do(request{method: http.MethodPost, target: at + "fresh/cfg/first", by: "root"}).want(http.StatusCreated)
 	}
 	w.do(request{method: http.MethodPost, target: at + "fresh/sec/x", by: "squatter"}).refused(http.StatusForbidden, "fresh")
-	if got := into[Whoami](w.do(request{target: "/whoami", by: "squatter"}).want(http.StatusOK)); got.RawGrant != "squatter" {
+	if got := into[wire.Whoami](w.do(request{target: "/whoami", by: "squatter"}).want(http.StatusOK)); got.RawGrant != "squatter" {
 		t.Errorf("the squatter holds %q", got.RawGrant)
 	}
 }
@@ -379,7 +380,7 @@ func TestAdoptMeanwhile(t *testing.T) {
 		w.db.before = meanwhile
 	}
 	w.db.before = meanwhile
-	done := into[Adopted](w.do(request{method: http.MethodPost, target: target, by: "boss", body: asJSON(t, adoption(t, w.now, "alice"))}).want(http.StatusOK))
+	done := into[wire.Adopted](w.do(request{method: http.MethodPost, target: target, by: "boss", body: asJSON(t, adoption(t, w.now, "alice"))}).want(http.StatusOK))
 	if !done.IsChanged || len(done.Users) != 1 || done.Recorded != 2 || done.Known != 0 || n < 4 {
 		t.Errorf("after %d commits: %+v", n, done)
 	}
@@ -410,7 +411,7 @@ func TestManyWriters(t *testing.T) {
 			}
 		})
 	}
-	body := asJSON(t, SignRequest{CSR: csr(t, "new.clu.mycorp")})
+	body := asJSON(t, wire.SignRequest{CSR: csr(t, "new.clu.mycorp")})
 	for i := range callers {
 		done.Go(func() {
 			for n := range rounds {

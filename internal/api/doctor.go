@@ -13,24 +13,10 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
 )
-
-// Trouble is something that needs a hand, and the command that mends it.
-type Trouble struct {
-	Check  string `json:"check"`  // "pending", "expiring", "revoked", "orphan", "names", "crl", "policy", "openid", "store", "clock", "panic", "member", "restart", "backup" or "go"
-	Level  string `json:"level"`  // "error": something does not work; "warning": it will not, or a guard is off; "info": a fact, nothing to mend
-	Object string `json:"object"` // path; "" when it is about none
-	What   string `json:"what"`
-	Mend   string `json:"mend"` // a command as typed; "" when there is nothing to mend
-}
-
-// Diagnosis is what needs a hand, errors first, and at the end what is only good to know.
-type Diagnosis struct {
-	Now   time.Time `json:"now"` // by the clock of the server
-	Items []Trouble `json:"items"`
-}
 
 const (
 	levelError   = "error"
@@ -45,26 +31,26 @@ func (d *door) doctorRoutes() []route {
 	return []route{
 		{method: http.MethodGet, path: "/api/doctor", rule: looksAround(), id: "doctor",
 			about:  "What needs a hand, and the command that mends it, as far as the caller may read the objects; at level info, which Go the server was built with. Nothing is changed.",
-			answer: jsonAnswer[Diagnosis](http.StatusOK), handle: d.doctor},
+			answer: jsonAnswer[wire.Diagnosis](http.StatusOK), handle: d.doctor},
 	}
 }
 
 func (d *door) doctor(ctx context.Context, c *call) (response, error) {
-	found := Diagnosis{Now: d.Now().UTC(), Items: []Trouble{}}
-	checks := []func(context.Context, usr.Caller) ([]Trouble, error){
+	found := wire.Diagnosis{Now: d.Now().UTC(), Items: []wire.Trouble{}}
+	checks := []func(context.Context, usr.Caller) ([]wire.Trouble, error){
 		d.checkStore, d.checkSets, d.checkEndings, d.checkNames, d.checkLists, d.checkCluster, d.checkMembers,
 	}
 	for _, check := range checks {
 		all, err := check(ctx, c.who)
 		if errors.Is(err, object.ErrForged) { // checkStore names all such values
-			all, err = []Trouble{{"store", levelError, "", "a check did not come to its end: " + err.Error(), mendStore}}, nil
+			all, err = []wire.Trouble{{Check: "store", Level: levelError, What: "a check did not come to its end: " + err.Error(), Mend: mendStore}}, nil
 		}
 		if err != nil {
 			return response{}, err
 		}
 		found.Items = append(found.Items, all...)
 	}
-	slices.SortStableFunc(found.Items, func(a, b Trouble) int { return strings.Compare(a.Level, b.Level) })
+	slices.SortStableFunc(found.Items, func(a, b wire.Trouble) int { return strings.Compare(a.Level, b.Level) })
 	found.Items = append(found.Items, builtWith(runtime.Version()))
 	return reply(http.StatusOK, found)
 }
@@ -74,44 +60,44 @@ const mendStore = "omca restore FILE --replaces HOME"
 
 // checkStore looks whether the store has what omca wrote last. For that every value is
 // read, so it is done for root alone.
-func (d *door) checkStore(ctx context.Context, who usr.Caller) ([]Trouble, error) {
+func (d *door) checkStore(ctx context.Context, who usr.Caller) ([]wire.Trouble, error) {
 	if who.May(usr.Root()) != nil {
 		return nil, nil
 	}
-	var all []Trouble
+	var all []wire.Trouble
 	audit, err := d.Objects.Audit(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if audit.Forged > 0 {
-		all = append(all, Trouble{"store", levelError, "", fmt.Sprintf("values in the store that omca has not written there, and that are refused: %d, at %s", audit.Forged, strings.Join(audit.SomeForged, ", ")), mendStore})
+		all = append(all, wire.Trouble{Check: "store", Level: levelError, What: fmt.Sprintf("values in the store that omca has not written there, and that are refused: %d, at %s", audit.Forged, strings.Join(audit.SomeForged, ", ")), Mend: mendStore})
 	}
 	if audit.Lacking > 0 {
-		all = append(all, Trouble{"store", levelError, "", fmt.Sprintf("certificates and tokens of which a part of the record is gone: %d, at %s", audit.Lacking, strings.Join(audit.SomeLacking, ", ")), mendStore})
+		all = append(all, wire.Trouble{Check: "store", Level: levelError, What: fmt.Sprintf("certificates and tokens of which a part of the record is gone: %d, at %s", audit.Lacking, strings.Join(audit.SomeLacking, ", ")), Mend: mendStore})
 	}
 	miscounts, err := d.Objects.Miscounts(ctx)
 	if err != nil {
 		return all, err
 	}
 	for _, m := range miscounts {
-		all = append(all, Trouble{"store", levelError, "", m.String(), mendStore})
+		all = append(all, wire.Trouble{Check: "store", Level: levelError, What: m.String(), Mend: mendStore})
 	}
 	if err := d.Objects.Refusal(); err != nil {
-		all = append(all, Trouble{"store", levelError, "", "nothing is signed, revoked or published: " + err.Error(), "omca daemon accept-rollback"})
+		all = append(all, wire.Trouble{Check: "store", Level: levelError, What: "nothing is signed, revoked or published: " + err.Error(), Mend: "omca daemon accept-rollback"})
 	}
 	if d.Unmarked == nil {
 		return all, nil
 	}
 	if err := d.Unmarked(); err != nil {
-		all = append(all, Trouble{"store", levelWarning, "", "nothing outside of the home remembers how far the store was: " + err.Error(), "omca daemon run --mark FILE"})
+		all = append(all, wire.Trouble{Check: "store", Level: levelWarning, What: "nothing outside of the home remembers how far the store was: " + err.Error(), Mend: "omca daemon run --mark FILE"})
 	}
 	return all, nil
 }
 
 // builtWith names the Go that the program was built with: faults of crypto/tls and
 // crypto/x509 are mended by a build with a later one.
-func builtWith(version string) Trouble {
-	return Trouble{Check: "go", Level: levelInfo, What: "omca was built with " + version}
+func builtWith(version string) wire.Trouble {
+	return wire.Trouble{Check: "go", Level: levelInfo, What: "omca was built with " + version}
 }
 
 // readable reports whether who may read the object at path.
@@ -121,7 +107,7 @@ func readable(who usr.Caller, path string) bool {
 }
 
 // checkSets looks at the certificate set of every object.
-func (d *door) checkSets(ctx context.Context, who usr.Caller) ([]Trouble, error) {
+func (d *door) checkSets(ctx context.Context, who usr.Caller) ([]wire.Trouble, error) {
 	sel, err := object.ParseSelector("*/sec/*,*/usr/*")
 	if err != nil {
 		return nil, err
@@ -130,7 +116,7 @@ func (d *door) checkSets(ctx context.Context, who usr.Caller) ([]Trouble, error)
 	if err != nil {
 		return nil, err
 	}
-	var all []Trouble
+	var all []wire.Trouble
 	for _, p := range paths {
 		if usr.CanRead(who, target(p)) != nil {
 			continue
@@ -140,12 +126,12 @@ func (d *door) checkSets(ctx context.Context, who usr.Caller) ([]Trouble, error)
 		case errors.Is(err, ca.ErrNotFound): // deleted meanwhile
 			continue
 		case err != nil:
-			all = append(all, Trouble{"pending", levelError, p.String(), "its certificate cannot be read", fmt.Sprintf("omca %s show", p)})
+			all = append(all, wire.Trouble{Check: "pending", Level: levelError, Object: p.String(), What: "its certificate cannot be read", Mend: fmt.Sprintf("omca %s show", p)})
 			continue
 		}
 		if len(s.Pending) > 0 {
 			what := "what was imported is not live: " + strings.Join(s.Pending, "; ")
-			all = append(all, Trouble{"pending", levelWarning, s.Path, what, fmt.Sprintf("omca %s show", p)})
+			all = append(all, wire.Trouble{Check: "pending", Level: levelWarning, Object: s.Path, What: what, Mend: fmt.Sprintf("omca %s show", p)})
 		}
 		orphan, err := d.orphan(ctx, p)
 		if err != nil {
@@ -158,10 +144,10 @@ func (d *door) checkSets(ctx context.Context, who usr.Caller) ([]Trouble, error)
 			} else if trusted {
 				level, what = levelWarning, "its certificate is of a CA that "+s.SignedBy+" is no more: it is accepted until it expires"
 			}
-			all = append(all, Trouble{"orphan", level, s.Path, what, fmt.Sprintf("omca %s certificate create", p)})
+			all = append(all, wire.Trouble{Check: "orphan", Level: level, Object: s.Path, What: what, Mend: fmt.Sprintf("omca %s certificate create", p)})
 		}
 		if s.State == stateRevoked && !d.disabled(ctx, p) {
-			all = append(all, Trouble{"revoked", levelError, s.Path, "its certificate was revoked", fmt.Sprintf("omca %s certificate renew --rekey", p)})
+			all = append(all, wire.Trouble{Check: "revoked", Level: levelError, Object: s.Path, What: "its certificate was revoked", Mend: fmt.Sprintf("omca %s certificate renew --rekey", p)})
 		}
 	}
 	return all, nil
@@ -216,17 +202,17 @@ func (d *door) disabled(ctx context.Context, p object.Path) bool {
 }
 
 // checkEndings looks for certificates that nothing renews in time.
-func (d *door) checkEndings(ctx context.Context, who usr.Caller) ([]Trouble, error) {
+func (d *door) checkEndings(ctx context.Context, who usr.Caller) ([]wire.Trouble, error) {
 	endings, err := d.Authority.Endings(ctx, announced)
 	if err != nil {
 		return nil, err
 	}
-	var all []Trouble
+	var all []wire.Trouble
 	for _, e := range endings {
 		if !readable(who, e.Path) {
 			continue
 		}
-		t := Trouble{Check: "expiring", Level: levelWarning, Object: e.Path, Mend: fmt.Sprintf("omca %s certificate renew", e.Path)}
+		t := wire.Trouble{Check: "expiring", Level: levelWarning, Object: e.Path, Mend: fmt.Sprintf("omca %s certificate renew", e.Path)}
 		if e.Foreign {
 			t.Mend = fmt.Sprintf("omca %s signing-request", e.Path) // for the other PKI to sign
 		}
@@ -244,7 +230,7 @@ func (d *door) checkEndings(ctx context.Context, who usr.Caller) ([]Trouble, err
 }
 
 // checkNames compares what the listener's certificate says with what it is to say.
-func (d *door) checkNames(ctx context.Context, who usr.Caller) ([]Trouble, error) {
+func (d *door) checkNames(ctx context.Context, who usr.Caller) ([]wire.Trouble, error) {
 	path, err := d.Authority.ListenerPath(ctx)
 	if err != nil || !readable(who, path) {
 		return nil, err
@@ -255,7 +241,7 @@ func (d *door) checkNames(ctx context.Context, who usr.Caller) ([]Trouble, error
 	}
 	held, err := d.Authority.Held(ctx, path)
 	if errors.Is(err, ca.ErrNotFound) || err == nil && len(held.Chain) == 0 {
-		return []Trouble{{"names", levelError, path, "the listener has no certificate", "omca certificate create"}}, nil
+		return []wire.Trouble{{Check: "names", Level: levelError, Object: path, What: "the listener has no certificate", Mend: "omca certificate create"}}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -277,7 +263,7 @@ func (d *door) checkNames(ctx context.Context, who usr.Caller) ([]Trouble, error
 	if len(missing) == 0 {
 		return nil, nil
 	}
-	return []Trouble{{"names", levelWarning, path, "the listener's certificate does not say " + strings.Join(missing, ", "), mend}}, nil
+	return []wire.Trouble{{Check: "names", Level: levelWarning, Object: path, What: "the listener's certificate does not say " + strings.Join(missing, ", "), Mend: mend}}, nil
 }
 
 // wantedNames are the hosts that the listener at p is to be: of its keywords, and of the cluster.
@@ -311,7 +297,7 @@ func (d *door) wantedNames(ctx context.Context, p object.Path) ([]string, error)
 }
 
 // checkLists looks for revocation lists that are late.
-func (d *door) checkLists(ctx context.Context, who usr.Caller) ([]Trouble, error) {
+func (d *door) checkLists(ctx context.Context, who usr.Caller) ([]wire.Trouble, error) {
 	status, err := d.Status(ctx)
 	if err != nil {
 		return nil, err
@@ -320,9 +306,9 @@ func (d *door) checkLists(ctx context.Context, who usr.Caller) ([]Trouble, error
 	if status.InProcess {
 		publish = "omca daemon run"
 	}
-	var all []Trouble
+	var all []wire.Trouble
 	for _, l := range d.listsFor(ctx, who) {
-		t := Trouble{Check: "crl", Level: levelError, Object: l.CA, Mend: "omca crl refresh " + l.Source}
+		t := wire.Trouble{Check: "crl", Level: levelError, Object: l.CA, Mend: "omca crl refresh " + l.Source}
 		if l.CA != "" {
 			t.Mend = publish
 		}
@@ -347,7 +333,7 @@ func (d *door) checkLists(ctx context.Context, who usr.Caller) ([]Trouble, error
 }
 
 // undetermined names the CAs for which no list is in force because of a source.
-func undetermined(l CRL) string {
+func undetermined(l wire.CRL) string {
 	if len(l.Undetermined) == 0 {
 		return ""
 	}
@@ -355,7 +341,7 @@ func undetermined(l CRL) string {
 }
 
 // checkCluster looks at what concerns the cluster as a whole.
-func (d *door) checkCluster(ctx context.Context, who usr.Caller) ([]Trouble, error) {
+func (d *door) checkCluster(ctx context.Context, who usr.Caller) ([]wire.Trouble, error) {
 	path := object.ClusterPath()
 	if usr.CanRead(who, target(path)) != nil {
 		return nil, nil
@@ -364,17 +350,17 @@ func (d *door) checkCluster(ctx context.Context, who usr.Caller) ([]Trouble, err
 	if err != nil {
 		return nil, err
 	}
-	var all []Trouble
+	var all []wire.Trouble
 	for keyword, off := range map[string]struct{ value, what string }{
 		"listener.crl_policy":        {"soft", "certificates are accepted although the revocation list that speaks for them has ended"},
 		"listener.tls_min_version":   {"1.2", "TLS 1.2 is spoken"},
 		"listener.rate_limiter_rate": {"0", "nothing limits how often passwords are guessed"},
 	} {
 		if value, set := cluster.Config.Get(keyword); set && (value == off.value || strings.HasPrefix(value, off.value+"/")) {
-			all = append(all, Trouble{"policy", levelWarning, path.String(), keyword + " is " + value + ": " + off.what, "omca cluster config update --unset " + keyword})
+			all = append(all, wire.Trouble{Check: "policy", Level: levelWarning, Object: path.String(), What: keyword + " is " + value + ": " + off.what, Mend: "omca cluster config update --unset " + keyword})
 		}
 	}
-	slices.SortFunc(all, func(a, b Trouble) int { return strings.Compare(a.What, b.What) })
+	slices.SortFunc(all, func(a, b wire.Trouble) int { return strings.Compare(a.What, b.What) })
 	status, err := d.Status(ctx)
 	if err != nil {
 		return nil, err
@@ -384,19 +370,19 @@ func (d *door) checkCluster(ctx context.Context, who usr.Caller) ([]Trouble, err
 		if !o.Usable {
 			level = levelError
 		}
-		all = append(all, Trouble{"openid", level, path.String(), "the OpenID issuer " + o.Issuer + " does not answer: " + toldOf(who, o.LastError), "omca daemon status"})
+		all = append(all, wire.Trouble{Check: "openid", Level: level, Object: path.String(), What: "the OpenID issuer " + o.Issuer + " does not answer: " + toldOf(who, o.LastError), Mend: "omca daemon status"})
 	}
 	all = append(all, storeTroubles(status.Store)...)
 	all = append(all, clockTroubles(status)...)
 	all = append(all, panicTroubles(status.Panics)...)
 	if status.RestartError != "" {
-		all = append(all, Trouble{"restart", levelError, "", "the last restart failed: " + status.RestartError, "omca daemon restart"})
+		all = append(all, wire.Trouble{Check: "restart", Level: levelError, What: "the last restart failed: " + status.RestartError, Mend: "omca daemon restart"})
 	}
 	return d.checkBackup(ctx, all)
 }
 
 // checkMembers looks at the member of the cluster that this node is.
-func (d *door) checkMembers(ctx context.Context, _ usr.Caller) ([]Trouble, error) {
+func (d *door) checkMembers(ctx context.Context, _ usr.Caller) ([]wire.Trouble, error) {
 	if d.Members == nil {
 		return nil, nil
 	}
@@ -404,48 +390,56 @@ func (d *door) checkMembers(ctx context.Context, _ usr.Caller) ([]Trouble, error
 	if err != nil {
 		return nil, err
 	}
-	var all []Trouble
+	var all []wire.Trouble
 	for _, what := range s.Warnings {
-		all = append(all, Trouble{"member", levelWarning, "", what, "omca cluster status"})
+		all = append(all, wire.Trouble{Check: "member", Level: levelWarning, What: what, Mend: "omca cluster status"})
 	}
 	for _, alarm := range s.Alarms {
-		all = append(all, Trouble{"member", levelError, "", "etcd has raised the alarm " + alarm, "omca cluster status"})
+		all = append(all, wire.Trouble{Check: "member", Level: levelError, What: "etcd has raised the alarm " + alarm, Mend: "omca cluster status"})
 	}
 	return all, nil
 }
 
 // storeTroubles looks at the store that nodes share.
-func storeTroubles(s *StoreStatus) []Trouble {
+func storeTroubles(s *wire.StoreStatus) []wire.Trouble {
 	const mend = "omca daemon status"
 	switch {
 	case s == nil:
 		return nil
 	case s.Ended:
-		return []Trouble{{"store", levelError, "", fmt.Sprintf("the store %s was heard of last at %s: only the unix socket is served", s.Name, s.Word.Format(time.RFC3339)), mend}}
+		return []wire.Trouble{{Check: "store", Level: levelError, What: fmt.Sprintf("the store %s was heard of last at %s: only the unix socket is served", s.Name, s.Word.Format(time.RFC3339)), Mend: mend}}
 	case s.Away != "":
-		return []Trouble{{"store", levelError, "", fmt.Sprintf("the store %s is away, nothing can be changed, and from %s on only the unix socket is served: %s", s.Name, s.Until.Format(time.RFC3339), s.Away), mend}}
+		return []wire.Trouble{{Check: "store", Level: levelError, What: fmt.Sprintf("the store %s is away, nothing can be changed, and from %s on only the unix socket is served: %s", s.Name, s.Until.Format(time.RFC3339), s.Away), Mend: mend}}
 	case s.Chosen == "":
-		return []Trouble{{"store", levelWarning, "", "no node renews certificates and numbers revocation lists at the moment", mend}}
+		return []wire.Trouble{{Check: "store", Level: levelWarning, What: "no node renews certificates and numbers revocation lists at the moment", Mend: mend}}
 	}
 	return nil
 }
 
 // clockTroubles looks for nodes whose clock is not that of the others.
-func clockTroubles(s Status) []Trouble {
-	var all []Trouble
-	for _, c := range s.nodes() {
+func clockTroubles(s wire.Status) []wire.Trouble {
+	var all []wire.Trouble
+	for _, c := range clocks(s) {
 		if !c.Off {
 			continue
 		}
 		what := fmt.Sprintf("the clock of node %s is %s the clocks of the other nodes: until it is right the node renews nothing, numbers no revocation list and sweeps nothing, "+
-			"and its signatures have wrong dates", c.Node, c.apart())
-		all = append(all, Trouble{"clock", levelError, "", what, "timedatectl set-ntp true"})
+			"and its signatures have wrong dates", c.Node, apart(c))
+		all = append(all, wire.Trouble{Check: "clock", Level: levelError, What: what, Mend: "timedatectl set-ntp true"})
 	}
 	return all
 }
 
+// clocks are those of all nodes that are known, with that of this one.
+func clocks(s wire.Status) []wire.NodeClock {
+	if s.Clock == nil {
+		return nil
+	}
+	return append([]wire.NodeClock{{Node: s.Node, Offset: s.Clock.Offset, Off: s.Clock.Off}}, s.Clock.Others...)
+}
+
 // apart is the offset in words.
-func (c NodeClock) apart() string {
+func apart(c wire.NodeClock) string {
 	by := time.Duration(c.Offset) * time.Second
 	if by < 0 {
 		return (-by).String() + " behind"
@@ -454,8 +448,8 @@ func (c NodeClock) apart() string {
 }
 
 // panicTroubles looks for work beside the requests that panicked.
-func panicTroubles(panics []TaskPanics) []Trouble {
-	var all []Trouble
+func panicTroubles(panics []wire.TaskPanics) []wire.Trouble {
+	var all []wire.Trouble
 	for _, p := range panics {
 		times := fmt.Sprintf("%d times", p.Count)
 		if p.Count == 1 {
@@ -463,17 +457,17 @@ func panicTroubles(panics []TaskPanics) []Trouble {
 		}
 		what := fmt.Sprintf("the task %q of the daemon panicked %s since the start, at %s last, and began again: this is a fault of omca; please report it with the lines of the log",
 			p.Task, times, p.Last.Format(time.RFC3339))
-		all = append(all, Trouble{"panic", levelWarning, "", what, "omca daemon restart"})
+		all = append(all, wire.Trouble{Check: "panic", Level: levelWarning, What: what, Mend: "omca daemon restart"})
 	}
 	return all
 }
 
-func (d *door) checkBackup(ctx context.Context, all []Trouble) ([]Trouble, error) {
+func (d *door) checkBackup(ctx context.Context, all []wire.Trouble) ([]wire.Trouble, error) {
 	last, err := d.Objects.LastBackup(ctx)
 	if err != nil {
 		return nil, err
 	}
-	t := Trouble{Check: "backup", Level: levelWarning, What: "no backup was ever made", Mend: "omca backup FILE"}
+	t := wire.Trouble{Check: "backup", Level: levelWarning, What: "no backup was ever made", Mend: "omca backup FILE"}
 	switch age := d.Now().Sub(last); {
 	case last.IsZero():
 	case age > backupLife:

@@ -15,13 +15,15 @@ import (
 	"time"
 
 	"filippo.io/age"
+
+	"omca/internal/wire"
 )
 
 // troubles is what needs a hand as a text, one a line.
 func (w *world) troubles(by string) string {
 	w.t.Helper()
 	var lines []string
-	for _, item := range into[Diagnosis](w.do(request{target: "/api/doctor", by: by}).want(http.StatusOK)).Items {
+	for _, item := range into[wire.Diagnosis](w.do(request{target: "/api/doctor", by: by}).want(http.StatusOK)).Items {
 		if item.Level == levelInfo {
 			continue
 		}
@@ -52,26 +54,28 @@ func TestDoctor(t *testing.T) {
 		{"limit", func() { w.set("root/ccfg/cluster", "listener.rate_limiter_rate=0") }, "listener.rate_limiter_rate is 0: "},
 		{"tls", func() { w.set("root/ccfg/cluster", "listener.tls_min_version=1.2") }, "listener.tls_min_version is 1.2: "},
 		{"crl", func() {
-			w.external = []ExternalList{{Source: "http://crl.mycorp", State: "stale", NextUpdate: w.now.Add(-time.Hour)}}
+			w.external = []wire.ExternalList{{Source: "http://crl.mycorp", State: "stale", NextUpdate: w.now.Add(-time.Hour)}}
 		}, "error|crl||the revocation list of http://crl.mycorp ended at 2026-11-22T11:00:00Z|omca crl refresh http://crl.mycorp"},
 		{"no crl", func() {
-			w.external = []ExternalList{{Source: "http://crl.mycorp", State: "never", LastError: "404"}}
+			w.external = []wire.ExternalList{{Source: "http://crl.mycorp", State: "never", LastError: "404"}}
 		}, "error|crl||there is no revocation list of http://crl.mycorp: 404|"},
 		{"flaky crl", func() {
-			w.external = []ExternalList{{Source: "http://crl.mycorp", State: "fresh", LastError: "502"}}
+			w.external = []wire.ExternalList{{Source: "http://crl.mycorp", State: "fresh", LastError: "502"}}
 		}, "warning|crl||the revocation list of http://crl.mycorp could not be fetched again: 502|"},
 		{"no crl of a CA", func() {
-			w.external = []ExternalList{{Source: "http://crl.mycorp", State: "error", LastError: "404", Undetermined: []string{"CN=A", "CN=B"}}}
+			w.external = []wire.ExternalList{{Source: "http://crl.mycorp", State: "error", LastError: "404", Undetermined: []string{"CN=A", "CN=B"}}}
 		}, "error|crl||there is no revocation list of http://crl.mycorp, so that listener.crl_policy decides about the certificates of CN=A; CN=B until a list that the CA signed is there: 404|"},
 		{"crl that cannot be used", func() {
-			one := ExternalList{Source: "http://crl.mycorp", State: "partial", LastError: "bad signature", Undetermined: []string{"CN=A"}}
-			w.external = []ExternalList{one, one}
+			one := wire.ExternalList{Source: "http://crl.mycorp", State: "partial", LastError: "bad signature", Undetermined: []string{"CN=A"}}
+			w.external = []wire.ExternalList{one, one}
 		}, "error|crl||a revocation list of http://crl.mycorp cannot be used, so that listener.crl_policy decides about the certificates of CN=A until a list that the CA signed is there: bad signature|omca crl refresh http://crl.mycorp"},
 		{"clock", func() {
-			w.clock = &ClockStatus{Others: []NodeClock{{Node: "node2", Offset: -3600, Off: true}, {Node: "node3", Offset: 12}}}
+			w.clock = &wire.ClockStatus{Others: []wire.NodeClock{{Node: "node2", Offset: -3600, Off: true}, {Node: "node3", Offset: 12}}}
 		}, "error|clock||the clock of node node2 is 1h0m0s behind the clocks of the other nodes: until it is right the node renews nothing, numbers no revocation list"},
-		{"own clock", func() { w.clock = &ClockStatus{Offset: 130, Off: true} }, "error|clock||the clock of node node1 is 2m10s ahead of the clocks of the other nodes"},
-		{"panic", func() { w.panics = []TaskPanics{{"staples", 1, w.now}, {"watch", 3, w.now}} },
+		{"own clock", func() { w.clock = &wire.ClockStatus{Offset: 130, Off: true} }, "error|clock||the clock of node node1 is 2m10s ahead of the clocks of the other nodes"},
+		{"panic", func() {
+			w.panics = []wire.TaskPanics{{Task: "staples", Count: 1, Last: w.now}, {Task: "watch", Count: 3, Last: w.now}}
+		},
 			"warning|panic||the task \"watch\" of the daemon panicked 3 times since the start, at 2026-11-22T12:00:00Z last, and began again: "},
 		{"revoked", func() {
 			w.do(request{method: http.MethodPost, target: at + "system/usr/guest1/certificate/revoke", by: "root"}).want(http.StatusOK)
@@ -95,8 +99,8 @@ func TestDoctor(t *testing.T) {
 func TestDoctorTellsWhatItWasBuiltWith(t *testing.T) {
 	w := newWorld(t)
 	for _, by := range []string{"root", "guest1"} {
-		items := into[Diagnosis](w.do(request{target: "/api/doctor", by: by}).want(http.StatusOK)).Items
-		want := Trouble{Check: "go", Level: "info", What: "omca was built with " + runtime.Version()}
+		items := into[wire.Diagnosis](w.do(request{target: "/api/doctor", by: by}).want(http.StatusOK)).Items
+		want := wire.Trouble{Check: "go", Level: "info", What: "omca was built with " + runtime.Version()}
 		if len(items) == 0 || items[len(items)-1] != want {
 			t.Errorf("%s is told %+v, want %+v at the end", by, items, want)
 		}
@@ -128,12 +132,12 @@ func TestFailedFetchesAreRoots(t *testing.T) {
 	w := newWorld(t)
 	w.put("system/usr/guestsys", "grant=guest:system")
 	const why = "127.0.0.1, port 22, is on the loopback"
-	list := ExternalList{Source: "http://crl.mycorp", LastError: why, Undetermined: []string{"CN=A"}}
-	w.external = []ExternalList{list, list, list, list}
+	list := wire.ExternalList{Source: "http://crl.mycorp", LastError: why, Undetermined: []string{"CN=A"}}
+	w.external = []wire.ExternalList{list, list, list, list}
 	for i, state := range []string{"fresh", "partial", "error", "never"} {
 		w.external[i].State = state
 	}
-	w.openid = &OpenIDStatus{Issuer: "https://idp.mycorp", LastError: why}
+	w.openid = &wire.OpenIDStatus{Issuer: "https://idp.mycorp", LastError: why}
 	for _, target := range []string{"/api/crl", "/api/doctor", "/api/daemon/status"} {
 		for by, root := range map[string]bool{"root": true, "guest1": false, "adminall": false, "adminsys": false, "guestsys": false} {
 			got := w.do(request{target: target, by: by}).want(http.StatusOK)

@@ -13,6 +13,7 @@ import (
 
 	"go.step.sm/crypto/pemutil"
 
+	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
 )
@@ -26,7 +27,7 @@ func TestEncryptedKey(t *testing.T) {
 	locked := pem.EncodeToMemory(block)
 	patch := func(name, password string) result {
 		text := string(locked)
-		body := must(json.Marshal([]KeyEdit{{Action: "add", Name: name, String: &text, Password: password}}))(t)
+		body := must(json.Marshal([]wire.KeyEdit{{Action: "add", Name: name, String: &text, Password: password}}))(t)
 		return w.do(request{method: http.MethodPatch, target: at + "ns1/sec/web/data", by: "root", body: string(body)})
 	}
 	patch("private_key", "").refused(http.StatusBadRequest, "encrypted", "--password-file")
@@ -38,7 +39,7 @@ func TestEncryptedKey(t *testing.T) {
 		t.Errorf("a key that was refused is there: %s", a.body)
 	}
 	text := string(locked)
-	twice := []KeyEdit{{Action: "add", Name: "private_key", String: &text, Password: "open sesame"}, {Action: "change", Name: "private_key", String: &text, Password: "open sesame"}}
+	twice := []wire.KeyEdit{{Action: "add", Name: "private_key", String: &text, Password: "open sesame"}, {Action: "change", Name: "private_key", String: &text, Password: "open sesame"}}
 	w.do(request{method: http.MethodPatch, target: at + "ns1/sec/web/data", by: "root", body: string(must(json.Marshal(twice))(t))}).
 		refused(http.StatusBadRequest, "one encrypted key at a time")
 	patch("private_key", "open sesame").want(http.StatusNoContent)
@@ -93,7 +94,7 @@ func TestEncryptedKeyIsLookedAtLate(t *testing.T) {
 	text := string(pem.EncodeToMemory(must(pemutil.Serialize(key, pemutil.WithPKCS8(true), pemutil.WithPassword([]byte("open sesame"))))(t)))
 	// Its password is wrong, which is said by the reader: any other answer came before.
 	for path, status := range map[string]int{"ns1/sec/absent": http.StatusNotFound, "ns2/sec/web": http.StatusForbidden, "system/sec/jwt": http.StatusForbidden} {
-		body := must(json.Marshal([]KeyEdit{{Action: "add", Name: "private_key", String: &text, Password: "close sesame"}}))(t)
+		body := must(json.Marshal([]wire.KeyEdit{{Action: "add", Name: "private_key", String: &text, Password: "close sesame"}}))(t)
 		w.do(request{method: http.MethodPatch, target: at + path + "/data", by: "admin1", body: string(body)}).want(status)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/usr"
 	"omca/usr/token"
 )
@@ -34,45 +35,19 @@ type ForeignTokens struct {
 	Import func(ctx context.Context, p object.Path, text []byte) error
 }
 
-// ForeignTokenRequest asks for a token for other services.
-type ForeignTokenRequest struct {
-	Subject  string   `json:"subject,omitempty"`  // the caller unless given
-	Roles    []string `json:"roles,omitempty"`    // of those that the subject has: all unless given
-	Duration string   `json:"duration,omitempty"` // "2000h"; never to expire unless given, or token.max_age when that is set
-	Issuer   string   `json:"issuer,omitempty"`   // of a cross login
-	Name     string   `json:"name,omitempty"`     // of a cross login: full name
-	Projects []string `json:"projects,omitempty"` // of a cross login
-}
-
-// ForeignToken is a token for other services.
-type ForeignToken struct {
-	Token     string     `json:"token"`
-	ID        string     `json:"id"` // as the list of tokens has it
-	Profile   string     `json:"profile"`
-	Subject   string     `json:"subject"`
-	Roles     []string   `json:"roles"`
-	ExpiresAt *time.Time `json:"expires_at"` // null: never
-}
-
-// ForeignKey is the public key of a profile.
-type ForeignKey struct {
-	Profile   string `json:"profile"`
-	PublicKey []byte `json:"public_key"` // 32 bytes
-}
-
 func (d *door) foreignRoutes() []route {
 	return []route{
 		{method: http.MethodPost, path: "/api/token/profile/{profile}", rule: needs("who has the role api, for itself; who has the role admin, and root, for any user", usr.Authenticated()),
 			id: "issueForeignToken", paced: true, about: "Issue a token for other services, which they verify by the public key of the profile: clustercockpit, cross-login or metric-store.",
-			body: jsonOption[ForeignTokenRequest](), answer: jsonAnswer[ForeignToken](http.StatusCreated), audit: auditCalls, handle: d.issueForeign},
+			body: jsonOption[wire.ForeignTokenRequest](), answer: jsonAnswer[wire.ForeignToken](http.StatusCreated), audit: auditCalls, handle: d.issueForeign},
 		{method: http.MethodGet, path: "/api/token/profile/{profile}/key", rule: authenticated(),
 			id: "getForeignKey", about: "The public key of a profile. For root it is made when there is none yet.",
-			answer: jsonAnswer[ForeignKey](http.StatusOK), handle: d.getForeignKey},
+			answer: jsonAnswer[wire.ForeignKey](http.StatusOK), handle: d.getForeignKey},
 	}
 }
 
 func (d *door) issueForeign(ctx context.Context, c *call) (response, error) {
-	want, err := decode[ForeignTokenRequest](c)
+	want, err := decode[wire.ForeignTokenRequest](c)
 	if err != nil {
 		return response{}, err
 	}
@@ -100,7 +75,7 @@ func (d *door) issueForeign(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	c.note(slog.String("token", issued.ID))
-	answer := ForeignToken{Token: issued.Token, ID: issued.ID, Profile: profile, Subject: issued.Subject, Roles: issued.Roles}
+	answer := wire.ForeignToken{Token: issued.Token, ID: issued.ID, Profile: profile, Subject: issued.Subject, Roles: issued.Roles}
 	if !issued.ExpiresAt.IsZero() {
 		answer.ExpiresAt = &issued.ExpiresAt
 	}
@@ -186,7 +161,7 @@ func (d *door) getForeignKey(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	return reply(http.StatusOK, ForeignKey{Profile: profile, PublicKey: key})
+	return reply(http.StatusOK, wire.ForeignKey{Profile: profile, PublicKey: key})
 }
 
 // holdsTokenKey reports whether the object at p holds the key of a profile.

@@ -4,50 +4,17 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"time"
 
+	"omca/internal/wire"
 	"omca/pki"
 )
-
-// FormerSet is a complete set of key, certificate and chain that a CA had before.
-type FormerSet struct {
-	Number     int       `json:"number"` // of the set; it never changes
-	Serial     string    `json:"serial"`
-	Subject    string    `json:"subject"`
-	SHA256     string    `json:"sha256"`
-	NotBefore  time.Time `json:"not_before"`
-	NotAfter   time.Time `json:"not_after"`
-	HasKey     bool      `json:"has_key"` // false: it was trusted and signed nothing here
-	ReplacedAt time.Time `json:"replaced_at"`
-	ReplacedBy string    `json:"replaced_by"`
-	List       string    `json:"list"`   // path of its revocation list on this server; "" when there is none
-	Living     int       `json:"living"` // certificates that its key signed, neither expired nor revoked
-}
-
-// History is what a CA had before.
-type History struct {
-	Path  string      `json:"path"`
-	Items []FormerSet `json:"items"` // the newest first
-}
-
-// RollbackRequest names the set to put back.
-type RollbackRequest struct {
-	To int `json:"to,omitempty"` // its number; the newest unless given
-}
-
-// RolledBack is the certificate of the set that is in force again.
-type RolledBack struct {
-	Path    string `json:"path"`
-	Serial  string `json:"serial"`
-	Subject string `json:"subject"`
-}
 
 func (d *door) historyRoutes() []route {
 	return []route{
 		{method: http.MethodGet, path: pathObject + "/certificate/history", rule: root(), id: "getHistory", about: "The sets of key and certificate that a CA had before, the newest first.",
-			answer: jsonAnswer[History](http.StatusOK), handle: d.getHistory},
+			answer: jsonAnswer[wire.History](http.StatusOK), handle: d.getHistory},
 		{method: http.MethodPost, path: pathObject + "/certificate/rollback", rule: root(), id: "rollback", about: "Put a set that a CA had before back in its place. The one that it replaces is kept.",
-			body: jsonOption[RollbackRequest](), answer: jsonAnswer[RolledBack](http.StatusOK), audit: auditByCA, handle: d.rollback},
+			body: jsonOption[wire.RollbackRequest](), answer: jsonAnswer[wire.RolledBack](http.StatusOK), audit: auditByCA, handle: d.rollback},
 	}
 }
 
@@ -56,14 +23,14 @@ func (d *door) getHistory(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	h := History{Path: c.path.String(), Items: []FormerSet{}}
+	h := wire.History{Path: c.path.String(), Items: []wire.FormerSet{}}
 	for _, f := range all {
 		cert := f.Certificate
 		list := ""
 		if f.List != "" {
 			list = "/crl/" + f.List + ".crl"
 		}
-		h.Items = append(h.Items, FormerSet{
+		h.Items = append(h.Items, wire.FormerSet{
 			Number: f.Number, Serial: string(pki.SerialOf(cert)), Subject: cert.Subject.String(), SHA256: pki.Fingerprint(cert),
 			NotBefore: cert.NotBefore.UTC(), NotAfter: cert.NotAfter.UTC(), HasKey: f.HasKey,
 			ReplacedAt: f.ReplacedAt, ReplacedBy: f.ReplacedBy, Living: f.Living, List: list,
@@ -73,11 +40,11 @@ func (d *door) getHistory(ctx context.Context, c *call) (response, error) {
 }
 
 func (d *door) rollback(ctx context.Context, c *call) (response, error) {
-	want, err := decode[RollbackRequest](c)
+	want, err := decode[wire.RollbackRequest](c)
 	if err != nil {
 		return response{}, err
 	}
-	if err := c.askFirst(func() ([]Break, error) { return d.rekeyBreaks(ctx, c.path) }); err != nil {
+	if err := c.askFirst(func() ([]wire.Break, error) { return d.rekeyBreaks(ctx, c.path) }); err != nil {
 		return response{}, err
 	}
 	c.note(slog.Int("to", want.To))
@@ -91,5 +58,5 @@ func (d *door) rollback(ctx context.Context, c *call) (response, error) {
 	if err := d.tellOrphans(ctx, c); err != nil {
 		return response{}, err
 	}
-	return reply(http.StatusOK, RolledBack{Path: c.path.String(), Serial: string(pki.SerialOf(cert)), Subject: cert.Subject.String()})
+	return reply(http.StatusOK, wire.RolledBack{Path: c.path.String(), Serial: string(pki.SerialOf(cert)), Subject: cert.Subject.String()})
 }

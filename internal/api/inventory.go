@@ -7,10 +7,10 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/pki"
 )
 
@@ -19,63 +19,9 @@ const (
 	maxScan     = 20_000 // records looked at for one answer
 )
 
-// Record is one certificate of the inventory.
-type Record struct {
-	Serial     string    `json:"serial"`
-	Issuer     string    `json:"issuer"`      // common name
-	IssuerPath string    `json:"issuer_path"` // of the CA
-	Authority  string    `json:"authority"`   // identity of the CA, 64 hexadecimal digits; "" when it is not on record
-	Subject    string    `json:"subject"`
-	Names      []string  `json:"names"`
-	Owner      string    `json:"owner"` // path of the object that it is for; "ux:root" for the machine's root
-	Profile    string    `json:"profile"`
-	NotBefore  time.Time `json:"not_before"`
-	NotAfter   time.Time `json:"not_after"`
-	State      string    `json:"state"` // "valid", "not_yet_valid", "expired" or "revoked"
-	SHA256     string    `json:"sha256"`
-
-	Withdrawal
-}
-
-// Withdrawal says when and why a certificate was taken back. It is empty for
-// one that was not.
-type Withdrawal struct {
-	RevokedAt *time.Time `json:"revoked_at,omitempty"`
-	Reason    string     `json:"reason,omitempty"` // of RFC 5280, 5.3.1
-}
-
-// FullRecord is a record with its certificate.
-type FullRecord struct {
-	Record
-	Certificate string `json:"certificate"` // PEM
-}
-
-// CertificateList is a page of the inventory, soonest expiry first.
-type CertificateList struct {
-	Kind  string   `json:"kind"` // "CertificateList"
-	Items []Record `json:"items"`
-	Next  string   `json:"next"` // the parameter after of the next page; "" on the last one
-}
-
-// SignRequest asks for the signature of a request made elsewhere.
-type SignRequest struct {
-	CSR      string `json:"csr"`                // PEM
-	Profile  string `json:"profile,omitempty"`  // "usr", "node" or "listener"
-	Validity string `json:"validity,omitempty"` // "24h", "30d"
-	Owner    string `json:"owner,omitempty"`    // path; "ux:root" for the machine's root
-}
-
-// Signed is what was signed.
-type Signed struct {
-	Serial           string    `json:"serial"`
-	Certificate      string    `json:"certificate"`       // PEM
-	CertificateChain string    `json:"certificate_chain"` // PEM, leaf first
-	NotAfter         time.Time `json:"not_after"`
-}
-
 // signRequest reads what is to be signed.
 func (c *call) signRequest() (ca.SignRequest, error) {
-	want, err := decode[SignRequest](c)
+	want, err := decode[wire.SignRequest](c)
 	if err != nil {
 		return ca.SignRequest{}, err
 	}
@@ -121,7 +67,7 @@ func (d *door) signCertificate(ctx context.Context, c *call) (response, error) {
 	d.metrics.issued.WithLabelValues(profile).Inc()
 	c.noticeLeftOut(issued.LeftOut)
 	c.noticeCut(issued)
-	return reply(http.StatusCreated, Signed{
+	return reply(http.StatusCreated, wire.Signed{
 		Serial: string(pki.SerialOf(issued.Certificate)), NotAfter: issued.Certificate.NotAfter.UTC(),
 		Certificate:      string(pki.EncodeCertificates(issued.Certificate)),
 		CertificateChain: string(pki.EncodeCertificates(issued.Chain...)),
@@ -242,7 +188,7 @@ func (d *door) listCertificates(ctx context.Context, c *call) (response, error) 
 	if err != nil {
 		return response{}, err
 	}
-	list := CertificateList{Kind: "CertificateList", Items: []Record{}}
+	list := wire.CertificateList{Kind: "CertificateList", Items: []wire.Record{}}
 	looked, cursor := 0, ""
 	for r, err := range d.Authority.Records(ctx, q) {
 		if err != nil {
@@ -283,7 +229,7 @@ func (d *door) getRecord(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	return reply(http.StatusOK, FullRecord{record, string(pki.EncodeCertificates(r.Certificate))})
+	return reply(http.StatusOK, wire.FullRecord{Record: record, Certificate: string(pki.EncodeCertificates(r.Certificate))})
 }
 
 // visibleRecord is the record with the serial number in the URL.
@@ -308,11 +254,11 @@ func (d *door) visibleRecord(ctx context.Context, c *call) (ca.Record, error) {
 	return r, nil
 }
 
-func (d *door) recordOf(ctx context.Context, r ca.Record) (Record, error) {
+func (d *door) recordOf(ctx context.Context, r ca.Record) (wire.Record, error) {
 	cert := r.Certificate
 	revocation, revoked, err := d.Authority.RevocationFor(ctx, r)
 	if err != nil {
-		return Record{}, err
+		return wire.Record{}, err
 	}
 	state, withdrawn := standing(revocation, revoked, ca.StateAt(cert, d.Now()))
 	id, known, err := d.Authority.AuthorityOf(ctx, r)
@@ -320,7 +266,7 @@ func (d *door) recordOf(ctx context.Context, r ca.Record) (Record, error) {
 	if known {
 		authority = id.String()
 	}
-	return Record{
+	return wire.Record{
 		Authority: authority, Serial: string(r.Serial()), Issuer: cert.Issuer.CommonName, IssuerPath: r.Issuer, Subject: cert.Subject.String(),
 		Names: append([]string{}, pki.NamesOf(cert).Strings()...), Owner: r.Owner, Profile: r.Profile,
 		NotBefore: cert.NotBefore.UTC(), NotAfter: cert.NotAfter.UTC(), State: state, SHA256: pki.Fingerprint(cert), Withdrawal: withdrawn,
@@ -329,10 +275,10 @@ func (d *door) recordOf(ctx context.Context, r ca.Record) (Record, error) {
 
 // standing is the state of a certificate of which state is what its dates say, and r its
 // revocation, if it is revoked.
-func standing(r ca.Revocation, revoked bool, state ca.State) (string, Withdrawal) {
+func standing(r ca.Revocation, revoked bool, state ca.State) (string, wire.Withdrawal) {
 	if !revoked {
-		return string(state), Withdrawal{}
+		return string(state), wire.Withdrawal{}
 	}
 	at := r.At.UTC()
-	return stateRevoked, Withdrawal{RevokedAt: &at, Reason: r.Reason.String()}
+	return stateRevoked, wire.Withdrawal{RevokedAt: &at, Reason: r.Reason.String()}
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"omca/internal/wire"
 )
 
 func (w *world) sign(by, body string) result {
@@ -16,11 +18,11 @@ func (w *world) sign(by, body string) result {
 func TestSign(t *testing.T) {
 	w := newWorld(t)
 	text := csr(t, "x.clu.mycorp", "x.clu.mycorp")
-	got := into[Signed](w.sign("signer", asJSON(t, SignRequest{CSR: text, Validity: "24h"})).want(http.StatusCreated))
+	got := into[wire.Signed](w.sign("signer", asJSON(t, wire.SignRequest{CSR: text, Validity: "24h"})).want(http.StatusCreated))
 	if want := w.now.Add(24 * time.Hour); got.NotAfter.Sub(want).Abs() > 2*time.Second || strings.Count(got.CertificateChain, "BEGIN CERTIFICATE") != 2 {
 		t.Errorf("%+v, want until %s", got, want)
 	}
-	record := into[FullRecord](w.do(request{target: "/api/certificate/" + strings.ToUpper(got.Serial), by: "signer"}).want(http.StatusOK))
+	record := into[wire.FullRecord](w.do(request{target: "/api/certificate/" + strings.ToUpper(got.Serial), by: "signer"}).want(http.StatusOK))
 	if record.Serial != got.Serial || record.Owner != "system/usr/signer" || record.Profile != "listener" || record.IssuerPath != "system/sec/ca" ||
 		record.Issuer != "clu CA" || record.State != "valid" || record.Certificate != got.Certificate {
 		t.Errorf("%+v", record)
@@ -30,17 +32,17 @@ func TestSign(t *testing.T) {
 		status   int
 		word     string
 	}{
-		{"signer", asJSON(t, SignRequest{CSR: csr(t, "evil.example.com", "evil.example.com")}), 403, "signer"},
-		{"none", asJSON(t, SignRequest{CSR: text}), 403, "none"},
-		{"signer", asJSON(t, SignRequest{CSR: text, Profile: "node"}), 403, "root"},
-		{"signer", asJSON(t, SignRequest{CSR: text, Owner: "system/usr/boss"}), 403, "owner"},
-		{"root", asJSON(t, SignRequest{CSR: text, Profile: "ca"}), 400, "ca"},
-		{"root", asJSON(t, SignRequest{CSR: text, Profile: "foo"}), 400, "foo"},
-		{"root", asJSON(t, SignRequest{CSR: text, Validity: "soon"}), 400, "validity"},
-		{"root", asJSON(t, SignRequest{CSR: text, Owner: "nobody"}), 400, "owner"},
-		{"root", asJSON(t, SignRequest{CSR: "nope"}), 400, "request"},
+		{"signer", asJSON(t, wire.SignRequest{CSR: csr(t, "evil.example.com", "evil.example.com")}), 403, "signer"},
+		{"none", asJSON(t, wire.SignRequest{CSR: text}), 403, "none"},
+		{"signer", asJSON(t, wire.SignRequest{CSR: text, Profile: "node"}), 403, "root"},
+		{"signer", asJSON(t, wire.SignRequest{CSR: text, Owner: "system/usr/boss"}), 403, "owner"},
+		{"root", asJSON(t, wire.SignRequest{CSR: text, Profile: "ca"}), 400, "ca"},
+		{"root", asJSON(t, wire.SignRequest{CSR: text, Profile: "foo"}), 400, "foo"},
+		{"root", asJSON(t, wire.SignRequest{CSR: text, Validity: "soon"}), 400, "validity"},
+		{"root", asJSON(t, wire.SignRequest{CSR: text, Owner: "nobody"}), 400, "owner"},
+		{"root", asJSON(t, wire.SignRequest{CSR: "nope"}), 400, "request"},
 		{"root", `{"csr":"x","force":true}`, 400, "force"},
-		{"root", asJSON(t, SignRequest{CSR: strings.Repeat("x", limitCSR)}), 413, "at most"},
+		{"root", asJSON(t, wire.SignRequest{CSR: strings.Repeat("x", limitCSR)}), 413, "at most"},
 	} {
 		w.sign(tt.by, tt.body).refused(tt.status, tt.word)
 	}
@@ -51,12 +53,12 @@ func TestInventory(t *testing.T) {
 	serials := map[string]bool{}
 	for i := range 5 {
 		name := "x" + strconv.Itoa(i) + ".clu.mycorp"
-		got := into[Signed](w.sign("signer", asJSON(t, SignRequest{CSR: csr(t, name, name), Validity: strconv.Itoa(i+1) + "d"})).want(http.StatusCreated))
+		got := into[wire.Signed](w.sign("signer", asJSON(t, wire.SignRequest{CSR: csr(t, name, name), Validity: strconv.Itoa(i+1) + "d"})).want(http.StatusCreated))
 		serials[got.Serial] = true
 	}
-	page := func(by, query string) CertificateList {
+	page := func(by, query string) wire.CertificateList {
 		t.Helper()
-		return into[CertificateList](w.do(request{target: "/api/certificate" + query, by: by}).want(http.StatusOK))
+		return into[wire.CertificateList](w.do(request{target: "/api/certificate" + query, by: by}).want(http.StatusOK))
 	}
 	if all := page("root", ""); len(all.Items) != 8 || all.Next != "" { // CA, listener, guest1 and the five
 		t.Errorf("%d certificates, next %q", len(all.Items), all.Next)
@@ -105,7 +107,7 @@ func TestInventory(t *testing.T) {
 // TestRecordCannotBeProbed: a record that the caller may not see is not there.
 func TestRecordCannotBeProbed(t *testing.T) {
 	w := newWorld(t)
-	serial := into[CertificateList](w.do(request{target: "/api/certificate?profile=usr", by: "root"})).Items[0].Serial
+	serial := into[wire.CertificateList](w.do(request{target: "/api/certificate?profile=usr", by: "root"})).Items[0].Serial
 	hidden := w.do(request{target: "/api/certificate/" + serial, by: "none"}).problem()
 	absent := w.do(request{target: "/api/certificate/abc123", by: "none"}).problem()
 	if hidden.Status != http.StatusNotFound || hidden.Detail != strings.ReplaceAll(absent.Detail, "abc123", serial) {
@@ -117,8 +119,8 @@ func TestRecordCannotBeProbed(t *testing.T) {
 // the caller may see.
 func TestInventorySearch(t *testing.T) {
 	w := newWorld(t)
-	got := into[Signed](w.sign("signer", asJSON(t, SignRequest{CSR: csr(t, "Find.clu.mycorp", "other.clu.mycorp"), Validity: "2d"})).want(http.StatusCreated))
-	old := into[Signed](w.sign("signer", asJSON(t, SignRequest{CSR: csr(t, "old.clu.mycorp"), Validity: "1d"})).want(http.StatusCreated))
+	got := into[wire.Signed](w.sign("signer", asJSON(t, wire.SignRequest{CSR: csr(t, "Find.clu.mycorp", "other.clu.mycorp"), Validity: "2d"})).want(http.StatusCreated))
+	old := into[wire.Signed](w.sign("signer", asJSON(t, wire.SignRequest{CSR: csr(t, "old.clu.mycorp"), Validity: "1d"})).want(http.StatusCreated))
 	w.do(request{method: http.MethodPost, target: "/api/certificate/" + old.Serial + "/revoke", by: "root"}).want(http.StatusOK)
 	for _, tt := range []struct {
 		by, query string
@@ -135,13 +137,13 @@ func TestInventorySearch(t *testing.T) {
 		{"root", "state=expired", ""},
 		{"root", "state=not_yet_valid", ""},
 	} {
-		list := into[CertificateList](w.do(request{target: "/api/certificate?" + tt.query, by: tt.by}).want(http.StatusOK))
+		list := into[wire.CertificateList](w.do(request{target: "/api/certificate?" + tt.query, by: tt.by}).want(http.StatusOK))
 		if want := map[bool]int{true: 1}[tt.serial != ""]; len(list.Items) != want || want == 1 && list.Items[0].Serial != tt.serial {
 			t.Errorf("%s %s: %+v, want %q", tt.by, tt.query, list.Items, tt.serial)
 		}
 	}
 	w.now = w.now.Add(36 * time.Hour)
-	if list := into[CertificateList](w.do(request{target: "/api/certificate?state=valid&search=clu.mycorp", by: "signer"}).want(http.StatusOK)); len(list.Items) != 1 {
+	if list := into[wire.CertificateList](w.do(request{target: "/api/certificate?state=valid&search=clu.mycorp", by: "signer"}).want(http.StatusOK)); len(list.Items) != 1 {
 		t.Errorf("valid after a day and a half: %+v", list.Items)
 	}
 	w.do(request{target: "/api/certificate?state=odd", by: "root"}).refused(http.StatusBadRequest, "odd")

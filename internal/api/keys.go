@@ -13,6 +13,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
 )
@@ -20,40 +21,8 @@ import (
 // maxValues bounds the values of one answer together, in bytes.
 const maxValues = 16 << 20
 
-// KeyValue is a key with its value.
-type KeyValue struct {
-	Name  string `json:"name"`
-	Bytes []byte `json:"bytes"`
-}
-
-// DataKeyList is the keys of an object.
-type DataKeyList struct {
-	Kind  string    `json:"kind"` // "DataKeyList"
-	Items []DataKey `json:"items"`
-}
-
-// DataKey is a key without its value.
-type DataKey struct {
-	Object string `json:"object"`
-	Node   string `json:"node"` // always ""
-	Name   string `json:"name"`
-	Size   int    `json:"size"` // of the value, in bytes
-}
-
-// KeyEdit is one step of a change of keys.
-type KeyEdit struct {
-	Action string  `json:"action"` // "add", "change", "remove" or "rename"
-	Name   string  `json:"name"`
-	Bytes  []byte  `json:"bytes,omitempty"`  // for add and change
-	String *string `json:"string,omitempty"` // the same as text
-	To     string  `json:"to,omitempty"`     // for rename
-	Hashed bool    `json:"hashed,omitempty"` // for the password of a usr: the value is its hash
-	Weak   bool    `json:"weak,omitempty"`   // for the password of a usr, by root: it is taken however easy to guess
-
-	Password string `json:"password,omitempty"` // for a private_key that is encrypted; it is kept without
-}
-
-func (e KeyEdit) value() ([]byte, error) {
+// newValue is what an edit gives the key.
+func newValue(e wire.KeyEdit) ([]byte, error) {
 	if e.String == nil {
 		return e.Bytes, nil
 	}
@@ -78,9 +47,9 @@ func (d *door) listKeys(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	list := DataKeyList{Kind: "DataKeyList", Items: []DataKey{}}
+	list := wire.DataKeyList{Kind: "DataKeyList", Items: []wire.DataKey{}}
 	for _, k := range o.Keys {
-		list.Items = append(list.Items, DataKey{Object: c.path.String(), Name: k.Name, Size: k.Size})
+		list.Items = append(list.Items, wire.DataKey{Object: c.path.String(), Name: k.Name, Size: k.Size})
 	}
 	return reply(http.StatusOK, list)
 }
@@ -103,7 +72,7 @@ func (d *door) getData(ctx context.Context, c *call) (response, error) {
 		}
 	}
 	c.note(slog.String("keys", strings.Join(names, " ")))
-	values := []KeyValue{}
+	values := []wire.KeyValue{}
 	size := 0
 	for _, name := range names {
 		v, err := d.value(ctx, c, name)
@@ -113,7 +82,7 @@ func (d *door) getData(ctx context.Context, c *call) (response, error) {
 		if size += len(v); size > maxValues {
 			return response{}, fmt.Errorf("%w: the values have more than %d bytes: name fewer keys", errBadRequest, maxValues)
 		}
-		values = append(values, KeyValue{Name: name, Bytes: append([]byte{}, v...)})
+		values = append(values, wire.KeyValue{Name: name, Bytes: append([]byte{}, v...)})
 	}
 	return reply(http.StatusOK, values)
 }
@@ -223,7 +192,7 @@ func (d *door) removeKey(ctx context.Context, c *call) (response, error) {
 }
 
 func (d *door) patchData(ctx context.Context, c *call) (response, error) {
-	steps, err := decode[[]KeyEdit](c)
+	steps, err := decode[[]wire.KeyEdit](c)
 	if err != nil {
 		return response{}, err
 	}
@@ -235,7 +204,7 @@ func (d *door) patchData(ctx context.Context, c *call) (response, error) {
 	var forms []passwordForm
 	locked := 0
 	for _, s := range steps {
-		value, err := s.value()
+		value, err := newValue(s)
 		if err == nil && s.Password != "" {
 			if locked++; locked > 1 {
 				return response{}, fmt.Errorf("%w: %d steps have a password: one encrypted key at a time", errBadRequest, locked)
@@ -268,7 +237,7 @@ func (d *door) edit(ctx context.Context, c *call, edits []object.Edit, forms ...
 	if err := d.keepsItsSet(ctx, c.path, edits); err != nil {
 		return err
 	}
-	if err := c.askFirst(func() ([]Break, error) { return d.editBreaks(ctx, c.path, edits) }); err != nil {
+	if err := c.askFirst(func() ([]wire.Break, error) { return d.editBreaks(ctx, c.path, edits) }); err != nil {
 		return err
 	}
 	if err := d.hashPasswords(ctx, c, edits, forms); err != nil {
@@ -330,7 +299,7 @@ func (d *door) importPart(ctx context.Context, c *call, e object.Edit) error {
 // openOnce is decrypted for the one step of the call that has a password, once,
 // however often the call is decided. It costs time, so the caller must have the right
 // to that step, and the object must be there, before.
-func (d *door) openOnce(ctx context.Context, c *call, s KeyEdit, value []byte) ([]byte, error) {
+func (d *door) openOnce(ctx context.Context, c *call, s wire.KeyEdit, value []byte) ([]byte, error) {
 	if c.opened != nil {
 		return c.opened, nil
 	}

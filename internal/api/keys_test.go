@@ -8,6 +8,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/pki"
 )
 
@@ -26,11 +27,11 @@ func TestKeys(t *testing.T) {
 	if string(res.body) != "blue" || res.header.Get("Content-Type") != mediaText {
 		t.Errorf("%q %q", res.header.Get("Content-Type"), res.body)
 	}
-	list := into[DataKeyList](w.do(request{target: at + "ns1/sec/web/data/keys", by: "guest1"}).want(http.StatusOK))
-	if len(list.Items) != 2 || list.Items[1] != (DataKey{Object: "ns1/sec/web", Name: "a/b", Size: 2}) {
+	list := into[wire.DataKeyList](w.do(request{target: at + "ns1/sec/web/data/keys", by: "guest1"}).want(http.StatusOK))
+	if len(list.Items) != 2 || list.Items[1] != (wire.DataKey{Object: "ns1/sec/web", Name: "a/b", Size: 2}) {
 		t.Errorf("keys %v", list.Items)
 	}
-	values := into[[]KeyValue](w.do(request{target: at + "ns1/sec/web/data", by: "admin1"}).want(http.StatusOK))
+	values := into[[]wire.KeyValue](w.do(request{target: at + "ns1/sec/web/data", by: "admin1"}).want(http.StatusOK))
 	if len(values) != 2 || string(values[0].Bytes) != "blue" {
 		t.Errorf("values %v", values)
 	}
@@ -77,7 +78,7 @@ func TestPatchData(t *testing.T) {
 	}
 	patch(`[{"action":"add","name":"x","bytes":"` + base64.StdEncoding.EncodeToString([]byte("1")) + `"},{"action":"rename","name":"color","to":"colour"},{"action":"add","name":"y","string":"2"},{"action":"remove","name":"nothing"}]`).
 		want(http.StatusNoContent)
-	got := asJSON(t, into[[]KeyValue](w.do(request{target: at + "ns1/sec/web/data?name=x&name=colour&name=y", by: "admin1"})))
+	got := asJSON(t, into[[]wire.KeyValue](w.do(request{target: at + "ns1/sec/web/data?name=x&name=colour&name=y", by: "admin1"})))
 	if want := `[{"name":"x","bytes":"MQ=="},{"name":"colour","bytes":"Ymx1ZQ=="},{"name":"y","bytes":"Mg=="}]`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
@@ -116,7 +117,7 @@ func TestRenameIsReading(t *testing.T) {
 		w.do(request{method: http.MethodPatch, target: at + "system/usr/none/data", by: "adminsys", body: "[" + step + "]"}).refused(http.StatusForbidden)
 	}
 	w.do(request{method: http.MethodPatch, target: at + "system/usr/none/data", by: "root", body: `[{"action":"rename","name":"password","to":"x"}]`}).refused(http.StatusForbidden)
-	all := into[[]KeyValue](w.do(request{target: at + "system/usr/none/data", by: "root"}).want(http.StatusOK))
+	all := into[[]wire.KeyValue](w.do(request{target: at + "system/usr/none/data", by: "root"}).want(http.StatusOK))
 	if len(all) != 0 {
 		t.Errorf("the password was given away: %v", all)
 	}
@@ -174,8 +175,8 @@ func TestImport(t *testing.T) {
 	}
 	send(ca.KeyChain, "nope").refused(http.StatusBadRequest, "certificate_chain")
 	// Parts of a set come alone, or what came with them would be lost.
-	part := asJSON(t, KeyEdit{Action: "add", Name: ca.KeyChain, Bytes: []byte(take(ca.KeyChain))})
-	note := asJSON(t, KeyEdit{Action: "add", Name: "x", Bytes: []byte("y")})
+	part := asJSON(t, wire.KeyEdit{Action: "add", Name: ca.KeyChain, Bytes: []byte(take(ca.KeyChain))})
+	note := asJSON(t, wire.KeyEdit{Action: "add", Name: "x", Bytes: []byte("y")})
 	for _, steps := range []string{part + "," + note, note + "," + part} {
 		w.do(request{method: http.MethodPatch, target: at + "system/sec/cert/data", by: "root", body: "[" + steps + "]"}).refused(http.StatusBadRequest, "one at a time")
 	}
@@ -183,21 +184,21 @@ func TestImport(t *testing.T) {
 	if notice := res.header.Get("Omca-Notice"); !strings.Contains(notice, "pending") || strings.ContainsAny(notice, "\r\n") {
 		t.Errorf("notice %q", notice)
 	}
-	state := into[CertificateState](w.do(request{target: at + "system/sec/cert/certificate", by: "root"}).want(http.StatusOK))
+	state := into[wire.CertificateState](w.do(request{target: at + "system/sec/cert/certificate", by: "root"}).want(http.StatusOK))
 	if len(state.Pending) != 1 || state.SignedBy != "system/sec/ca" {
 		t.Errorf("pending: %+v", state)
 	}
 	if res := send(ca.KeyPrivate, take(ca.KeyPrivate)).want(http.StatusNoContent); res.header.Get("Omca-Notice") != "" {
 		t.Errorf("notice %q", res.header.Get("Omca-Notice"))
 	}
-	state = into[CertificateState](w.do(request{target: at + "system/sec/cert/certificate", by: "root"}).want(http.StatusOK))
+	state = into[wire.CertificateState](w.do(request{target: at + "system/sec/cert/certificate", by: "root"}).want(http.StatusOK))
 	if len(state.Pending) != 0 || state.SignedBy != "" || state.State != "valid" {
 		t.Errorf("live: %+v", state)
 	}
 	create := request{method: http.MethodPost, target: at + "system/sec/cert/certificate", by: "root"}
 	w.do(create).refused(http.StatusConflict, "not by this cluster", "--yes")
 	create.body = `{"replace_external":true}`
-	if got := into[Issued](w.do(create).want(http.StatusOK)); got.Path != "system/sec/cert" || got.Serial == "" {
+	if got := into[wire.Issued](w.do(create).want(http.StatusOK)); got.Path != "system/sec/cert" || got.Serial == "" {
 		t.Errorf("%+v", got)
 	}
 }

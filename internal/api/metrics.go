@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"omca/internal/wire"
 )
 
 // metrics is what the door counts. They live in a registry of their own.
@@ -60,7 +62,7 @@ func (m *metrics) served(x *exchange, took time.Duration) {
 
 // facts asks for the status when the metrics are read.
 type facts struct {
-	status func(context.Context) (Status, error)
+	status func(context.Context) (wire.Status, error)
 }
 
 func (f *facts) expiry() *prometheus.Desc {
@@ -162,7 +164,7 @@ func (f *listFacts) Collect(out chan<- prometheus.Metric) {
 }
 
 // with adds one list to the line.
-func (l listLine) with(list CRL) listLine {
+func (l listLine) with(list wire.CRL) listLine {
 	if at := list.ThisUpdate; at != nil && (l.issued.IsZero() || at.Before(l.issued)) {
 		l.issued = *at
 	}

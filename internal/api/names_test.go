@@ -12,6 +12,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/pki"
 )
 
@@ -25,7 +26,7 @@ func csrWith(t *testing.T, name pkix.Name) string {
 // asks returns a call that has a request signed, or previewed.
 func asks(t *testing.T, by, profile, route string, name pkix.Name) request {
 	t.Helper()
-	return request{method: http.MethodPost, target: "/api/certificate" + route, by: by, body: asJSON(t, SignRequest{CSR: csrWith(t, name), Profile: profile})}
+	return request{method: http.MethodPost, target: "/api/certificate" + route, by: by, body: asJSON(t, wire.SignRequest{CSR: csrWith(t, name), Profile: profile})}
 }
 
 // imported gives an object a key and the certificate that root signs for it by request, as an admin of its namespace imports them.
@@ -34,7 +35,7 @@ func (w *world) imported(path, by string, name pkix.Name) {
 	key := must(pki.GenerateKey("ec-p256"))(w.t)
 	der := must(x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: name}, key))(w.t)
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
-	signed := into[Signed](w.do(request{method: http.MethodPost, target: "/api/certificate", by: "root", body: asJSON(w.t, SignRequest{CSR: string(text)})}).want(http.StatusCreated))
+	signed := into[wire.Signed](w.do(request{method: http.MethodPost, target: "/api/certificate", by: "root", body: asJSON(w.t, wire.SignRequest{CSR: string(text)})}).want(http.StatusCreated))
 	for name, value := range map[string]string{ca.KeyPrivate: string(must(pki.EncodePrivateKey(key))(w.t)), ca.KeyChain: signed.CertificateChain} {
 		w.do(request{method: http.MethodPost, target: at + path + "/data/key?name=" + name, by: by, body: value, media: "text/plain"}).want(http.StatusNoContent)
 	}
@@ -93,7 +94,7 @@ func TestLeftOutOfASubject(t *testing.T) {
 				t.Errorf("%s: status %d, notice %q", res.what, res.status, got)
 			}
 		}
-		signed := into[Signed](w.do(asks(t, by, "usr", "", name)).want(http.StatusCreated))
+		signed := into[wire.Signed](w.do(asks(t, by, "usr", "", name)).want(http.StatusCreated))
 		if got := must(pki.ParseCertificates([]byte(signed.Certificate)))(t)[0].Subject.String(); got != "CN=guest" {
 			t.Errorf("by %s: subject %q", by, got)
 		}
@@ -169,7 +170,7 @@ func TestNamesAreNotPlanted(t *testing.T) {
 		w.do(r).refused(http.StatusForbidden, "setting keyword")
 	}
 	w.do(set("alt_names=secret.lan")).refused(http.StatusForbidden, "system/sec/ca may not sign this")
-	if got := into[ObjectItem](w.do(request{target: at + "ns1/sec/web", by: "admin1"})).Data.Keywords; len(got) != 1 || got["cn"] != "web.clu.mycorp" {
+	if got := into[wire.ObjectItem](w.do(request{target: at + "ns1/sec/web", by: "admin1"})).Data.Keywords; len(got) != 1 || got["cn"] != "web.clu.mycorp" {
 		t.Errorf("a refused change changed something: %v", got)
 	}
 	for _, word := range []string{"alt_names=a.ns1.lan DNS:B.ns1.lan *.ns1.lan 10.1.2.3 https://a.ns1.lan/x joe@ns1.lan", "email=web@ns1.lan", "cn=Web.ns1.lan"} {

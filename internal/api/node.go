@@ -10,66 +10,12 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/usr"
 )
-
-// NodeList is nodes of the cluster, by name.
-type NodeList struct {
-	Kind  string     `json:"kind"` // "NodeList"
-	Items []NodeItem `json:"items"`
-}
-
-// NodeItem is one node.
-type NodeItem struct {
-	Kind string   `json:"kind"` // "NodeItem"
-	Meta NodeMeta `json:"meta"`
-	Data NodeData `json:"data"`
-}
-
-// NodeMeta says which node it is.
-type NodeMeta struct {
-	Node string `json:"node"`
-}
-
-// NodeData is what a node says of itself, as long as it is there.
-type NodeData struct {
-	Status *NodeStatus `json:"status"`
-}
-
-// NodeStatus is how a node is doing.
-type NodeStatus struct {
-	Agent     string    `json:"agent"` // version of the program
-	StartedAt time.Time `json:"started_at"`
-
-	ClockOffset int64 `json:"clock_offset_seconds"` // by which its clock is ahead of the median of all; negative: behind
-	ClockOff    bool  `json:"clock_off"`            // by too much
-}
-
-// NodeInfo is what there is to know of a node to tell it from others.
-type NodeInfo struct {
-	Env      string            `json:"env"`    // always "": there is one environment
-	Labels   map[string]string `json:"labels"` // none
-	Paths    []string          `json:"paths"`  // of storage: none
-	Listener NodeListener      `json:"listener"`
-}
-
-// NodeListener is where a node answers.
-type NodeListener struct {
-	Addr  string `json:"addr"`  // "" for a node that is not there
-	Port  string `json:"port"`  //
-	State string `json:"state"` // "running", or "" for a node that is not there
-}
-
-// Called says that something was begun that goes on after the answer.
-type Called struct {
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail"`
-}
 
 const pathNode = "/api/node/name/{node}"
 
@@ -77,29 +23,19 @@ func (d *door) nodeRoutes() []route {
 	return []route{
 		{method: http.MethodGet, path: "/api/node", rule: root(), id: "listNodes", about: "The nodes of the cluster.",
 			params: []param{{name: "node", about: "Selector: names or globs, comma separated. All unless given."}},
-			answer: jsonAnswer[NodeList](http.StatusOK), handle: d.listNodes},
+			answer: jsonAnswer[wire.NodeList](http.StatusOK), handle: d.listNodes},
 		{method: http.MethodGet, path: "/api/node/info", rule: anyRole(), id: "nodeInfo", about: "What tells the nodes of the cluster apart, by name.",
-			answer: jsonAnswer[map[string]NodeInfo](http.StatusOK), handle: d.nodeInfo},
+			answer: jsonAnswer[map[string]wire.NodeInfo](http.StatusOK), handle: d.nodeInfo},
 		{method: http.MethodGet, path: pathNode + "/ping", rule: root(), id: "pingNode", about: "Whether a node answers. localhost and _ are the node that is asked.",
 			answer: answer{status: http.StatusNoContent}, handle: d.pingNode},
 		{method: http.MethodPost, path: pathNode + "/daemon/action/restart", rule: root(), id: "restartNode", about: "Restart the daemon of a node, without a refused connection.",
-			answer: jsonAnswer[Called](http.StatusOK), audit: auditCalls, handle: d.restartNode},
+			answer: jsonAnswer[wire.Called](http.StatusOK), audit: auditCalls, handle: d.restartNode},
 		{method: http.MethodPost, path: pathNode + "/daemon/action/{action}", rule: root(), id: "askNode",
 			about:  "Have the daemon of a node stop; drain, which is to answer /readyz with 503, so that load balancers leave it; or resume after that.",
-			answer: jsonAnswer[Called](http.StatusOK), audit: auditCalls, handle: d.askNode},
+			answer: jsonAnswer[wire.Called](http.StatusOK), audit: auditCalls, handle: d.askNode},
 		{method: http.MethodGet, path: pathNode + "/daemon/action", rule: root(), id: "nodeTask", about: "What the daemon of a node was asked to do last, by any node, and how that goes.",
-			answer: jsonAnswer[NodeTask](http.StatusOK), handle: d.nodeTask},
+			answer: jsonAnswer[wire.NodeTask](http.StatusOK), handle: d.nodeTask},
 	}
-}
-
-// NodeTask is what a node was asked to do last.
-type NodeTask struct {
-	Node    string    `json:"node"`
-	Do      string    `json:"do"`    // restart, stop, drain or resume
-	State   string    `json:"state"` // asked, taken, done or failed
-	Error   string    `json:"error"` // why it failed
-	By      string    `json:"by"`
-	AskedAt time.Time `json:"asked_at"`
 }
 
 // askNode leaves word for a node in the store, which the node follows.
@@ -127,7 +63,7 @@ func (d *door) ask(ctx context.Context, c *call, node, do string) (response, err
 	if err := d.Objects.Ask(ctx, object.Task{Node: node, Do: do, By: c.who.By()}); err != nil {
 		return response{}, err
 	}
-	return reply(http.StatusOK, Called{Title: "background daemon " + do + " has been called", Status: http.StatusOK, Detail: "the daemon of " + node + " was asked to " + do})
+	return reply(http.StatusOK, wire.Called{Title: "background daemon " + do + " has been called", Status: http.StatusOK, Detail: "the daemon of " + node + " was asked to " + do})
 }
 
 func (d *door) nodeTask(ctx context.Context, c *call) (response, error) {
@@ -142,7 +78,7 @@ func (d *door) nodeTask(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	return reply(http.StatusOK, NodeTask{Node: t.Node, Do: t.Do, State: t.State, Error: t.Error, By: t.By, AskedAt: t.AskedAt})
+	return reply(http.StatusOK, wire.NodeTask{Node: t.Node, Do: t.Do, State: t.State, Error: t.Error, By: t.By, AskedAt: t.AskedAt})
 }
 
 // anyRole is for what whoever holds any role may know.
@@ -166,7 +102,7 @@ var errNoNode = errors.New("no node of the cluster")
 type members struct {
 	names []string // sorted
 	there map[string]object.Node
-	self  Status
+	self  wire.Status
 }
 
 func (d *door) members(ctx context.Context) (members, error) {
@@ -219,7 +155,7 @@ func (d *door) listNodes(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	list := NodeList{Kind: "NodeList", Items: []NodeItem{}}
+	list := wire.NodeList{Kind: "NodeList", Items: []wire.NodeItem{}}
 	for _, name := range m.names {
 		selected, err := selectsNode(c.query.Get("node"), name, m.self.Node)
 		if err != nil {
@@ -228,10 +164,10 @@ func (d *door) listNodes(ctx context.Context, c *call) (response, error) {
 		if !selected {
 			continue
 		}
-		item := NodeItem{Kind: "NodeItem", Meta: NodeMeta{name}}
+		item := wire.NodeItem{Kind: "NodeItem", Meta: wire.NodeMeta{Node: name}}
 		if n, there := m.there[name]; there {
-			item.Data.Status = &NodeStatus{Agent: n.Version, StartedAt: n.StartedAt}
-			for _, c := range m.self.nodes() {
+			item.Data.Status = &wire.NodeStatus{Agent: n.Version, StartedAt: n.StartedAt}
+			for _, c := range clocks(m.self) {
 				if c.Node == name {
 					item.Data.Status.ClockOffset, item.Data.Status.ClockOff = c.Offset, c.Off
 				}
@@ -267,15 +203,15 @@ func (d *door) nodeInfo(ctx context.Context, _ *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	infos := make(map[string]NodeInfo, len(m.names))
+	infos := make(map[string]wire.NodeInfo, len(m.names))
 	for _, name := range m.names {
-		info := NodeInfo{Labels: map[string]string{}, Paths: []string{}}
+		info := wire.NodeInfo{Labels: map[string]string{}, Paths: []string{}}
 		if addresses := m.there[name].Addresses; len(addresses) > 0 {
 			host, port, err := net.SplitHostPort(addresses[0])
 			if err != nil {
 				return response{}, fmt.Errorf("address of the listener: %w", err)
 			}
-			info.Listener = NodeListener{Addr: host, Port: port, State: "running"}
+			info.Listener = wire.NodeListener{Addr: host, Port: port, State: "running"}
 		}
 		infos[name] = info
 	}
@@ -311,5 +247,5 @@ func (d *door) restartNode(ctx context.Context, c *call) (response, error) {
 	if _, err := d.restart(ctx, c); err != nil {
 		return response{}, err
 	}
-	return reply(http.StatusOK, Called{Title: "background daemon restart has been called", Status: http.StatusOK, Detail: "the daemon of " + name + " hands over to its successor"})
+	return reply(http.StatusOK, wire.Called{Title: "background daemon restart has been called", Status: http.StatusOK, Detail: "the daemon of " + name + " hands over to its successor"})
 }

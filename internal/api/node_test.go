@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"omca/internal/wire"
 	"omca/usr"
 )
 
@@ -19,7 +20,7 @@ func TestNodes(t *testing.T) {
 		"": "node1 node2", "?node=": "node1 node2", "?node=*": "node1 node2", "?node=node2": "node2", "?node=_": "node1",
 		"?node=localhost,node2": "node1 node2", "?node=n*1": "node1", "?node=other": "",
 	} {
-		list := into[NodeList](w.do(request{target: "/api/node" + query, by: "root"}).want(http.StatusOK))
+		list := into[wire.NodeList](w.do(request{target: "/api/node" + query, by: "root"}).want(http.StatusOK))
 		var names []string
 		for _, item := range list.Items {
 			names = append(names, item.Meta.Node)
@@ -37,9 +38,9 @@ func TestNodes(t *testing.T) {
 
 func TestNodeInfo(t *testing.T) {
 	w := newWorld(t)
-	got := into[map[string]NodeInfo](w.do(request{target: "/api/node/info", by: "squatter"}).want(http.StatusOK))
-	want := map[string]NodeInfo{
-		"node1": {Labels: map[string]string{}, Paths: []string{}, Listener: NodeListener{Addr: "::", Port: "1215", State: "running"}},
+	got := into[map[string]wire.NodeInfo](w.do(request{target: "/api/node/info", by: "squatter"}).want(http.StatusOK))
+	want := map[string]wire.NodeInfo{
+		"node1": {Labels: map[string]string{}, Paths: []string{}, Listener: wire.NodeListener{Addr: "::", Port: "1215", State: "running"}},
 		"node2": {Labels: map[string]string{}, Paths: []string{}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -64,7 +65,7 @@ func TestPing(t *testing.T) {
 func TestRestart(t *testing.T) {
 	w := newWorld(t)
 	for i, name := range []string{"node1", "localhost", "_"} {
-		got := into[Called](w.do(request{method: http.MethodPost, target: nodes + name + "/daemon/action/restart", by: "root"}).want(http.StatusOK))
+		got := into[wire.Called](w.do(request{method: http.MethodPost, target: nodes + name + "/daemon/action/restart", by: "root"}).want(http.StatusOK))
 		if w.restarted != i+1 || got.Status != 200 || got.Detail == "" || !strings.Contains(got.Title, "restart has been called") {
 			t.Errorf("%s: restarted %d times: %+v", name, w.restarted, got)
 		}
@@ -83,7 +84,7 @@ func TestRestart(t *testing.T) {
 
 func TestPurge(t *testing.T) {
 	w := newWorld(t)
-	got := into[Orchestration](w.do(request{method: http.MethodPost, target: at + "ns1/sec/web/action/purge", by: "admin1"}).want(http.StatusOK))
+	got := into[wire.Orchestration](w.do(request{method: http.MethodPost, target: at + "ns1/sec/web/action/purge", by: "admin1"}).want(http.StatusOK))
 	if len(got.OrchestrationID) != 36 {
 		t.Errorf("id %q", got.OrchestrationID)
 	}

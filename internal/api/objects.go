@@ -7,68 +7,15 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"time"
 
 	"omca/ca"
 	"omca/crl"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
 )
-
-// ObjectItem is an object: everything but the values of its keys.
-type ObjectItem struct {
-	Kind string     `json:"kind"` // "ObjectItem"
-	Meta ObjectMeta `json:"meta"`
-	Data ObjectData `json:"data"`
-}
-
-// ObjectMeta says which object it is.
-type ObjectMeta struct {
-	Object string `json:"object"` // path
-}
-
-// ObjectData is what an object holds.
-type ObjectData struct {
-	CreatedAt   time.Time         `json:"created_at"`
-	UpdatedAt   time.Time         `json:"updated_at"`
-	Keywords    map[string]string `json:"keywords"`
-	Keys        []KeyInfo         `json:"keys"`
-	Certificate *CertificateState `json:"certificate"` // null where there is none
-}
-
-// KeyInfo is a key without its value.
-type KeyInfo struct {
-	Name string `json:"name"`
-	Size int    `json:"size"` // of the value, in bytes
-}
-
-// ObjectList is a list of objects, by path.
-type ObjectList struct {
-	Kind  string       `json:"kind"` // "ObjectList"
-	Items []ObjectItem `json:"items"`
-}
-
-// CreateRequest says what an object starts with.
-type CreateRequest struct {
-	Keywords []string `json:"keywords,omitempty"` // expressions: "cn=x", "grant+=guest"
-	Config   string   `json:"config,omitempty"`   // INI, under the keywords
-	Force    bool     `json:"force,omitempty"`    // an object that is there goes first
-	Revoke   bool     `json:"revoke,omitempty"`   // with force: its certificates are revoked, once there is the new one
-}
-
-// Created says what creating did.
-type Created struct {
-	Object    string `json:"object"`
-	Created   bool   `json:"created"`    // it was not there
-	IsChanged bool   `json:"is_changed"` // it is not what it was
-}
-
-// Orchestration names a change that OpenSVC's client may wait for. Here it is done already.
-type Orchestration struct {
-	OrchestrationID string `json:"orchestration_id"` // UUID
-}
 
 // visible lists the objects that the parameter path selects and the caller may read.
 func (d *door) visible(ctx context.Context, c *call) ([]object.Path, error) {
@@ -106,7 +53,7 @@ func (d *door) listObjects(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	list := ObjectList{Kind: "ObjectList", Items: []ObjectItem{}}
+	list := wire.ObjectList{Kind: "ObjectList", Items: []wire.ObjectItem{}}
 	for _, p := range paths {
 		item, err := d.item(ctx, c.who, p)
 		if errors.Is(err, ca.ErrNotFound) {
@@ -130,12 +77,12 @@ func (d *door) getObject(ctx context.Context, c *call) (response, error) {
 
 // item reads one object. A certificate that cannot be read is left out and
 // logged: the rest of the object is what helps to put it right.
-func (d *door) item(ctx context.Context, who usr.Caller, p object.Path) (ObjectItem, error) {
+func (d *door) item(ctx context.Context, who usr.Caller, p object.Path) (wire.ObjectItem, error) {
 	o, err := d.Objects.Get(ctx, p)
 	if err != nil {
-		return ObjectItem{}, err
+		return wire.ObjectItem{}, err
 	}
-	data := ObjectData{CreatedAt: o.Created, UpdatedAt: o.Updated, Keywords: make(map[string]string), Keys: keyInfos(o)}
+	data := wire.ObjectData{CreatedAt: o.Created, UpdatedAt: o.Updated, Keywords: make(map[string]string), Keys: keyInfos(o)}
 	for _, s := range o.Config.Settings() {
 		data.Keywords[s.Keyword] = s.Value
 	}
@@ -148,13 +95,13 @@ func (d *door) item(ctx context.Context, who usr.Caller, p object.Path) (ObjectI
 			data.Certificate = &state
 		}
 	}
-	return ObjectItem{Kind: "ObjectItem", Meta: ObjectMeta{p.String()}, Data: data}, nil
+	return wire.ObjectItem{Kind: "ObjectItem", Meta: wire.ObjectMeta{Object: p.String()}, Data: data}, nil
 }
 
-func keyInfos(o object.Object) []KeyInfo {
-	keys := make([]KeyInfo, 0, len(o.Keys))
+func keyInfos(o object.Object) []wire.KeyInfo {
+	keys := make([]wire.KeyInfo, 0, len(o.Keys))
 	for _, k := range o.Keys {
-		keys = append(keys, KeyInfo{Name: k.Name, Size: k.Size})
+		keys = append(keys, wire.KeyInfo{Name: k.Name, Size: k.Size})
 	}
 	return keys
 }
@@ -162,7 +109,7 @@ func keyInfos(o object.Object) []KeyInfo {
 // createObject makes a path what the call says: what is not there is made, what is there gets the
 // keywords, and force begins from nothing.
 func (d *door) createObject(ctx context.Context, c *call) (response, error) {
-	want, err := decode[CreateRequest](c)
+	want, err := decode[wire.CreateRequest](c)
 	if err != nil {
 		return response{}, err
 	}
@@ -204,7 +151,7 @@ func (d *door) createObject(ctx context.Context, c *call) (response, error) {
 			return response{}, err
 		}
 	}
-	return reply(http.StatusCreated, Created{Object: c.path.String(), Created: true, IsChanged: true})
+	return reply(http.StatusCreated, wire.Created{Object: c.path.String(), Created: true, IsChanged: true})
 }
 
 // updateObject gives the keywords to an object that is there. A user whose
@@ -229,7 +176,7 @@ func (d *door) updateObject(ctx context.Context, c *call, exprs []object.Expr) (
 	if err != nil {
 		return response{}, err
 	}
-	return reply(http.StatusOK, Created{Object: c.path.String(), IsChanged: changed || issued})
+	return reply(http.StatusOK, wire.Created{Object: c.path.String(), IsChanged: changed || issued})
 }
 
 // makeObject makes the object of the call, with all that a new one gets, or
@@ -283,7 +230,7 @@ func (d *door) replace(ctx context.Context, c *call, config object.Config) error
 	if err != nil {
 		return err
 	}
-	if err := c.askFirst(func() ([]Break, error) { return d.remakeBreaks(ctx, c.path, config) }); err != nil {
+	if err := c.askFirst(func() ([]wire.Break, error) { return d.remakeBreaks(ctx, c.path, config) }); err != nil {
 		return err
 	}
 	return d.write(ctx, c, o.Revision, config)
@@ -440,7 +387,7 @@ func (d *door) deleteObject(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	if err := c.askFirst(func() ([]Break, error) { return d.deletionBreaks(ctx, revoke, c.path) }); err != nil {
+	if err := c.askFirst(func() ([]wire.Break, error) { return d.deletionBreaks(ctx, revoke, c.path) }); err != nil {
 		return response{}, err
 	}
 	destroyed, err := d.toDestroy(ctx, c)
@@ -469,7 +416,7 @@ func (d *door) deleteObject(ctx context.Context, c *call) (response, error) {
 			return response{}, fmt.Errorf("%s is deleted, and not all that was issued for it meanwhile is revoked: %w", c.path, err)
 		}
 	}
-	return reply(http.StatusOK, Orchestration{OrchestrationID: object.NewUUID()})
+	return reply(http.StatusOK, wire.Orchestration{OrchestrationID: object.NewUUID()})
 }
 
 // destroyGone destroys the keys of CAs whose object was deleted before.
@@ -479,7 +426,7 @@ func (d *door) destroyGone(ctx context.Context, c *call, ids []pki.AuthorityID) 
 	}
 	d.Authority.KeysDestroyed(ctx, c.who, c.path.String(), ids)
 	d.Publisher.Reload()
-	return reply(http.StatusOK, Orchestration{OrchestrationID: object.NewUUID()})
+	return reply(http.StatusOK, wire.Orchestration{OrchestrationID: object.NewUUID()})
 }
 
 // toDestroy returns the CAs whose keys go with the object of the call: none, unless that

@@ -11,6 +11,7 @@ import (
 
 	"omca/internal/object"
 	"omca/internal/store"
+	"omca/internal/wire"
 )
 
 // at is where the objects are.
@@ -32,7 +33,7 @@ func TestListPaths(t *testing.T) {
 		if got := strings.Join(into[[]string](res), " "); got != tt.want {
 			t.Errorf("%s: %s, want %s", res.what, got, tt.want)
 		}
-		list := into[ObjectList](w.do(request{target: "/api/object?path=" + tt.selector, by: tt.by}).want(http.StatusOK))
+		list := into[wire.ObjectList](w.do(request{target: "/api/object?path=" + tt.selector, by: tt.by}).want(http.StatusOK))
 		var paths []string
 		for _, item := range list.Items {
 			paths = append(paths, item.Meta.Object)
@@ -45,15 +46,15 @@ func TestListPaths(t *testing.T) {
 
 func TestGetObject(t *testing.T) {
 	w := newWorld(t)
-	got := into[ObjectItem](w.do(request{target: at + "ns1/sec/web", by: "guest1"}).want(http.StatusOK))
-	want := ObjectItem{Kind: "ObjectItem", Meta: ObjectMeta{"ns1/sec/web"}, Data: ObjectData{
-		CreatedAt: w.now, UpdatedAt: w.now, Keywords: map[string]string{"cn": "web.clu.mycorp"}, Keys: []KeyInfo{{"color", 4}},
+	got := into[wire.ObjectItem](w.do(request{target: at + "ns1/sec/web", by: "guest1"}).want(http.StatusOK))
+	want := wire.ObjectItem{Kind: "ObjectItem", Meta: wire.ObjectMeta{Object: "ns1/sec/web"}, Data: wire.ObjectData{
+		CreatedAt: w.now, UpdatedAt: w.now, Keywords: map[string]string{"cn": "web.clu.mycorp"}, Keys: []wire.KeyInfo{{Name: "color", Size: 4}},
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	w.do(request{target: at + "ns1/sec/absent", by: "guest1"}).refused(http.StatusNotFound, "ns1/sec/absent")
-	cert := into[ObjectItem](w.do(request{target: at + "system/sec/cert", by: "root"}).want(http.StatusOK)).Data.Certificate
+	cert := into[wire.ObjectItem](w.do(request{target: at + "system/sec/cert", by: "root"}).want(http.StatusOK)).Data.Certificate
 	if cert == nil || cert.State != "valid" || cert.SignedBy != "system/sec/ca" || !strings.Contains(cert.CertificateChain, "BEGIN CERTIFICATE") {
 		t.Errorf("certificate of the listener: %+v", cert)
 	}
@@ -62,11 +63,11 @@ func TestGetObject(t *testing.T) {
 func TestCreateUser(t *testing.T) {
 	w := newWorld(t)
 	create := request{method: http.MethodPost, target: at + "system/usr/alice", by: "root", body: `{"keywords":["grant=admin:ns1"]}`}
-	got := into[Created](w.do(create).want(http.StatusCreated))
-	if want := (Created{"system/usr/alice", true, true}); got != want {
+	got := into[wire.Created](w.do(create).want(http.StatusCreated))
+	if want := (wire.Created{Object: "system/usr/alice", Created: true, IsChanged: true}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	item := into[ObjectItem](w.do(request{target: at + "system/usr/alice", by: "root"}).want(http.StatusOK))
+	item := into[wire.ObjectItem](w.do(request{target: at + "system/usr/alice", by: "root"}).want(http.StatusOK))
 	var keys []string
 	for _, k := range item.Data.Keys {
 		keys = append(keys, k.Name)
@@ -77,14 +78,14 @@ func TestCreateUser(t *testing.T) {
 	serial := item.Data.Certificate.Serial
 
 	// Again: nothing to change, and then something.
-	if got := into[Created](w.do(create).want(http.StatusOK)); got.Created || got.IsChanged {
+	if got := into[wire.Created](w.do(create).want(http.StatusOK)); got.Created || got.IsChanged {
 		t.Errorf("again: %+v", got)
 	}
 	create.body = `{"keywords":["ou=web"]}`
-	if got := into[Created](w.do(create).want(http.StatusOK)); got.Created || !got.IsChanged {
+	if got := into[wire.Created](w.do(create).want(http.StatusOK)); got.Created || !got.IsChanged {
 		t.Errorf("with a keyword: %+v", got)
 	}
-	item = into[ObjectItem](w.do(request{target: at + "system/usr/alice", by: "root"}).want(http.StatusOK))
+	item = into[wire.ObjectItem](w.do(request{target: at + "system/usr/alice", by: "root"}).want(http.StatusOK))
 	if item.Data.Certificate.Serial != serial || item.Data.Keywords["grant"] != "admin:ns1" || item.Data.Keywords["ou"] != "web" {
 		t.Errorf("an update touched more than its keyword: %+v", item.Data)
 	}
@@ -92,7 +93,7 @@ func TestCreateUser(t *testing.T) {
 	// Force begins from nothing.
 	create.body = `{"force":true}`
 	w.do(create).want(http.StatusCreated)
-	item = into[ObjectItem](w.do(request{target: at + "system/usr/alice", by: "root"}).want(http.StatusOK))
+	item = into[wire.ObjectItem](w.do(request{target: at + "system/usr/alice", by: "root"}).want(http.StatusOK))
 	if item.Data.Certificate.Serial == serial || len(item.Data.Keywords) != 0 {
 		t.Errorf("force left something: %+v", item.Data)
 	}
@@ -157,7 +158,7 @@ func TestForceInOwnNamespace(t *testing.T) {
 	w := newWorld(t)
 	w.do(request{method: http.MethodPost, target: at + "ns1/cfg/plain/action/delete", by: "root"}).want(http.StatusOK)
 	w.do(request{method: http.MethodPost, target: at + "ns1/sec/web", by: "admin1", body: `{"force":true}`}).want(http.StatusCreated)
-	if keys := into[DataKeyList](w.do(request{target: at + "ns1/sec/web/data/keys", by: "admin1"})).Items; len(keys) != 0 {
+	if keys := into[wire.DataKeyList](w.do(request{target: at + "ns1/sec/web/data/keys", by: "admin1"})).Items; len(keys) != 0 {
 		t.Errorf("force left %v", keys)
 	}
 }
@@ -182,7 +183,7 @@ func TestCreateWithoutCA(t *testing.T) {
 	// Once there is a CA, the same command finishes the job.
 	w.put("system/sec/ca")
 	w.issue("system/sec/ca")
-	if got := into[Created](w.do(create).want(http.StatusOK)); got.Created || !got.IsChanged {
+	if got := into[wire.Created](w.do(create).want(http.StatusOK)); got.Created || !got.IsChanged {
 		t.Errorf("%+v", got)
 	}
 	w.do(request{target: "/ca.pem"}).want(http.StatusOK)
@@ -210,7 +211,7 @@ func TestSquatter(t *testing.T) {
 	w := newWorld(t)
 	w.alter("system/usr/squatter", "o=MyCorp")
 	w.do(request{method: http.MethodPost, target: at + "fresh/sec/x", by: "squatter", body: `{"keywords":["o=MyCorp"]}`}).want(http.StatusCreated)
-	got := into[Whoami](w.do(request{target: "/whoami", by: "squatter"}).want(http.StatusOK))
+	got := into[wire.Whoami](w.do(request{target: "/whoami", by: "squatter"}).want(http.StatusOK))
 	if got.RawGrant != "squatter admin:fresh" {
 		t.Errorf("the squatter holds %q", got.RawGrant)
 	}
@@ -244,7 +245,7 @@ func TestSquattersAtOnce(t *testing.T) {
 func TestDelete(t *testing.T) {
 	w := newWorld(t)
 	del := request{method: http.MethodPost, target: at + "ns1/sec/web/action/delete", by: "admin1"}
-	if id := into[Orchestration](w.do(del).want(http.StatusOK)).OrchestrationID; len(id) != 36 {
+	if id := into[wire.Orchestration](w.do(del).want(http.StatusOK)).OrchestrationID; len(id) != 36 {
 		t.Errorf("orchestration_id %q", id)
 	}
 	w.do(del).refused(http.StatusNotFound, "ns1/sec/web")

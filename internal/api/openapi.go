@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"omca/internal/wire"
 )
 
 // The parts of an OpenAPI 3.1 document that this API needs.
@@ -136,7 +138,7 @@ func (r route) operation(s schemas) (operation, error) {
 	if r.answer.unchanged {
 		op.Responses["304"] = answerDoc{Description: http.StatusText(http.StatusNotModified)}
 	}
-	problem, err := contentOf(s, mediaProblem, reflect.TypeFor[Problem]())
+	problem, err := contentOf(s, mediaProblem, reflect.TypeFor[wire.Problem]())
 	op.Responses["default"] = answerDoc{Description: "A problem.", Content: problem}
 	return op, err
 }

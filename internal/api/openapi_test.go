@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"omca/internal/wire"
 	"omca/usr/token"
 )
 
@@ -14,8 +15,8 @@ import (
 // checks each answer against the document.
 func TestEveryRoute(t *testing.T) {
 	w := newWorld(t)
-	w.external = []ExternalList{{Source: "http://crl.mycorp", State: "fresh"}}
-	serial := into[CertificateList](w.do(request{target: "/api/certificate", by: "root"})).Items[0].Serial
+	w.external = []wire.ExternalList{{Source: "http://crl.mycorp", State: "fresh"}}
+	serial := into[wire.CertificateList](w.do(request{target: "/api/certificate", by: "root"})).Items[0].Serial
 	const web = at + "ns1/sec/web"
 	const file = "[DEFAULT]\no = MyCorp\n"
 	w.put("system/usr/script", "roles=api")
@@ -27,8 +28,8 @@ func TestEveryRoute(t *testing.T) {
 		{"whoami", request{target: "/whoami"}},
 		{"authWhoami", request{target: "/api/auth/whoami"}},
 		{"verifyRequest", request{target: "/api/auth/verify", by: "basic"}},
-		{"signCertificate", request{method: "POST", target: "/api/certificate", body: asJSON(t, SignRequest{CSR: csr(t, "a.clu.mycorp", "a.clu.mycorp")})}},
-		{"previewSigning", request{method: "POST", target: "/api/certificate/preview", body: asJSON(t, SignRequest{CSR: csr(t, "a.clu.mycorp", "a.clu.mycorp")})}},
+		{"signCertificate", request{method: "POST", target: "/api/certificate", body: asJSON(t, wire.SignRequest{CSR: csr(t, "a.clu.mycorp", "a.clu.mycorp")})}},
+		{"previewSigning", request{method: "POST", target: "/api/certificate/preview", body: asJSON(t, wire.SignRequest{CSR: csr(t, "a.clu.mycorp", "a.clu.mycorp")})}},
 		{"previewCertificate", request{method: "POST", target: web + "/certificate/preview", body: `{}`}},
 		{"listCertificates", request{target: "/api/certificate?expiring=1y"}},
 		{"getCertificateRecord", request{target: "/api/certificate/" + serial}},

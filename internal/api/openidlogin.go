@@ -11,44 +11,21 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/usr"
 )
 
 // pathOpenIDLogin is where the issuer sends a browser back to, on this server.
 const pathOpenIDLogin = "/login/openid/callback"
 
-// OpenIDRequest asks where to log in at the OpenID issuer.
-type OpenIDRequest struct {
-	RedirectURI string `json:"redirect_uri"` // https://HOST/login/openid/callback
-}
-
-// OpenIDQuestion is a login at the OpenID issuer that has begun. The browser keeps
-// it: nothing of it is kept here.
-type OpenIDQuestion struct {
-	Address  string `json:"address"` // where the person logs in
-	State    string `json:"state"`
-	Nonce    string `json:"nonce"`
-	Verifier string `json:"verifier"` // of PKCE (RFC 7636)
-}
-
-// OpenIDAnswer is what the issuer sent the browser back with, and what it is the
-// answer to.
-type OpenIDAnswer struct {
-	RedirectURI string `json:"redirect_uri"`
-	State       string `json:"state"`
-	Nonce       string `json:"nonce"`
-	Verifier    string `json:"verifier"`
-	Query       string `json:"query"` // of the address that the browser came back to
-}
-
 func (d *door) openIDRoutes() []route {
 	return []route{
 		{method: http.MethodPost, path: "/api/auth/openid", rule: whoever("anyone, where an OpenID issuer is configured"), id: "askOpenID",
 			about: "Where to log in at the OpenID issuer: authorization code with PKCE, state and nonce.",
-			body:  jsonBody[OpenIDRequest](limitLogin), answer: jsonAnswer[OpenIDQuestion](http.StatusOK), handle: d.askOpenID},
+			body:  jsonBody[wire.OpenIDRequest](limitLogin), answer: jsonAnswer[wire.OpenIDQuestion](http.StatusOK), handle: d.askOpenID},
 		{method: http.MethodPost, path: "/api/auth/openid/login", rule: whoever("whoever comes back from the OpenID issuer"), id: "loginOpenID",
 			about: "Begin a session by the answer of the OpenID issuer: the answer sets a cookie. The grants are those that the issuer gives at that moment.",
-			body:  jsonBody[OpenIDAnswer](limitLogin), answer: jsonAnswer[SessionItem](http.StatusOK), audit: auditCalls, handle: d.loginOpenID},
+			body:  jsonBody[wire.OpenIDAnswer](limitLogin), answer: jsonAnswer[wire.SessionItem](http.StatusOK), audit: auditCalls, handle: d.loginOpenID},
 	}
 }
 
@@ -63,7 +40,7 @@ func checkRedirect(address string) error {
 }
 
 func (d *door) askOpenID(ctx context.Context, c *call) (response, error) {
-	want, err := decode[OpenIDRequest](c)
+	want, err := decode[wire.OpenIDRequest](c)
 	if err != nil {
 		return response{}, err
 	}
@@ -81,7 +58,7 @@ func (d *door) askOpenID(ctx context.Context, c *call) (response, error) {
 }
 
 func (d *door) loginOpenID(ctx context.Context, c *call) (response, error) {
-	got, err := decode[OpenIDAnswer](c)
+	got, err := decode[wire.OpenIDAnswer](c)
 	if err != nil {
 		return response{}, err
 	}

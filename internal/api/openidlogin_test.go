@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"omca/internal/wire"
 )
 
 // TestOpenIDLogin: the issuer sends the browser to our page and to no other, and
@@ -13,18 +15,18 @@ func TestOpenIDLogin(t *testing.T) {
 	w := newWorld(t)
 	const redirect = "https://clu:1215/login/openid/callback"
 	ask := func(redirect string) result {
-		return w.do(request{method: http.MethodPost, target: "/api/auth/openid", body: asJSON(t, OpenIDRequest{redirect})})
+		return w.do(request{method: http.MethodPost, target: "/api/auth/openid", body: asJSON(t, wire.OpenIDRequest{RedirectURI: redirect})})
 	}
-	if q := into[OpenIDQuestion](ask(redirect).want(http.StatusOK)); q.Verifier != redirect {
+	if q := into[wire.OpenIDQuestion](ask(redirect).want(http.StatusOK)); q.Verifier != redirect {
 		t.Errorf("%+v", q)
 	}
 	for _, bad := range []string{"", "http://clu/login/openid/callback", "https://clu/other", "https:///login/openid/callback", "https://u@clu/login/openid/callback", redirect + "?x=y", redirect + "#x", "https://clu/x/../login/openid/callback", "\x00"} {
 		ask(bad).refused(http.StatusBadRequest, "redirect_uri")
 	}
-	answer := OpenIDAnswer{RedirectURI: redirect, State: "s", Nonce: "n", Verifier: "v", Query: "state=s&code=c"}
+	answer := wire.OpenIDAnswer{RedirectURI: redirect, State: "s", Nonce: "n", Verifier: "v", Query: "state=s&code=c"}
 	back := request{method: http.MethodPost, target: "/api/auth/openid/login", body: asJSON(t, answer)}
 	got := w.do(back).want(http.StatusOK)
-	if item := into[SessionItem](got); item.User != "openid:alice" || item.Auth != "jwt-openid" || !strings.Contains(cookieOf(t, got), SessionCookie) {
+	if item := into[wire.SessionItem](got); item.User != "openid:alice" || item.Auth != "jwt-openid" || !strings.Contains(cookieOf(t, got), SessionCookie) {
 		t.Errorf("%+v", item)
 	} else {
 		w.do(request{method: http.MethodPost, target: "/api/session/" + item.ID + "/revoke", by: "guest"}).refused(http.StatusNotFound)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"omca/internal/store"
+	"omca/internal/wire"
 	"omca/usr/token"
 )
 
@@ -14,7 +15,7 @@ import (
 // that would be on record a moment after is refused: its commit expects the certificate unrevoked (TestIdentityIsExpected).
 func TestNoTokenOutrunsRevocation(t *testing.T) {
 	w := newWorld(t)
-	w.sign("guest1", asJSON(t, SignRequest{CSR: csr(t, "guest1"), Profile: "usr"})).want(http.StatusCreated)
+	w.sign("guest1", asJSON(t, wire.SignRequest{CSR: csr(t, "guest1"), Profile: "usr"})).want(http.StatusCreated)
 	w.db.after = func(tx store.Tx) {
 		if puts(tx, "token-id/") {
 			w.db.after = nil
@@ -22,7 +23,7 @@ func TestNoTokenOutrunsRevocation(t *testing.T) {
 		}
 	}
 	w.do(request{method: http.MethodPost, target: "/api/auth/token", by: "guest1"}).want(http.StatusOK)
-	list := into[TokenList](w.do(request{target: "/api/token?subject=guest1", by: "root"}).want(http.StatusOK))
+	list := into[wire.TokenList](w.do(request{target: "/api/token?subject=guest1", by: "root"}).want(http.StatusOK))
 	if w.db.after != nil || len(list.Items) != 1 || list.Items[0].State != stateRevoked {
 		t.Errorf("what is left: %+v", list.Items)
 	}
@@ -56,7 +57,7 @@ func TestNoTokenOutrunsItsRefreshToken(t *testing.T) {
 			}
 		}
 		first()
-		list := into[TokenList](w.do(request{target: "/api/token?subject=guest&state=valid", by: "root"}).want(http.StatusOK))
+		list := into[wire.TokenList](w.do(request{target: "/api/token?subject=guest&state=valid", by: "root"}).want(http.StatusOK))
 		if len(list.Items) != 0 || w.db.before != nil {
 			t.Errorf("%s: left %+v", when, list.Items)
 		}
@@ -87,7 +88,7 @@ func TestNoCertificateOutrunsDeletion(t *testing.T) {
 	w.db.before = func(tx store.Tx) {
 		if slices.Contains(tx.Deletes, "obj/system/usr/guest1") { // all that was there is revoked by now
 			w.db.before = nil
-			w.sign("root", asJSON(t, SignRequest{CSR: csr(t, "web.clu.mycorp"), Owner: "system/usr/guest1"})).want(http.StatusCreated)
+			w.sign("root", asJSON(t, wire.SignRequest{CSR: csr(t, "web.clu.mycorp"), Owner: "system/usr/guest1"})).want(http.StatusCreated)
 		}
 	}
 	w.do(request{method: http.MethodPost, target: at + "system/usr/guest1/action/delete", by: "root"}).want(http.StatusOK)
@@ -110,7 +111,7 @@ func TestNoCertificateOutrunsDeletion(t *testing.T) {
 		} else {
 			w.db.before, want = deletes, gone
 		}
-		w.sign("guest1", asJSON(t, SignRequest{CSR: csr(t, "guest1"), Profile: "usr"})).want(status)
+		w.sign("guest1", asJSON(t, wire.SignRequest{CSR: csr(t, "guest1"), Profile: "usr"})).want(status)
 		if got := w.states("system/usr/guest1"); got != want {
 			t.Errorf("signed for a user who was deleted %s: %s", when, got)
 		}

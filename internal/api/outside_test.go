@@ -15,6 +15,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
 )
@@ -123,7 +124,7 @@ func TestStatusOf(t *testing.T) {
 func TestProblem(t *testing.T) {
 	d := &door{Config: Config{Full: never, Down: never}}
 	err := hint.With(fmt.Errorf("ns1/sec/web: %w", ca.ErrConflict), "try this")
-	want := Problem{Type: "about:blank", Title: "Conflict", Status: 409, Detail: "ns1/sec/web: conflict", Hint: "try this", RequestID: "id"}
+	want := wire.Problem{Type: "about:blank", Title: "Conflict", Status: 409, Detail: "ns1/sec/web: conflict", Hint: "try this", RequestID: "id"}
 	if diff := cmp.Diff(want, d.problemOf(err, "id")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -174,8 +175,8 @@ func TestAudit(t *testing.T) {
 		{request{method: "PATCH", target: patch("ns1/sec/web", "cn=x"), by: "admin1"}, []string{`"msg":"denied"`, `"reason":"setting keyword`}},
 		{request{method: "POST", target: at + "ns1/sec/web/data/key?name=k", by: "admin1", body: "topsecret", media: "text/plain"}, []string{`"msg":"allowed"`, `"action":"addKey"`, `"key":"k"`}},
 		{request{method: "PATCH", target: at + "ns1/sec/web/data", by: "admin1", body: `[{"action":"add","name":"l","string":"topsecret"}]`}, []string{`"msg":"allowed"`, `"keys":"l"`}},
-		{request{method: "POST", target: "/api/certificate", by: "root", body: asJSON(t, SignRequest{CSR: csr(t, "a.clu.mycorp", "a.clu.mycorp")})}, []string{`"msg":"issued"`, `"by":"ux:root"`, `"owner":"ux:root"`}},
-		{request{method: "POST", target: "/api/certificate", by: "none", body: asJSON(t, SignRequest{CSR: csr(t, "a.clu.mycorp", "a.clu.mycorp")})}, []string{`"msg":"denied"`, `"action":"signCertificate"`}},
+		{request{method: "POST", target: "/api/certificate", by: "root", body: asJSON(t, wire.SignRequest{CSR: csr(t, "a.clu.mycorp", "a.clu.mycorp")})}, []string{`"msg":"issued"`, `"by":"ux:root"`, `"owner":"ux:root"`}},
+		{request{method: "POST", target: "/api/certificate", by: "none", body: asJSON(t, wire.SignRequest{CSR: csr(t, "a.clu.mycorp", "a.clu.mycorp")})}, []string{`"msg":"denied"`, `"action":"signCertificate"`}},
 		{request{method: "POST", target: at + "ns1/sec/web/action/delete", by: "admin1"}, []string{`"msg":"allowed"`, `"action":"deleteObject"`}},
 	} {
 		res := w.do(tt.request)
@@ -200,7 +201,7 @@ func TestAudit(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	w := newWorld(t)
-	w.sign("root", asJSON(t, SignRequest{CSR: csr(t, "a.clu.mycorp", "a.clu.mycorp")})).want(http.StatusCreated)
+	w.sign("root", asJSON(t, wire.SignRequest{CSR: csr(t, "a.clu.mycorp", "a.clu.mycorp")})).want(http.StatusCreated)
 	w.do(request{target: "/nothing"}).want(http.StatusNotFound)
 	page := string(w.do(request{target: "/metrics", by: "guest1"}).want(http.StatusOK).body)
 	for _, line := range []string{

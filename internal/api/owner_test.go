@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"omca/ca"
+	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
 	"omca/usr/token"
@@ -17,8 +18,8 @@ import (
 // sign has a request signed, and returns the serial number.
 func (w *world) signedFor(by, cn, owner string) string {
 	w.t.Helper()
-	body := asJSON(w.t, SignRequest{CSR: csr(w.t, cn), Owner: owner})
-	return into[Signed](w.do(request{method: http.MethodPost, target: "/api/certificate", by: by, body: body}).want(http.StatusCreated)).Serial
+	body := asJSON(w.t, wire.SignRequest{CSR: csr(w.t, cn), Owner: owner})
+	return into[wire.Signed](w.do(request{method: http.MethodPost, target: "/api/certificate", by: by, body: body}).want(http.StatusCreated)).Serial
 }
 
 func (w *world) record(serial, by string) result {
@@ -33,7 +34,7 @@ func (w *world) revokes(serial, by string) result {
 
 func (w *world) stateOf(serial string) string {
 	w.t.Helper()
-	return into[FullRecord](w.record(serial, "root").want(http.StatusOK)).State
+	return into[wire.FullRecord](w.record(serial, "root").want(http.StatusOK)).State
 }
 
 func (w *world) deletes(path, by string) result {
@@ -66,7 +67,7 @@ func TestUserRootIsReserved(t *testing.T) {
 		}
 	}
 	w := newWorld(t)
-	if v := into[Verdict](w.do(canIAsk("adminsys", "create", "system/usr/root", "", ""))); v.Allowed {
+	if v := into[wire.Verdict](w.do(canIAsk("adminsys", "create", "system/usr/root", "", ""))); v.Allowed {
 		t.Error("can-i says that an administrator makes the user root")
 	}
 	w.put("system/usr/root")
@@ -82,18 +83,18 @@ func TestMachineRootOwns(t *testing.T) {
 	w := newWorld(t)
 	w.put("system/usr/guestsys", "grant=guest:system")
 	serial := w.signedFor("root", "a.clu.mycorp", "")
-	kept := into[FullRecord](w.record(serial, "root").want(http.StatusOK))
+	kept := into[wire.FullRecord](w.record(serial, "root").want(http.StatusOK))
 	r := must(w.door.Authority.Record(t.Context(), pki.Serial(serial)))(t)
 	if kept.Owner != "ux:root" || r.By != "ux:root" {
 		t.Errorf("owned by %q, by %q", kept.Owner, r.By)
 	}
-	list := into[CertificateList](w.do(request{target: "/api/certificate?owner=ux:root", by: "root"}).want(http.StatusOK))
+	list := into[wire.CertificateList](w.do(request{target: "/api/certificate?owner=ux:root", by: "root"}).want(http.StatusOK))
 	if len(list.Items) != 1 || list.Items[0].Serial != serial {
 		t.Errorf("%+v", list.Items)
 	}
 	seen := func(by string) bool {
-		all := into[CertificateList](w.do(request{target: "/api/certificate", by: by}).want(http.StatusOK))
-		return slices.ContainsFunc(all.Items, func(r Record) bool { return r.Serial == serial })
+		all := into[wire.CertificateList](w.do(request{target: "/api/certificate", by: by}).want(http.StatusOK))
+		return slices.ContainsFunc(all.Items, func(r wire.Record) bool { return r.Serial == serial })
 	}
 	other := func() {
 		t.Helper()
@@ -218,7 +219,7 @@ func TestImportedOfAnotherOwner(t *testing.T) {
 	w.put("ns1/sec/shop", "cn=shop.clu.mycorp")
 	key := must(pki.GenerateKey("ec-p256"))(t)
 	request64 := must(pki.CreateSigningRequest(key, pki.Subject{CommonName: "shop.clu.mycorp"}, pki.Names{}))(t)
-	signed := into[Signed](w.do(request{method: "POST", target: "/api/certificate", by: "root", body: asJSON(t, SignRequest{CSR: string(request64)})}).want(http.StatusCreated))
+	signed := into[wire.Signed](w.do(request{method: "POST", target: "/api/certificate", by: "root", body: asJSON(t, wire.SignRequest{CSR: string(request64)})}).want(http.StatusCreated))
 	for name, value := range map[string]string{"private_key": string(must(pki.EncodePrivateKey(key))(t)), "certificate_chain": signed.CertificateChain} {
 		w.do(request{method: "POST", target: at + "ns1/sec/shop/data/key?name=" + name, by: "admin1", body: value, media: mediaAny}).want(http.StatusNoContent)
 	}
@@ -244,22 +245,22 @@ func TestImportedOfAnotherOwner(t *testing.T) {
 func TestMachineRootsTokens(t *testing.T) {
 	w := newWorld(t)
 	w.put("system/usr/root", "grant=guest:system")
-	mine := into[TokenPair](w.issues("root", "").want(http.StatusOK))
+	mine := into[wire.TokenPair](w.issues("root", "").want(http.StatusOK))
 	w.issues("root", "subject=ux:root").want(http.StatusOK)
-	his := into[TokenPair](w.issues("root", "subject=root").want(http.StatusOK))
+	his := into[wire.TokenPair](w.issues("root", "subject=root").want(http.StatusOK))
 	for compact, socket := range map[string]bool{mine.AccessToken: true, his.AccessToken: false} {
 		c := must(w.tokens.Verify(t.Context(), compact, token.Access))(t)
 		if c.Subject != "root" || c.Socket != socket {
 			t.Errorf("%+v, want that of the machine's root: %v", c, socket)
 		}
 	}
-	if v := into[VerifiedToken](w.do(request{method: "POST", target: "/api/token/verify", by: "root", body: asJSON(t, VerifyRequest{Token: mine.AccessToken})}).want(http.StatusOK)); v.Subject != "ux:root" {
+	if v := into[wire.VerifiedToken](w.do(request{method: "POST", target: "/api/token/verify", by: "root", body: asJSON(t, wire.VerifyRequest{Token: mine.AccessToken})}).want(http.StatusOK)); v.Subject != "ux:root" {
 		t.Errorf("the subject of the machine's root's token is shown as %q", v.Subject)
 	}
 	count := func(by, query string) string {
 		t.Helper()
 		n := make(map[string]int)
-		for _, item := range into[TokenList](w.do(request{target: "/api/token" + query, by: by}).want(http.StatusOK)).Items {
+		for _, item := range into[wire.TokenList](w.do(request{target: "/api/token" + query, by: by}).want(http.StatusOK)).Items {
 			n[item.Subject+" by "+item.IssuedBy+" "+item.State]++
 		}
 		return fmt.Sprint(n)
@@ -292,7 +293,7 @@ func TestMachineRootsTokens(t *testing.T) {
 		t.Errorf("once the user root is gone: %v", err)
 	}
 	w.issues("root", "subject=root").refused(http.StatusForbidden, `no user "root"`, "leave the subject out")
-	if got := into[TokensRevoked](revoke("machine", "").want(http.StatusOK)); got.Revoked != 2 {
+	if got := into[wire.TokensRevoked](revoke("machine", "").want(http.StatusOK)); got.Revoked != 2 {
 		t.Errorf("the machine's root took back %d of its tokens", got.Revoked)
 	}
 }
@@ -304,7 +305,7 @@ func TestTokensOfAnEarlierUser(t *testing.T) {
 	w.put("system/usr/tess", "grant=guest:ns1")
 	id := w.aToken("tess", token.Access).ID
 	see := func(by string) int {
-		return len(into[TokenList](w.do(request{target: "/api/token?subject=tess", by: by}).want(http.StatusOK)).Items)
+		return len(into[wire.TokenList](w.do(request{target: "/api/token?subject=tess", by: by}).want(http.StatusOK)).Items)
 	}
 	if see("tess") != 1 || see("adminsys") != 1 {
 		t.Error("the token is not shown to its user")
@@ -333,18 +334,18 @@ func TestMachineRootIsNoUser(t *testing.T) {
 	w.do(request{method: "POST", target: "/api/token/profile/clustercockpit", body: `{}`, by: "root"}).refused(http.StatusNotFound, "machine's root", "--subject")
 	w.do(request{method: "POST", target: "/api/token/profile/clustercockpit", body: `{"subject":"root"}`, by: "root"}).want(http.StatusCreated)
 	for _, by := range []string{"root", "machine"} {
-		if list := into[SessionList](w.do(request{target: "/api/session", by: by}).want(http.StatusOK)); len(list.Items) != 0 {
+		if list := into[wire.SessionList](w.do(request{target: "/api/session", by: by}).want(http.StatusOK)); len(list.Items) != 0 {
 			t.Errorf("%s has %d sessions", by, len(list.Items))
 		}
-		if got := into[SessionsEnded](w.do(request{method: "POST", target: "/api/session/revoke", by: by}).want(http.StatusOK)); got.Ended != 0 {
+		if got := into[wire.SessionsEnded](w.do(request{method: "POST", target: "/api/session/revoke", by: by}).want(http.StatusOK)); got.Ended != 0 {
 			t.Errorf("%s ends %d sessions", by, got.Ended)
 		}
 	}
 	// Asking for the user of the name is asking for that user.
-	if v := into[Verdict](w.do(canIAsk("root", "administer", "", "", "root"))); v.Allowed {
+	if v := into[wire.Verdict](w.do(canIAsk("root", "administer", "", "", "root"))); v.Allowed {
 		t.Error("the user root, who is a guest, may administer")
 	}
-	if v := into[Verdict](w.do(canIAsk("root", "administer", "", "", "ux:root"))); !v.Allowed {
+	if v := into[wire.Verdict](w.do(canIAsk("root", "administer", "", "", "ux:root"))); !v.Allowed {
 		t.Error("the machine's root may not administer")
 	}
 	// A token of the machine's root that holds squatter claims nothing for the user.
@@ -356,7 +357,7 @@ func TestMachineRootIsNoUser(t *testing.T) {
 	if got := res.header.Get("X-Auth-User"); got != "ux:root" {
 		t.Errorf("X-Auth-User is %q for the machine's root", got)
 	}
-	if got := into[Whoami](w.do(request{target: "/whoami", by: "machine"}).want(http.StatusOK)); got.Name != "root" {
+	if got := into[wire.Whoami](w.do(request{target: "/whoami", by: "machine"}).want(http.StatusOK)); got.Name != "root" {
 		t.Errorf("whoami calls the machine's root %q", got.Name)
 	}
 }
@@ -373,7 +374,7 @@ func TestByInTheTrail(t *testing.T) {
 		}
 	}
 	w.do(request{method: "POST", target: at + "system/sec/ca/certificate/renew", body: `{"rekey":true}`, by: "root"}).want(http.StatusOK)
-	h := into[History](w.do(request{target: at + "system/sec/ca/certificate/history", by: "root"}).want(http.StatusOK))
+	h := into[wire.History](w.do(request{target: at + "system/sec/ca/certificate/history", by: "root"}).want(http.StatusOK))
 	if len(h.Items) != 1 || h.Items[0].ReplacedBy != "ux:root" {
 		t.Errorf("%+v", h.Items)
 	}
@@ -415,5 +416,5 @@ func (w *world) rootsOf(name string) (usr.Caller, bool) {
 func TestOwnerRootIsNoPath(t *testing.T) {
 	w := newWorld(t)
 	w.do(request{target: at + "system/usr/ux:root", by: "root"}).refused(http.StatusBadRequest)
-	w.do(request{method: "POST", target: "/api/certificate", by: "none", body: asJSON(t, SignRequest{CSR: csr(t, "none"), Profile: "usr", Owner: ca.OwnerRoot})}).refused(http.StatusForbidden, "only root")
+	w.do(request{method: "POST", target: "/api/certificate", by: "none", body: asJSON(t, wire.SignRequest{CSR: csr(t, "none"), Profile: "usr", Owner: ca.OwnerRoot})}).refused(http.StatusForbidden, "only root")
 }

@@ -10,18 +10,13 @@ import (
 
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/usr"
 	"omca/usr/session"
 )
 
-// PasswordChange is another password for whoever calls.
-type PasswordChange struct {
-	Current  string `json:"current"` // the password until now
-	Password string `json:"password"`
-}
-
 func (d *door) ownPasswordRoutes() []route {
-	change := body{media: mediaJSON, schema: reflect.TypeFor[PasswordChange](), limit: limitLogin}
+	change := body{media: mediaJSON, schema: reflect.TypeFor[wire.PasswordChange](), limit: limitLogin}
 	return []route{
 		{method: http.MethodPost, path: "/api/auth/password", rule: inPerson(), id: "changeOwnPassword",
 			about: "Change one's own password, which takes the one until now, and ends the user's sessions. A call by a session goes on with a new one.",
@@ -48,7 +43,7 @@ func inPerson() rule {
 // revoked, must not become a password that lasts. For the same reason nobody
 // gives themselves their first one.
 func (d *door) changeOwnPassword(ctx context.Context, c *call) (response, error) {
-	want, err := decode[PasswordChange](c)
+	want, err := decode[wire.PasswordChange](c)
 	if err != nil {
 		return response{}, err
 	}

@@ -13,6 +13,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/usr"
 )
 
@@ -23,17 +24,11 @@ func isPassword(p object.Path, key string) bool {
 	return p.Kind == object.KindUsr && key == keyPassword
 }
 
-// Unlocked says what unlocking did.
-type Unlocked struct {
-	Object   string `json:"object"`
-	Unlocked bool   `json:"unlocked"` // it was locked out
-}
-
 func (d *door) userRoutes() []route {
 	return []route{
 		{method: http.MethodPost, path: pathObject + "/action/unlock", rule: d.changes(), id: "unlockUser",
 			about:  "Forget the attempts to guess the password of a user, so that the user can log in at once.",
-			answer: jsonAnswer[Unlocked](http.StatusOK), audit: auditCalls, handle: d.unlockUser},
+			answer: jsonAnswer[wire.Unlocked](http.StatusOK), audit: auditCalls, handle: d.unlockUser},
 	}
 }
 
@@ -44,7 +39,7 @@ func (d *door) unlockUser(ctx context.Context, c *call) (response, error) {
 	if _, err := d.Objects.Get(ctx, c.path); err != nil {
 		return response{}, err
 	}
-	done := Unlocked{Object: c.path.String()}
+	done := wire.Unlocked{Object: c.path.String()}
 	if d.Unlock != nil {
 		var err error
 		if done.Unlocked, err = d.Unlock(c.request, c.path.Name); err != nil {
@@ -186,19 +181,12 @@ func Forwarded(r *http.Request) bool {
 	return false
 }
 
-// Address is where a request comes from.
-type Address struct {
-	IP    netip.Addr // zero: there is none, or it cannot be known
-	Local bool       // by the unix socket, or in process: the caller is the machine's root
-	Shown string     // for people: with the port, where the port is the caller's own
-}
-
 // from is where a request comes from.
-func (d *door) from(r *http.Request) Address {
+func (d *door) from(r *http.Request) wire.Address {
 	if d.Address != nil {
 		return d.Address(r)
 	}
-	a := Address{Shown: r.RemoteAddr}
+	a := wire.Address{Shown: r.RemoteAddr}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		a.IP = peer.Addr().Unmap()
 	}

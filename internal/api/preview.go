@@ -13,63 +13,18 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/pki"
 )
-
-// PreviewRequest asks what an object would get.
-type PreviewRequest struct {
-	Keywords        []string `json:"keywords,omitempty"` // expressions, of an object that is not there yet
-	Rekey           bool     `json:"rekey,omitempty"`
-	ReplaceExternal bool     `json:"replace_external,omitempty"`
-}
-
-// Preview is a certificate that would be signed. Nobody signed it, and nothing
-// of it is kept: its serial number and its times are those of the answer.
-type Preview struct {
-	Owner       string    `json:"owner"` // path of the object that it would be for; "ux:root" for the machine's root
-	Profile     string    `json:"profile"`
-	Subject     string    `json:"subject"`
-	Names       []string  `json:"names"`
-	Issuer      string    `json:"issuer"`      // common name
-	IssuerPath  string    `json:"issuer_path"` // of the CA
-	NotBefore   time.Time `json:"not_before"`
-	NotAfter    time.Time `json:"not_after"`
-	KeyType     string    `json:"key_type"`
-	NewKey      bool      `json:"new_key"` // a private key would be made; another one than here
-	KeyUsage    string    `json:"key_usage"`
-	ExtKeyUsage []string  `json:"ext_key_usage"`
-	IsCA        bool      `json:"is_ca"`
-	Pointers    []string  `json:"pointers"` // addresses of its revocation list and of OCSP
-	TBS         []byte    `json:"tbs"`      // what would be signed: TBSCertificate, DER
-
-	Findings []LintFinding `json:"findings"` // none of them an error: those are refused
-	Replaces string        `json:"replaces"` // serial number of what it would take the place of; "" for none
-	Changes  []Difference  `json:"changes"`  // from that one
-}
-
-// LintFinding is what a lint has against a certificate.
-type LintFinding struct {
-	Lint     string `json:"lint"`
-	Severity string `json:"severity"` // "warning"
-	Citation string `json:"citation"` // document and section
-	Detail   string `json:"detail"`
-}
-
-// Difference is one field in which two certificates differ.
-type Difference struct {
-	Field string `json:"field"`
-	From  string `json:"from"`
-	To    string `json:"to"`
-}
 
 func (d *door) previewRoutes() []route {
 	return []route{
 		{method: http.MethodPost, path: "/api/certificate/preview", rule: authenticated(), id: "previewSigning",
 			about: "What signing a request made elsewhere would give. Nothing is signed or recorded.",
-			body:  jsonBody[SignRequest](limitCSR), answer: jsonAnswer[Preview](http.StatusOK), handle: d.previewSigning},
+			body:  jsonBody[wire.SignRequest](limitCSR), answer: jsonAnswer[wire.Preview](http.StatusOK), handle: d.previewSigning},
 		{method: http.MethodPost, path: pathObject + "/certificate/preview", rule: d.creates(), id: "previewCertificate",
 			about: "What an object would get, or one with these keywords that is not there yet. Nothing is signed or recorded.",
-			body:  jsonOption[PreviewRequest](), answer: jsonAnswer[Preview](http.StatusOK), handle: d.previewCertificate},
+			body:  jsonOption[wire.PreviewRequest](), answer: jsonAnswer[wire.Preview](http.StatusOK), handle: d.previewCertificate},
 	}
 }
 
@@ -91,7 +46,7 @@ func (d *door) previewSigning(ctx context.Context, c *call) (response, error) {
 }
 
 func (d *door) previewCertificate(ctx context.Context, c *call) (response, error) {
-	want, err := decode[PreviewRequest](c)
+	want, err := decode[wire.PreviewRequest](c)
 	if err != nil {
 		return response{}, err
 	}
@@ -177,17 +132,17 @@ func (d *door) predecessor(ctx context.Context, c *call, p ca.Preview) (*x509.Ce
 	return old, nil
 }
 
-func describePreview(p ca.Preview, old *x509.Certificate) Preview {
+func describePreview(p ca.Preview, old *x509.Certificate) wire.Preview {
 	cert := p.Certificate
 	usage, uses := pki.Uses(cert)
-	v := Preview{
+	v := wire.Preview{
 		Owner: p.Owner, Profile: p.Profile, Subject: cert.Subject.String(), Names: append([]string{}, pki.NamesOf(cert).Strings()...),
 		Issuer: cert.Issuer.CommonName, IssuerPath: p.Issuer, NotBefore: cert.NotBefore.UTC(), NotAfter: cert.NotAfter.UTC(),
 		KeyType: pki.DescribeKey(cert.PublicKey), NewKey: p.KeyMade, KeyUsage: usage, ExtKeyUsage: append([]string{}, uses...), IsCA: cert.IsCA,
-		Pointers: pointersOf(cert), TBS: p.TBS, Findings: []LintFinding{}, Changes: []Difference{},
+		Pointers: pointersOf(cert), TBS: p.TBS, Findings: []wire.LintFinding{}, Changes: []wire.Difference{},
 	}
 	for _, f := range p.Findings {
-		v.Findings = append(v.Findings, LintFinding{f.Lint, string(f.Severity), f.Citation, f.Detail})
+		v.Findings = append(v.Findings, wire.LintFinding{Lint: f.Lint, Severity: string(f.Severity), Citation: f.Citation, Detail: f.Detail})
 	}
 	if old != nil {
 		v.Replaces, v.Changes = string(pki.SerialOf(old)), differences(old, cert, p.KeyMade)
@@ -201,11 +156,11 @@ func pointersOf(cert *x509.Certificate) []string {
 
 // differences are the fields in which what would be signed differs from what is
 // there, beside what always does.
-func differences(from, to *x509.Certificate, newKey bool) []Difference {
-	all := []Difference{}
+func differences(from, to *x509.Certificate, newKey bool) []wire.Difference {
+	all := []wire.Difference{}
 	add := func(field, a, b string) {
 		if a != b {
-			all = append(all, Difference{field, a, b})
+			all = append(all, wire.Difference{Field: field, From: a, To: b})
 		}
 	}
 	list := func(words []string) string { return strings.Join(slices.Sorted(slices.Values(words)), ", ") }

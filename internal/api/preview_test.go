@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"omca/internal/wire"
 )
 
 func (w *world) preview(by, path, body string) result {
@@ -19,23 +21,23 @@ func TestPreview(t *testing.T) {
 	w := newWorld(t)
 	w.put("ns1/sec/shown", "cn=shown.clu.mycorp", "alt_names=also.clu.mycorp", "validity=20d")
 	w.db.fault = errFault
-	first := into[Preview](w.preview("root", "ns1/sec/shown", `{}`).want(http.StatusOK))
+	first := into[wire.Preview](w.preview("root", "ns1/sec/shown", `{}`).want(http.StatusOK))
 	w.db.fault = nil
 	if !first.NewKey || first.Replaces != "" || len(first.Changes) != 0 || len(first.TBS) == 0 || first.IsCA || first.Owner != "ns1/sec/shown" || first.IssuerPath != "system/sec/ca" {
 		t.Errorf("%+v", first)
 	}
 	w.issue("ns1/sec/shown")
-	got := into[CertificateState](w.do(request{target: at + "ns1/sec/shown/certificate", by: "root"}).want(http.StatusOK))
+	got := into[wire.CertificateState](w.do(request{target: at + "ns1/sec/shown/certificate", by: "root"}).want(http.StatusOK))
 	if got.Subject != first.Subject || !slices.Equal(got.Names, first.Names) || got.NotAfter.Sub(first.NotAfter).Abs() > time.Minute || got.KeyType != first.KeyType {
 		t.Errorf("signed %+v, shown %+v", got, first)
 	}
-	if again := into[Preview](w.preview("root", "ns1/sec/shown", `{}`).want(http.StatusOK)); again.NewKey || again.Replaces != got.Serial || len(again.Changes) != 0 {
+	if again := into[wire.Preview](w.preview("root", "ns1/sec/shown", `{}`).want(http.StatusOK)); again.NewKey || again.Replaces != got.Serial || len(again.Changes) != 0 {
 		t.Errorf("as it was: %+v", again)
 	}
 	w.set("ns1/sec/shown", "alt_names=other.clu.mycorp")
 	w.set("ns1/sec/shown", "validity=40d")
 	differ := ""
-	for _, c := range into[Preview](w.preview("root", "ns1/sec/shown", `{"rekey":true}`).want(http.StatusOK)).Changes {
+	for _, c := range into[wire.Preview](w.preview("root", "ns1/sec/shown", `{"rekey":true}`).want(http.StatusOK)).Changes {
 		differ += c.Field + ": " + c.From + " → " + c.To + "\n"
 	}
 	for _, want := range []string{"DNS:also.clu.mycorp", "DNS:other.clu.mycorp", "lives: 20 days → 40 days", "another one"} {
@@ -52,7 +54,7 @@ func TestPreview(t *testing.T) {
 func TestPreviewOfNew(t *testing.T) {
 	w := newWorld(t)
 	const keywords = `{"keywords":["cn=new.clu.mycorp","profile=listener"]}`
-	got := into[Preview](w.preview("root", "ns1/sec/new", keywords).want(http.StatusOK))
+	got := into[wire.Preview](w.preview("root", "ns1/sec/new", keywords).want(http.StatusOK))
 	if got.Subject != "CN=new.clu.mycorp" || !got.NewKey {
 		t.Errorf("%+v", got)
 	}
@@ -68,22 +70,22 @@ func TestPreviewOfNew(t *testing.T) {
 
 func TestPreviewOfRequest(t *testing.T) {
 	w := newWorld(t)
-	ask := func(by string, r SignRequest) result {
+	ask := func(by string, r wire.SignRequest) result {
 		return w.do(request{method: http.MethodPost, target: "/api/certificate/preview", by: by, body: asJSON(t, r)})
 	}
-	r := SignRequest{CSR: csr(t, "x.clu.mycorp", "x.clu.mycorp"), Validity: "24h"}
+	r := wire.SignRequest{CSR: csr(t, "x.clu.mycorp", "x.clu.mycorp"), Validity: "24h"}
 	w.db.fault = errFault
-	if got := into[Preview](ask("signer", r).want(http.StatusOK)); got.Replaces != "" || got.NewKey || got.Profile != "listener" || got.Owner != "system/usr/signer" {
+	if got := into[wire.Preview](ask("signer", r).want(http.StatusOK)); got.Replaces != "" || got.NewKey || got.Profile != "listener" || got.Owner != "system/usr/signer" {
 		t.Errorf("%+v", got)
 	}
 	w.db.fault = nil
-	signed := into[Signed](w.sign("signer", asJSON(t, r)).want(http.StatusCreated))
+	signed := into[wire.Signed](w.sign("signer", asJSON(t, r)).want(http.StatusCreated))
 	r.CSR = csr(t, "x.clu.mycorp", "x.clu.mycorp", "y.clu.mycorp")
-	if got := into[Preview](ask("signer", r).want(http.StatusOK)); got.Replaces != signed.Serial || len(got.Changes) != 2 {
+	if got := into[wire.Preview](ask("signer", r).want(http.StatusOK)); got.Replaces != signed.Serial || len(got.Changes) != 2 {
 		t.Errorf("%+v, want that it replaces %s with other names and another key", got, signed.Serial)
 	}
-	for by, r := range map[string]SignRequest{"none": r, "signer": {CSR: csr(t, "evil.example.com", "evil.example.com")}} {
+	for by, r := range map[string]wire.SignRequest{"none": r, "signer": {CSR: csr(t, "evil.example.com", "evil.example.com")}} {
 		ask(by, r).refused(http.StatusForbidden, by)
 	}
-	ask("root", SignRequest{CSR: "nope"}).refused(http.StatusBadRequest, "request")
+	ask("root", wire.SignRequest{CSR: "nope"}).refused(http.StatusBadRequest, "request")
 }

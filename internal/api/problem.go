@@ -13,23 +13,10 @@ import (
 	"omca/internal/hint"
 	"omca/internal/object"
 	"omca/internal/text"
+	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
 )
-
-// Problem is an error as RFC 9457 has it.
-type Problem struct {
-	Type      string `json:"type"` // "about:blank": the status says it all (RFC 9457, section 4.2.1)
-	Title     string `json:"title"`
-	Status    int    `json:"status"`
-	Detail    string `json:"detail"`
-	Hint      string `json:"hint,omitempty"` // what to try next
-	RequestID string `json:"request_id"`     // as in the log
-
-	// Breaks is why a call with the header Omca-Ask was refused: without the header it
-	// would have been done.
-	Breaks []Break `json:"breaks,omitempty"`
-}
 
 const mediaProblem = "application/problem+json"
 
@@ -70,9 +57,9 @@ func (d *door) statusOf(err error) int {
 // problemOf says an error to the caller. Only the errors that statusOf knows
 // speak for themselves: they were written for operators. The text of any other
 // one, and of the store, may tell what it must not, and stays in the log.
-func (d *door) problemOf(err error, requestID string) Problem {
+func (d *door) problemOf(err error, requestID string) wire.Problem {
 	status := d.statusOf(err)
-	p := Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, RequestID: requestID}
+	p := wire.Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, RequestID: requestID}
 	switch status {
 	case http.StatusUnauthorized:
 		p.Detail = "not authenticated" // docs/authorization.md, Who is calling: it does not say why

@@ -7,13 +7,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"omca/internal/wire"
 )
 
 // exhausted fails unless the answer says what there is, how much there may be, and when
 // there is room again.
 func (r result) exhausted(t *testing.T, keyword string, after time.Duration, says ...string) {
 	t.Helper()
-	var p Problem
+	var p wire.Problem
 	if err := json.Unmarshal(r.body, &p); err != nil || r.status != http.StatusTooManyRequests || p.Status != r.status {
 		t.Fatalf("%d %s: %v", r.status, r.body, err)
 	}
@@ -49,9 +51,9 @@ func (w *world) bound(keyword string) {
 func TestMaxTokens(t *testing.T) {
 	w := newWorld(t)
 	w.bound("cluster.max_tokens=5")
-	issue := func(by, query string) TokenPair {
+	issue := func(by, query string) wire.TokenPair {
 		t.Helper()
-		return into[TokenPair](w.issues(by, query).want(http.StatusOK))
+		return into[wire.TokenPair](w.issues(by, query).want(http.StatusOK))
 	}
 	for i := range 5 {
 		issue("guest1", "access_duration="+strconv.Itoa(10+i)+"m")
@@ -67,7 +69,7 @@ func TestMaxTokens(t *testing.T) {
 	w.issues("guest1", "").exhausted(t, "cluster.max_tokens", 3*time.Minute-time.Second, `has 7 living tokens`)
 	w.now = w.now.Add(3 * time.Minute)
 	issue("guest1", "access_duration=30m")
-	list := into[TokenList](w.do(request{method: http.MethodGet, target: "/api/token?state=valid", by: "guest1"}).want(http.StatusOK))
+	list := into[wire.TokenList](w.do(request{method: http.MethodGet, target: "/api/token?state=valid", by: "guest1"}).want(http.StatusOK))
 	if len(list.Items) != 5 {
 		t.Fatalf("%d tokens live", len(list.Items))
 	}
@@ -85,7 +87,7 @@ func TestTokensTakenBackFillTheStore(t *testing.T) {
 	w := newWorld(t)
 	w.bound("cluster.max_tokens=2")
 	for range 20 {
-		into[TokenPair](w.issues("guest1", "").want(http.StatusOK))
+		into[wire.TokenPair](w.issues("guest1", "").want(http.StatusOK))
 		w.do(request{method: http.MethodPost, target: "/api/token/revoke", by: "guest1"}).want(http.StatusOK)
 	}
 	w.issues("guest1", "").exhausted(t, "cluster.max_tokens", 10*time.Minute, `"guest1" has 20 tokens on record that have not expired, revoked ones among them: at most 20`)
@@ -96,7 +98,7 @@ func TestTokensTakenBackFillTheStore(t *testing.T) {
 func TestMaxCertificates(t *testing.T) {
 	w := newWorld(t)
 	w.bound("cluster.max_certificates=3")
-	body := asJSON(t, SignRequest{CSR: csr(t, "a.clu.mycorp"), Validity: "24h"})
+	body := asJSON(t, wire.SignRequest{CSR: csr(t, "a.clu.mycorp"), Validity: "24h"})
 	for range 3 {
 		w.sign("signer", body).want(http.StatusCreated)
 	}
@@ -104,8 +106,8 @@ func TestMaxCertificates(t *testing.T) {
 		w.sign("signer", body).exhausted(t, "cluster.max_certificates", time.Hour, `"signer" had 3 certificates issued within an hour`, "is 3 for callers without root")
 	}
 	w.sign("root", body).want(http.StatusCreated)
-	w.sign("root", asJSON(t, SignRequest{CSR: csr(t, "guest1"), Profile: "usr", Validity: "24h"})).want(http.StatusCreated)
-	w.sign("guest1", asJSON(t, SignRequest{CSR: csr(t, "guest1"), Profile: "usr", Validity: "24h"})).want(http.StatusCreated)
+	w.sign("root", asJSON(t, wire.SignRequest{CSR: csr(t, "guest1"), Profile: "usr", Validity: "24h"})).want(http.StatusCreated)
+	w.sign("guest1", asJSON(t, wire.SignRequest{CSR: csr(t, "guest1"), Profile: "usr", Validity: "24h"})).want(http.StatusCreated)
 }
 
 // TestValidityIsBounded: a validity beyond the bounds is 403 where it is asked for: in a
@@ -114,9 +116,9 @@ func TestValidityIsBounded(t *testing.T) {
 	w := newWorld(t)
 	text := csr(t, "a.clu.mycorp")
 	const most, least = "cluster.max_validity is 825d", "cluster.min_validity is 5m"
-	w.sign("signer", asJSON(t, SignRequest{CSR: text, Validity: "3y"})).refused(http.StatusForbidden, most)
-	w.sign("signer", asJSON(t, SignRequest{CSR: text, Validity: "20s"})).refused(http.StatusForbidden, least)
-	w.sign("root", asJSON(t, SignRequest{CSR: text, Validity: "3y"})).want(http.StatusCreated)
+	w.sign("signer", asJSON(t, wire.SignRequest{CSR: text, Validity: "3y"})).refused(http.StatusForbidden, most)
+	w.sign("signer", asJSON(t, wire.SignRequest{CSR: text, Validity: "20s"})).refused(http.StatusForbidden, least)
+	w.sign("root", asJSON(t, wire.SignRequest{CSR: text, Validity: "3y"})).want(http.StatusCreated)
 	set := func(by, value string) result {
 		return w.do(request{method: http.MethodPatch, target: "/api/object/path/ns1/sec/web/config?set=validity%3D" + value, by: by})
 	}
@@ -125,7 +127,7 @@ func TestValidityIsBounded(t *testing.T) {
 	set("admin1", "825d").want(http.StatusOK)
 	set("root", "3y").want(http.StatusOK)
 	w.do(request{method: http.MethodPatch, target: "/api/object/path/ns1/sec/web/config?set=comment%3Dx", by: "admin1"}).want(http.StatusOK)
-	w.do(request{method: http.MethodPost, target: "/api/object/path/ns1/sec/new", by: "admin1", body: asJSON(t, CreateRequest{Keywords: []string{"validity=20s"}})}).refused(http.StatusForbidden, least)
+	w.do(request{method: http.MethodPost, target: "/api/object/path/ns1/sec/new", by: "admin1", body: asJSON(t, wire.CreateRequest{Keywords: []string{"validity=20s"}})}).refused(http.StatusForbidden, least)
 
 	own := func(by string) result {
 		return w.do(request{method: http.MethodPatch, target: "/api/object/path/system/usr/guest1/config?set=max_validity%3D9y", by: by})

@@ -15,6 +15,7 @@ import (
 	"omca/crl"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
 )
@@ -25,18 +26,6 @@ const stateRevoked = "revoked"
 
 // userRoot is the path of the user with the name of the machine's root.
 const userRoot = "system/usr/" + usr.RootUser
-
-// RevokeRequest says why a certificate is taken back.
-type RevokeRequest struct {
-	Reason string `json:"reason,omitempty"` // of RFC 5280, 5.3.1; "unspecified" unless given
-}
-
-// Revoked is a revocation that is in force.
-type Revoked struct {
-	Serial    string    `json:"serial"`
-	Reason    string    `json:"reason"`
-	RevokedAt time.Time `json:"revoked_at"`
-}
 
 // revokes is for taking back the certificate of an object.
 func (d *door) revokes() rule {
@@ -54,7 +43,7 @@ func (d *door) mayRevoke(ctx context.Context, who usr.Caller, p object.Path) err
 
 // revokeHeld takes back the certificate that an object holds.
 func (d *door) revokeHeld(ctx context.Context, c *call) (response, error) {
-	want, err := decode[RevokeRequest](c)
+	want, err := decode[wire.RevokeRequest](c)
 	if err != nil {
 		return response{}, err
 	}
@@ -85,7 +74,7 @@ func (d *door) revokeSerial(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	want, err := decode[RevokeRequest](c)
+	want, err := decode[wire.RevokeRequest](c)
 	if err != nil {
 		return response{}, err
 	}
@@ -98,13 +87,13 @@ func (d *door) revokeSerial(ctx context.Context, c *call) (response, error) {
 // revoke takes back a certificate. The user that it speaks for, whose key may be in
 // other hands, loses tokens and sessions too: they may have been got with it. A later
 // user of the same name keeps theirs.
-func (d *door) revoke(ctx context.Context, c *call, record ca.Record, want RevokeRequest) (response, error) {
+func (d *door) revoke(ctx context.Context, c *call, record ca.Record, want wire.RevokeRequest) (response, error) {
 	serial := record.Serial()
 	c.note(slog.String("serial", string(serial)))
 	if err := revocable(record.Certificate); err != nil {
 		return response{}, err
 	}
-	if err := c.askFirst(func() ([]Break, error) { return d.revocationBreaks(ctx, record) }); err != nil {
+	if err := c.askFirst(func() ([]wire.Break, error) { return d.revocationBreaks(ctx, record) }); err != nil {
 		return response{}, err
 	}
 	reason := crl.Unspecified
@@ -148,7 +137,7 @@ func (d *door) revoke(ctx context.Context, c *call, record ca.Record, want Revok
 		}
 		c.notice("certificate %s was revoked at %s already, for %s, %s", serial, r.At.UTC().Format(time.RFC3339), r.Reason, stays)
 	}
-	return reply(http.StatusOK, Revoked{Serial: string(r.Serial), Reason: r.Reason.String(), RevokedAt: r.At.UTC()})
+	return reply(http.StatusOK, wire.Revoked{Serial: string(r.Serial), Reason: r.Reason.String(), RevokedAt: r.At.UTC()})
 }
 
 // mostNamed is how many certificates a notice names.
@@ -236,7 +225,7 @@ func (d *door) mayReplace(ctx context.Context, c *call) (pki.Serial, error) {
 		err = d.mayRevokeRecord(ctx, c.who, r)
 	}
 	if err == nil {
-		err = c.askFirst(func() ([]Break, error) { return d.revocationBreaks(ctx, r) })
+		err = c.askFirst(func() ([]wire.Break, error) { return d.revocationBreaks(ctx, r) })
 	}
 	return old, err
 }

@@ -10,20 +10,21 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"omca/internal/wire"
 	"omca/pki"
 )
 
 // held is the serial number of the certificate that an object holds.
 func (w *world) held(path string) string {
 	w.t.Helper()
-	return into[CertificateState](w.do(request{target: at + path + "/certificate", by: "root"}).want(http.StatusOK)).Serial
+	return into[wire.CertificateState](w.do(request{target: at + path + "/certificate", by: "root"}).want(http.StatusOK)).Serial
 }
 
 // states is the state of each certificate of an owner, soonest expiry first.
 func (w *world) states(owner string) string {
 	w.t.Helper()
 	var states []string
-	for _, r := range into[CertificateList](w.do(request{target: "/api/certificate?owner=" + owner, by: "root"}).want(http.StatusOK)).Items {
+	for _, r := range into[wire.CertificateList](w.do(request{target: "/api/certificate?owner=" + owner, by: "root"}).want(http.StatusOK)).Items {
 		states = append(states, strings.TrimSpace(r.State+" "+r.Reason))
 	}
 	return strings.Join(states, ", ")
@@ -34,8 +35,8 @@ func TestRevoke(t *testing.T) {
 	const held = at + "system/usr/guest1/certificate"
 	serial := w.held("system/usr/guest1")
 	revoke := request{method: http.MethodPost, target: held + "/revoke", by: "root", body: `{"reason":"key-compromise"}`}
-	want := Revoked{Serial: serial, Reason: "keyCompromise", RevokedAt: w.now}
-	if diff := cmp.Diff(want, into[Revoked](w.do(revoke).want(http.StatusOK))); diff != "" {
+	want := wire.Revoked{Serial: serial, Reason: "keyCompromise", RevokedAt: w.now}
+	if diff := cmp.Diff(want, into[wire.Revoked](w.do(revoke).want(http.StatusOK))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if log := w.log.take(); strings.Count(log, "\n") != 1 || !strings.Contains(log, `"msg":"revoked"`) || !strings.Contains(log, serial) {
@@ -45,7 +46,7 @@ func TestRevoke(t *testing.T) {
 	// Again, later, by its number and for another reason: it stays what it is.
 	w.now = w.now.Add(time.Hour)
 	again := w.do(request{method: http.MethodPost, target: "/api/certificate/" + strings.ToUpper(serial) + "/revoke", by: "root", body: `{"reason":"superseded"}`}).want(http.StatusOK)
-	if diff := cmp.Diff(want, into[Revoked](again)); diff != "" {
+	if diff := cmp.Diff(want, into[wire.Revoked](again)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if notice := again.header.Get("Omca-Notice"); !strings.Contains(notice, "keyCompromise, and that stays") {
@@ -55,16 +56,16 @@ func TestRevoke(t *testing.T) {
 		t.Errorf("nothing changed, and the audit trail says %s", log)
 	}
 
-	state := into[CertificateState](w.do(request{target: held, by: "root"}).want(http.StatusOK))
+	state := into[wire.CertificateState](w.do(request{target: held, by: "root"}).want(http.StatusOK))
 	if state.State != "revoked" || state.Reason != "keyCompromise" || state.RevokedAt == nil || !state.RevokedAt.Equal(want.RevokedAt) {
 		t.Errorf("%+v", state)
 	}
-	record := into[FullRecord](w.do(request{target: "/api/certificate/" + serial, by: "root"}).want(http.StatusOK))
+	record := into[wire.FullRecord](w.do(request{target: "/api/certificate/" + serial, by: "root"}).want(http.StatusOK))
 	if record.State != "revoked" || record.Reason != "keyCompromise" || record.RevokedAt == nil || !record.RevokedAt.Equal(want.RevokedAt) {
 		t.Errorf("%+v", record)
 	}
 	for query, n := range map[string]int{"?revoked=true": 1, "?revoked=false": 2, "?revoked=": 3, "?revoked=true&profile=listener": 0} {
-		if got := into[CertificateList](w.do(request{target: "/api/certificate" + query, by: "root"}).want(http.StatusOK)).Items; len(got) != n {
+		if got := into[wire.CertificateList](w.do(request{target: "/api/certificate" + query, by: "root"}).want(http.StatusOK)).Items; len(got) != n {
 			t.Errorf("%s: %d certificates, want %d", query, len(got), n)
 		}
 	}
@@ -141,7 +142,7 @@ func TestRevokeReplaced(t *testing.T) {
 	if got := w.states("system/usr/guest1"); got != "revoked superseded, valid" && got != "valid, revoked superseded" {
 		t.Error(got)
 	}
-	if state := into[CertificateState](w.do(request{target: at + "system/usr/guest1/certificate", by: "root"})); state.State != "valid" {
+	if state := into[wire.CertificateState](w.do(request{target: at + "system/usr/guest1/certificate", by: "root"})); state.State != "valid" {
 		t.Errorf("%+v", state)
 	}
 }
@@ -150,7 +151,7 @@ func TestRevokeReplaced(t *testing.T) {
 func TestRevokeUnderneath(t *testing.T) {
 	w := newWorld(t)
 	w.issue("system/usr/boss")
-	text := into[CertificateState](w.do(request{target: at + "system/usr/boss/certificate", by: "root"})).Certificate
+	text := into[wire.CertificateState](w.do(request{target: at + "system/usr/boss/certificate", by: "root"})).Certificate
 	own := must(pki.ParseCertificates([]byte(text)))(t)
 	for _, tt := range []struct {
 		path, body string

@@ -9,10 +9,10 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
-	"time"
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/usr"
 	"omca/usr/session"
 )
@@ -24,58 +24,28 @@ const SessionCookie = "__Host-omca-session"
 
 const limitLogin = 8 << 10 // bytes of a name and a password, and what is around them
 
-// LoginRequest proves a name by a password. Without it the client certificate
-// of the connection proves one.
-type LoginRequest struct {
-	Name     string `json:"name"`
-	Password string `json:"password"`
-}
-
-// SessionItem is a session. What the cookie holds is not in it.
-type SessionItem struct {
-	ID      string    `json:"id"` // SHA-256 of what the cookie holds
-	User    string    `json:"user"`
-	Auth    string    `json:"auth"`    // how the name was proved: "basic", "x509" or "jwt-openid"
-	Address string    `json:"address"` // where the login came from
-	BeganAt time.Time `json:"began_at"`
-	UsedAt  time.Time `json:"used_at"` // last, to a minute
-	EndsAt  time.Time `json:"ends_at"` // unless it is used before
-	Current bool      `json:"current"` // the one that this call came with
-}
-
-// SessionList is sessions, the one used last first.
-type SessionList struct {
-	Kind  string        `json:"kind"` // "SessionList"
-	Items []SessionItem `json:"items"`
-}
-
-// SessionsEnded says how many sessions a call ended.
-type SessionsEnded struct {
-	Ended int `json:"ended"`
-}
-
 func (d *door) sessionRoutes() []route {
 	user := []param{{name: "user", about: "Name of the user: the caller unless given."}}
-	login := body{media: mediaJSON, schema: reflect.TypeFor[LoginRequest](), limit: limitLogin, optional: true, orForm: true}
+	login := body{media: mediaJSON, schema: reflect.TypeFor[wire.LoginRequest](), limit: limitLogin, optional: true, orForm: true}
 	return []route{
 		{method: http.MethodPost, path: "/api/auth/login", rule: whoever("whoever proves a name by password or by client certificate"), id: "login",
 			about: "Begin a session: the answer sets a cookie. Without a body the client certificate says who it is.",
-			body:  login, answer: jsonAnswer[SessionItem](http.StatusOK), audit: auditCalls, handle: d.login},
+			body:  login, answer: jsonAnswer[wire.SessionItem](http.StatusOK), audit: auditCalls, handle: d.login},
 		{method: http.MethodPost, path: "/api/auth/logout", rule: whoever("anyone"), id: "logout", about: "End the session of the cookie, if there is one.",
 			answer: answer{status: http.StatusNoContent}, audit: auditCalls, handle: d.logout},
 		{method: http.MethodGet, path: "/api/session", rule: d.ofUser(), id: "listSessions", about: "The sessions of a user that go on.",
-			params: user, answer: jsonAnswer[SessionList](http.StatusOK), handle: d.listSessions},
+			params: user, answer: jsonAnswer[wire.SessionList](http.StatusOK), handle: d.listSessions},
 		{method: http.MethodPost, path: "/api/session/revoke", rule: d.ofUser(), id: "revokeSessions", about: "End all sessions of a user.",
-			params: user, answer: jsonAnswer[SessionsEnded](http.StatusOK), audit: auditCalls, handle: d.revokeSessions},
+			params: user, answer: jsonAnswer[wire.SessionsEnded](http.StatusOK), audit: auditCalls, handle: d.revokeSessions},
 		{method: http.MethodPost, path: "/api/session/{id}/revoke", rule: authenticated(), id: "revokeSession", about: "End one session: the caller's own, or that of a user whom the caller may change.",
-			answer: jsonAnswer[SessionsEnded](http.StatusOK), audit: auditCalls, handle: d.revokeSession},
+			answer: jsonAnswer[wire.SessionsEnded](http.StatusOK), audit: auditCalls, handle: d.revokeSession},
 		{method: http.MethodGet, path: "/api/auth/can-i", rule: authenticated(), id: "canI", about: "Whether the caller may do something, and by which rule. Nothing is done.",
 			params: []param{
 				{name: "verb", about: "read, read-key, create, change, delete, revoke, set, grant, sign or administer."},
 				{name: "path", about: "Of the object that it is about; grant, sign and administer need none."},
 				{name: "what", list: true, about: "Names of keys for read-key and of certificates for sign, expressions for set, grants for grant."},
 				{name: "as", about: "Name of another user to ask for: whoever may change that user may."},
-			}, answer: jsonAnswer[Verdict](http.StatusOK), handle: d.canI},
+			}, answer: jsonAnswer[wire.Verdict](http.StatusOK), handle: d.canI},
 	}
 }
 
@@ -141,10 +111,10 @@ func (d *door) begin(ctx context.Context, c *call, proved session.Login) (respon
 }
 
 // loginRequest reads the body, JSON or the form of a page.
-func (c *call) loginRequest() (LoginRequest, error) {
+func (c *call) loginRequest() (wire.LoginRequest, error) {
 	media, _, err := mime.ParseMediaType(c.request.Header.Get("Content-Type"))
 	if len(c.body) == 0 || err != nil || media != mediaForm {
-		want, err := decode[LoginRequest](c)
+		want, err := decode[wire.LoginRequest](c)
 		if err == nil && want.Name == "" && want.Password != "" {
 			err = fmt.Errorf("%w: a password without a name", errBadRequest)
 		}
@@ -152,17 +122,17 @@ func (c *call) loginRequest() (LoginRequest, error) {
 	}
 	form, err := url.ParseQuery(string(c.body))
 	if err != nil {
-		return LoginRequest{}, fmt.Errorf("%w: the form cannot be read", errBadRequest)
+		return wire.LoginRequest{}, fmt.Errorf("%w: the form cannot be read", errBadRequest)
 	}
 	for name, values := range form {
 		if name != "name" && name != "password" || len(values) > 1 {
-			return LoginRequest{}, fmt.Errorf("%w: the form has the fields name and password, each once", errBadRequest)
+			return wire.LoginRequest{}, fmt.Errorf("%w: the form has the fields name and password, each once", errBadRequest)
 		}
 	}
 	if form.Get("name") == "" {
-		return LoginRequest{}, fmt.Errorf("%w: the form has no name", errBadRequest)
+		return wire.LoginRequest{}, fmt.Errorf("%w: the form has no name", errBadRequest)
 	}
-	return LoginRequest{Name: form.Get("name"), Password: form.Get("password")}, nil
+	return wire.LoginRequest{Name: form.Get("name"), Password: form.Get("password")}, nil
 }
 
 // sessionCookie is the header that sets the cookie; a negative age takes it
@@ -225,7 +195,7 @@ func (d *door) logout(ctx context.Context, c *call) (response, error) {
 }
 
 func (d *door) listSessions(ctx context.Context, c *call) (response, error) {
-	list := SessionList{Kind: "SessionList", Items: []SessionItem{}}
+	list := wire.SessionList{Kind: "SessionList", Items: []wire.SessionItem{}}
 	if d.Sessions == nil || c.path.IsZero() {
 		return reply(http.StatusOK, list)
 	}
@@ -251,16 +221,16 @@ func (d *door) listSessions(ctx context.Context, c *call) (response, error) {
 	return reply(http.StatusOK, list)
 }
 
-func (d *door) sessionItem(ctx context.Context, one session.Session, current string) (SessionItem, error) {
+func (d *door) sessionItem(ctx context.Context, one session.Session, current string) (wire.SessionItem, error) {
 	ends, err := d.Sessions.Ends(ctx, one)
-	return SessionItem{
+	return wire.SessionItem{
 		ID: one.ID, User: one.User, Auth: string(one.Method), Address: one.Address,
 		BeganAt: one.Began.UTC(), UsedAt: one.Used.UTC(), EndsAt: ends.UTC(), Current: one.ID == current,
 	}, err
 }
 
 func (d *door) revokeSessions(ctx context.Context, c *call) (response, error) {
-	ended := SessionsEnded{}
+	ended := wire.SessionsEnded{}
 	if d.Sessions != nil && !c.path.IsZero() {
 		var err error
 		if ended.Ended, err = d.Sessions.EndAll(ctx, c.path.Name); err != nil {
@@ -302,5 +272,5 @@ func (d *door) revokeSession(ctx context.Context, c *call) (response, error) {
 	if err := d.Sessions.End(ctx, one); err != nil {
 		return response{}, err
 	}
-	return reply(http.StatusOK, SessionsEnded{Ended: 1})
+	return reply(http.StatusOK, wire.SessionsEnded{Ended: 1})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/usr"
 	"omca/usr/session"
 )
@@ -85,7 +86,7 @@ func TestLogin(t *testing.T) {
 	} {
 		r.method, r.target = http.MethodPost, login
 		res := w.do(r).want(http.StatusOK)
-		item := into[SessionItem](res)
+		item := into[wire.SessionItem](res)
 		if item.User != "guest" || len(item.ID) != 64 || !item.Current || !item.EndsAt.Equal(w.now.Add(session.Idle)) {
 			t.Errorf("%s: %+v", name, item)
 		}
@@ -165,7 +166,7 @@ func TestLogout(t *testing.T) {
 			t.Errorf("the cookie stays: %q", set)
 		}
 	}
-	if all := into[SessionList](w.do(request{target: "/api/session", by: "guest"}).want(http.StatusOK)); len(all.Items) != 0 {
+	if all := into[wire.SessionList](w.do(request{target: "/api/session", by: "guest"}).want(http.StatusOK)); len(all.Items) != 0 {
 		t.Errorf("after the logout: %+v", all.Items)
 	}
 	if log := w.log.take(); strings.Count(log, `"ended":"`) != 1 {
@@ -214,7 +215,7 @@ func TestListSessions(t *testing.T) {
 		if tt.status != http.StatusOK {
 			continue
 		}
-		if list := into[SessionList](res); len(list.Items) != tt.want {
+		if list := into[wire.SessionList](res); len(list.Items) != tt.want {
 			t.Errorf("%s: %+v", res.what, list)
 		}
 	}
@@ -235,7 +236,7 @@ func TestListSessions(t *testing.T) {
 	revoke("root", w.aSession("guest")).want(http.StatusOK)
 	w.aSession("guest")
 	w.aSession("guest")
-	if got := into[SessionsEnded](w.do(request{method: http.MethodPost, target: "/api/session/revoke", by: "guest"}).want(http.StatusOK)); got.Ended != 2 {
+	if got := into[wire.SessionsEnded](w.do(request{method: http.MethodPost, target: "/api/session/revoke", by: "guest"}).want(http.StatusOK)); got.Ended != 2 {
 		t.Errorf("%+v", got)
 	}
 	w.do(request{method: http.MethodPost, target: "/api/session/revoke?user=boss", by: "guest"}).refused(http.StatusForbidden, "system/usr/boss")
@@ -290,7 +291,7 @@ func TestCrossSiteMakesNoKey(t *testing.T) {
 	w := newWorld(t)
 	get := request{target: at + "ns1/sec/web/data/key?name=certificate_signing_request", by: "root", header: map[string]string{"Sec-Fetch-Site": "cross-site"}}
 	w.do(get).refused(http.StatusForbidden, "needs a request of this origin")
-	if keys := into[DataKeyList](w.do(request{target: at + "ns1/sec/web/data/keys", by: "root"})).Items; len(keys) != 1 {
+	if keys := into[wire.DataKeyList](w.do(request{target: at + "ns1/sec/web/data/keys", by: "root"})).Items; len(keys) != 1 {
 		t.Errorf("keys: %v", keys)
 	}
 	get.header = nil

@@ -14,6 +14,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
 	"omca/usr/session"
@@ -56,9 +57,9 @@ func (w *world) rootsToken() token.Issued {
 }
 
 // signed has a request signed, and returns the serial number.
-func (w *world) signed(by string, r SignRequest) string {
+func (w *world) signed(by string, r wire.SignRequest) string {
 	w.t.Helper()
-	return into[Signed](w.sign(by, asJSON(w.t, r)).want(http.StatusCreated)).Serial
+	return into[wire.Signed](w.sign(by, asJSON(w.t, r)).want(http.StatusCreated)).Serial
 }
 
 func (w *world) revokesFor(by, serial, reason string) result {
@@ -93,7 +94,7 @@ func (w *world) olderAt(user, owner string, issued time.Time) string {
 
 func (w *world) state(serial string) string {
 	w.t.Helper()
-	r := into[FullRecord](w.do(request{target: "/api/certificate/" + serial, by: "root"}).want(http.StatusOK))
+	r := into[wire.FullRecord](w.do(request{target: "/api/certificate/" + serial, by: "root"}).want(http.StatusOK))
 	return strings.TrimSpace(r.State + " " + r.Reason)
 }
 
@@ -105,22 +106,26 @@ func TestRevocationEndsWhatItSpeaksFor(t *testing.T) {
 		reason string
 		guest  string // what is left to that user
 	}{
-		"signed by root":              {func(w *world) string { return w.signed("root", SignRequest{CSR: csr(t, "guest"), Profile: "usr"}) }, "keyCompromise", ""},
-		"signed by root, no reason":   {func(w *world) string { return w.signed("root", SignRequest{CSR: csr(t, "guest"), Profile: "usr"}) }, "", ""},
-		"signed by a user like root":  {func(w *world) string { return w.signed("boss", SignRequest{CSR: csr(t, "guest"), Profile: "usr"}) }, "keyCompromise", ""},
-		"signed by the user":          {func(w *world) string { return w.signed("guest", SignRequest{CSR: csr(t, "guest"), Profile: "usr"}) }, "privilegeWithdrawn", ""},
+		"signed by root":             {func(w *world) string { return w.signed("root", wire.SignRequest{CSR: csr(t, "guest"), Profile: "usr"}) }, "keyCompromise", ""},
+		"signed by root, no reason":  {func(w *world) string { return w.signed("root", wire.SignRequest{CSR: csr(t, "guest"), Profile: "usr"}) }, "", ""},
+		"signed by a user like root": {func(w *world) string { return w.signed("boss", wire.SignRequest{CSR: csr(t, "guest"), Profile: "usr"}) }, "keyCompromise", ""},
+		"signed by the user": {func(w *world) string {
+			return w.signed("guest", wire.SignRequest{CSR: csr(t, "guest"), Profile: "usr"})
+		}, "privilegeWithdrawn", ""},
 		"of an older build, for root": {func(w *world) string { return w.older("guest", "system/usr/root") }, "keyCompromise", ""},
 		"of an older build, for boss": {func(w *world) string { return w.older("guest", "system/usr/boss") }, "keyCompromise", ""},
 		"of an older build, no user":  {func(w *world) string { return w.older("guest", "ns1/sec/web") }, "keyCompromise", ""},
-		"superseded":                  {func(w *world) string { return w.signed("root", SignRequest{CSR: csr(t, "guest"), Profile: "usr"}) }, "superseded", both},
-		"a server's, signed by root":  {func(w *world) string { return w.signed("root", SignRequest{CSR: csr(t, "a.clu.mycorp")}) }, "keyCompromise", both},
-		"a node's, of the same name":  {func(w *world) string { return w.signed("root", SignRequest{CSR: csr(t, "guest"), Profile: "node"}) }, "keyCompromise", both},
+		"superseded":                  {func(w *world) string { return w.signed("root", wire.SignRequest{CSR: csr(t, "guest"), Profile: "usr"}) }, "superseded", both},
+		"a server's, signed by root":  {func(w *world) string { return w.signed("root", wire.SignRequest{CSR: csr(t, "a.clu.mycorp")}) }, "keyCompromise", both},
+		"a node's, of the same name": {func(w *world) string {
+			return w.signed("root", wire.SignRequest{CSR: csr(t, "guest"), Profile: "node"})
+		}, "keyCompromise", both},
 		"of another user": {func(w *world) string {
-			return w.signed("root", SignRequest{CSR: csr(t, "none"), Profile: "usr"})
+			return w.signed("root", wire.SignRequest{CSR: csr(t, "none"), Profile: "usr"})
 		}, "keyCompromise", both},
 		"of one whose name goes on": {func(w *world) string {
 			w.put("system/usr/guest.x")
-			return w.signed("root", SignRequest{CSR: csr(t, "guest.x"), Profile: "usr"})
+			return w.signed("root", wire.SignRequest{CSR: csr(t, "guest.x"), Profile: "usr"})
 		}, "keyCompromise", both},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -166,25 +171,25 @@ func TestRevocationOfTheAdopted(t *testing.T) {
 func TestUsersOwnWhatSpeaksForThem(t *testing.T) {
 	w := newWorld(t)
 	for _, owner := range []string{"", "system/usr/guest"} {
-		serial := w.signed("root", SignRequest{CSR: csr(t, "guest"), Profile: "usr", Owner: owner})
-		if r := into[FullRecord](w.do(request{target: "/api/certificate/" + serial, by: "guest"}).want(http.StatusOK)); r.Owner != "system/usr/guest" {
+		serial := w.signed("root", wire.SignRequest{CSR: csr(t, "guest"), Profile: "usr", Owner: owner})
+		if r := into[wire.FullRecord](w.do(request{target: "/api/certificate/" + serial, by: "guest"}).want(http.StatusOK)); r.Owner != "system/usr/guest" {
 			t.Errorf("asked for %q: owned by %s", owner, r.Owner)
 		}
 		w.revokesFor("guest", serial, "superseded").want(http.StatusOK)
 	}
 	for _, tt := range []struct {
 		by     string
-		r      SignRequest
+		r      wire.SignRequest
 		status int
 		word   string
 	}{
-		{"root", SignRequest{CSR: csr(t, "guest"), Profile: "usr", Owner: "system/usr/root"}, 400, `belongs to "system/usr/guest"`},
-		{"boss", SignRequest{CSR: csr(t, "guest"), Profile: "usr", Owner: "system/usr/boss"}, 400, `belongs to "system/usr/guest"`},
-		{"root", SignRequest{CSR: csr(t, "guest"), Profile: "usr", Owner: "ns1/sec/web"}, 400, `belongs to "system/usr/guest"`},
-		{"root", SignRequest{CSR: csr(t, "Alice Smith"), Profile: "usr"}, 400, "speaks for the user"},
-		{"root", SignRequest{CSR: csr(t, "../sec/ca"), Profile: "usr"}, 400, "speaks for the user"},
-		{"guest", SignRequest{CSR: csr(t, "guest"), Profile: "usr", Owner: "system/usr/boss"}, 403, "only root names another owner"},
-		{"guest", SignRequest{CSR: csr(t, "boss"), Profile: "usr"}, 403, "the request names user"},
+		{"root", wire.SignRequest{CSR: csr(t, "guest"), Profile: "usr", Owner: "system/usr/root"}, 400, `belongs to "system/usr/guest"`},
+		{"boss", wire.SignRequest{CSR: csr(t, "guest"), Profile: "usr", Owner: "system/usr/boss"}, 400, `belongs to "system/usr/guest"`},
+		{"root", wire.SignRequest{CSR: csr(t, "guest"), Profile: "usr", Owner: "ns1/sec/web"}, 400, `belongs to "system/usr/guest"`},
+		{"root", wire.SignRequest{CSR: csr(t, "Alice Smith"), Profile: "usr"}, 400, "speaks for the user"},
+		{"root", wire.SignRequest{CSR: csr(t, "../sec/ca"), Profile: "usr"}, 400, "speaks for the user"},
+		{"guest", wire.SignRequest{CSR: csr(t, "guest"), Profile: "usr", Owner: "system/usr/boss"}, 403, "only root names another owner"},
+		{"guest", wire.SignRequest{CSR: csr(t, "boss"), Profile: "usr"}, 403, "the request names user"},
 	} {
 		w.sign(tt.by, asJSON(t, tt.r)).refused(tt.status, tt.word)
 	}
@@ -200,13 +205,13 @@ func TestDeletionEndsWhatSpeaksForTheUser(t *testing.T) {
 	w.put("system/usr/guest.x", "grant=guest")
 	const revoked = "revoked cessationOfOperation"
 	serials := map[string]string{
-		"signed by root":               w.signed("root", SignRequest{CSR: csr(t, "guest"), Profile: "usr"}),
+		"signed by root":               w.signed("root", wire.SignRequest{CSR: csr(t, "guest"), Profile: "usr"}),
 		"of an older build, for root":  w.older("guest", "system/usr/root"),
 		"of an older build, for boss":  w.older("guest", "system/usr/boss"),
 		"of a user whose name goes on": w.older("guest.x", "system/usr/guest"),
 		"of boss, for guest":           w.older("boss", "system/usr/guest"),
-		"of boss":                      w.signed("root", SignRequest{CSR: csr(t, "boss"), Profile: "usr"}),
-		"of a server, signed for root": w.signed("root", SignRequest{CSR: csr(t, "a.clu.mycorp")}),
+		"of boss":                      w.signed("root", wire.SignRequest{CSR: csr(t, "boss"), Profile: "usr"}),
+		"of a server, signed for root": w.signed("root", wire.SignRequest{CSR: csr(t, "a.clu.mycorp")}),
 		"revoked before, older build":  w.older("guest", "system/usr/root"),
 	}
 	w.revokesFor("root", serials["revoked before, older build"], "superseded").want(http.StatusOK)
@@ -251,7 +256,7 @@ func TestStraysAreTheirUsers(t *testing.T) {
 	w.do(request{target: "/api/certificate/" + mine, by: "guest1"}).want(http.StatusOK)
 	w.do(request{target: "/api/certificate/" + bosses, by: "guest1"}).want(http.StatusNotFound)
 	w.revokesFor("guest1", bosses, "keyCompromise").want(http.StatusNotFound)
-	list := into[CertificateList](w.do(request{target: "/api/certificate", by: "guest1"}).want(http.StatusOK))
+	list := into[wire.CertificateList](w.do(request{target: "/api/certificate", by: "guest1"}).want(http.StatusOK))
 	found := false
 	for _, item := range list.Items {
 		found = found || item.Serial == mine

@@ -13,6 +13,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/wire"
 	"omca/usr"
 	"omca/usr/token"
 )
@@ -22,85 +23,6 @@ import (
 type Refresher struct {
 	Caller usr.Caller
 	Token  token.Claims
-}
-
-// TokenPair is an access token and, when it was asked for, a refresh token.
-type TokenPair struct {
-	AccessToken      string     `json:"access_token"`
-	AccessExpiredAt  time.Time  `json:"access_expired_at"`
-	RefreshToken     string     `json:"refresh_token,omitempty"`
-	RefreshExpiredAt *time.Time `json:"refresh_expired_at,omitempty"`
-}
-
-// TokenItem is what is known of a token that was issued. The token itself is not kept.
-type TokenItem struct {
-	ID        string     `json:"id"`
-	Subject   string     `json:"subject"`
-	Profile   string     `json:"profile"` // "" for what the cluster issues for itself
-	Use       string     `json:"token_use"`
-	Grant     string     `json:"grant"`
-	Roles     []string   `json:"roles"`
-	Audience  []string   `json:"audience"`
-	IssuedAt  time.Time  `json:"issued_at"`
-	ExpiresAt *time.Time `json:"expires_at"` // null: never
-	IssuedBy  string     `json:"issued_by"`
-	Auth      string     `json:"auth"`  // how they had proved their name
-	State     string     `json:"state"` // "valid", "expired" or "revoked"
-	RevokedAt *time.Time `json:"revoked_at,omitempty"`
-	RevokedBy string     `json:"revoked_by,omitempty"`
-}
-
-// TokenList is a page of the tokens that were issued, soonest expiry first.
-type TokenList struct {
-	Kind  string      `json:"kind"` // "TokenList"
-	Items []TokenItem `json:"items"`
-	Next  string      `json:"next"` // the parameter after of the next page; "" on the last one
-}
-
-// TokensRevoked says how many tokens a call took back.
-type TokensRevoked struct {
-	Revoked int `json:"revoked"`
-}
-
-// SigningKey is the public half of a key that signs tokens.
-type SigningKey struct {
-	KeyID     string    `json:"kid"`
-	PublicKey []byte    `json:"public_key"` // 32 bytes
-	CreatedAt time.Time `json:"created_at"`
-}
-
-// VerifyRequest asks about a token.
-type VerifyRequest struct {
-	Token string `json:"token"`
-	Use   string `json:"token_use,omitempty"` // "access" unless given, or "refresh"
-}
-
-// VerifiedToken is what a token says and whether it is accepted.
-type VerifiedToken struct {
-	Valid     bool       `json:"valid"`
-	Reason    string     `json:"reason"` // why it is not valid
-	ID        string     `json:"id"`
-	KeyID     string     `json:"kid"`
-	Issuer    string     `json:"issuer"`
-	Subject   string     `json:"subject"`
-	Audience  []string   `json:"audience"`
-	Use       string     `json:"token_use"`
-	Grant     string     `json:"grant"`      // as it was issued
-	GrantNow  string     `json:"grant_now"`  // what is left of it
-	Roles     []string   `json:"roles"`      // as it was issued
-	IssuedAt  time.Time  `json:"issued_at"`  // zero when it could not be read, like the next
-	ExpiresAt *time.Time `json:"expires_at"` // null: never
-}
-
-// TokenDiscovery is where whoever verifies tokens finds what is needed (OpenID
-// Connect Discovery 1.0, section 3).
-type TokenDiscovery struct {
-	Issuer        string   `json:"issuer"`
-	JWKSURI       string   `json:"jwks_uri"`
-	Algorithms    []string `json:"id_token_signing_alg_values_supported"`
-	ResponseTypes []string `json:"response_types_supported"`
-	SubjectTypes  []string `json:"subject_types_supported"`
-	Claims        []string `json:"claims_supported"`
 }
 
 const pathJWKS = "/.well-known/jwks.json"
@@ -119,9 +41,9 @@ func (d *door) tokenRoutes() []route {
 	return []route{
 		{method: http.MethodPost, path: "/api/auth/token", rule: needs("who has a user object, by password, client certificate or session (with refresh: by password), for itself; root, for any user", usr.Authenticated()),
 			id: "issueToken", paced: true, about: "Issue a token that holds no more than its subject does.",
-			params: issue, answer: jsonAnswer[TokenPair](http.StatusOK), audit: auditCalls, handle: d.issueToken},
+			params: issue, answer: jsonAnswer[wire.TokenPair](http.StatusOK), audit: auditCalls, handle: d.issueToken},
 		{method: http.MethodPost, path: "/api/auth/refresh", rule: d.refreshes(), id: "refreshToken", paced: true, about: "Exchange a refresh token, sent as the bearer token, for an access token.",
-			params: ask, answer: jsonAnswer[TokenPair](http.StatusOK), audit: auditCalls, handle: d.refreshToken},
+			params: ask, answer: jsonAnswer[wire.TokenPair](http.StatusOK), audit: auditCalls, handle: d.refreshToken},
 		{method: http.MethodGet, path: "/api/token", rule: authenticated(), id: "listTokens", about: "The tokens that were issued, soonest expiry first: the caller's own, and those of the users whom the caller may read.",
 			params: []param{
 				{name: "subject", about: "Only those of this user; ux:root is the machine's root."},
@@ -129,21 +51,21 @@ func (d *door) tokenRoutes() []route {
 				{name: "limit", about: "At most so many, from 1 to 1000."},
 				{name: "after", about: "Only those behind this cursor, the next of another page."},
 			},
-			answer: jsonAnswer[TokenList](http.StatusOK), handle: d.listTokens},
+			answer: jsonAnswer[wire.TokenList](http.StatusOK), handle: d.listTokens},
 		{method: http.MethodPost, path: "/api/token/revoke", rule: tokensRule(), id: "revokeTokens", about: "Take back all tokens of a user, for good.",
 			params: []param{{name: "subject", about: "The user: the caller unless given; ux:root is the machine's root."}},
-			answer: jsonAnswer[TokensRevoked](http.StatusOK), audit: auditCalls, handle: d.revokeTokens},
+			answer: jsonAnswer[wire.TokensRevoked](http.StatusOK), audit: auditCalls, handle: d.revokeTokens},
 		{method: http.MethodPost, path: "/api/token/rotate-key", rule: root(), id: "rotateTokenKey", about: "Make a new key that signs tokens from now on.",
 			params: []param{{name: "overlap", about: "false: what was signed before is refused from now on. true unless given: until it has expired."}},
-			answer: jsonAnswer[SigningKey](http.StatusOK), audit: auditCalls, handle: d.rotateTokenKey},
+			answer: jsonAnswer[wire.SigningKey](http.StatusOK), audit: auditCalls, handle: d.rotateTokenKey},
 		{method: http.MethodPost, path: "/api/token/verify", rule: root(), id: "verifyToken", about: "What a token says, whether it is accepted, and why not.",
-			body: jsonBody[VerifyRequest](2 * token.MaxSize), answer: jsonAnswer[VerifiedToken](http.StatusOK), handle: d.verifyToken},
+			body: jsonBody[wire.VerifyRequest](2 * token.MaxSize), answer: jsonAnswer[wire.VerifiedToken](http.StatusOK), handle: d.verifyToken},
 		{method: http.MethodPost, path: "/api/token/{id}/revoke", rule: tokensRule(), id: "revokeToken", about: "Take a token back, for good. Asking again changes nothing.",
-			answer: jsonAnswer[TokenItem](http.StatusOK), audit: auditCalls, handle: d.revokeToken},
+			answer: jsonAnswer[wire.TokenItem](http.StatusOK), audit: auditCalls, handle: d.revokeToken},
 		{method: http.MethodGet, path: pathJWKS, rule: public(), id: "jwks", about: "The public keys of tokens that may be accepted, a JWK Set (RFC 7517).",
 			answer: answer{status: http.StatusOK, media: mediaJSON}, handle: d.getJWKS},
 		{method: http.MethodGet, path: "/.well-known/openid-configuration", rule: public(), id: "tokenDiscovery", about: "Where whoever verifies tokens finds the keys (OpenID Connect Discovery 1.0).",
-			answer: jsonAnswer[TokenDiscovery](http.StatusOK), handle: d.getDiscovery},
+			answer: jsonAnswer[wire.TokenDiscovery](http.StatusOK), handle: d.getDiscovery},
 	}
 }
 
@@ -251,7 +173,7 @@ func (d *door) issueToken(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	c.note(slog.String("token", issued.ID))
-	pair := TokenPair{AccessToken: issued.Token, AccessExpiredAt: issued.ExpiresAt}
+	pair := wire.TokenPair{AccessToken: issued.Token, AccessExpiredAt: issued.ExpiresAt}
 	if !a.refresh {
 		return reply(http.StatusOK, pair)
 	}
@@ -340,11 +262,11 @@ func (d *door) refreshToken(ctx context.Context, c *call) (response, error) {
 		_, failed := d.Tokens.Revoke(context.WithoutCancel(ctx), issued.ID, c.who)
 		return response{}, errors.Join(err, failed)
 	}
-	return reply(http.StatusOK, TokenPair{AccessToken: issued.Token, AccessExpiredAt: issued.ExpiresAt})
+	return reply(http.StatusOK, wire.TokenPair{AccessToken: issued.Token, AccessExpiredAt: issued.ExpiresAt})
 }
 
-func (d *door) tokenItem(r token.Record) TokenItem {
-	item := TokenItem{
+func (d *door) tokenItem(r token.Record) wire.TokenItem {
+	item := wire.TokenItem{
 		ID: r.ID, Subject: r.Subject, Profile: r.Profile, Use: string(r.Use), Grant: r.Grant, Roles: append([]string{}, r.Roles...),
 		Audience: append([]string{}, r.Audience...), IssuedAt: r.IssuedAt, IssuedBy: r.By, Auth: string(r.Method), State: string(ca.StateValid), RevokedBy: r.RevokedBy,
 	}
@@ -387,7 +309,7 @@ func (d *door) listTokens(ctx context.Context, c *call) (response, error) {
 			return response{}, err
 		}
 	}
-	list := TokenList{Kind: "TokenList", Items: []TokenItem{}}
+	list := wire.TokenList{Kind: "TokenList", Items: []wire.TokenItem{}}
 	looked, cursor := 0, ""
 	for l, err := range d.Tokens.List(ctx, q) {
 		if err != nil {
@@ -450,7 +372,7 @@ func (d *door) revokeTokens(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	c.note(slog.Int("revoked", n))
-	return reply(http.StatusOK, TokensRevoked{n})
+	return reply(http.StatusOK, wire.TokensRevoked{Revoked: n})
 }
 
 // endTokens takes back the tokens of the user at p: one who was disabled, or
@@ -482,11 +404,11 @@ func (d *door) rotateTokenKey(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	c.note(slog.String("kid", key.ID))
-	return reply(http.StatusOK, SigningKey{KeyID: key.ID, PublicKey: key.Public, CreatedAt: key.CreatedAt})
+	return reply(http.StatusOK, wire.SigningKey{KeyID: key.ID, PublicKey: key.Public, CreatedAt: key.CreatedAt})
 }
 
 func (d *door) verifyToken(_ context.Context, c *call) (response, error) {
-	want, err := decode[VerifyRequest](c)
+	want, err := decode[wire.VerifyRequest](c)
 	if err != nil {
 		return response{}, err
 	}
@@ -502,7 +424,7 @@ func (d *door) verifyToken(_ context.Context, c *call) (response, error) {
 	if err != nil && !errors.Is(err, usr.ErrUnauthenticated) {
 		return response{}, err
 	}
-	v := VerifiedToken{
+	v := wire.VerifiedToken{
 		Valid: err == nil, ID: claims.ID, KeyID: claims.KeyID, Issuer: claims.Issuer, Subject: claims.Owner(), Audience: append([]string{}, claims.Audience...),
 		Use: string(claims.Use), Grant: claims.Grants.String(), GrantNow: now.String(), Roles: append([]string{}, claims.Roles...), IssuedAt: claims.IssuedAt.UTC(),
 	}
@@ -530,7 +452,7 @@ func (d *door) getDiscovery(ctx context.Context, _ *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	return reply(http.StatusOK, TokenDiscovery{
+	return reply(http.StatusOK, wire.TokenDiscovery{
 		Issuer: issuer, JWKSURI: issuer + pathJWKS, Algorithms: []string{"EdDSA"}, ResponseTypes: []string{"none"}, SubjectTypes: []string{"public"},
 		Claims: []string{"iss", "sub", "aud", "iat", "nbf", "exp", "jti", "token_use", "grant", "roles"},
 	})

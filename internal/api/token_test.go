@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"omca/internal/wire"
 	"omca/usr"
 	"omca/usr/token"
 )
@@ -66,7 +67,7 @@ func TestIssueToken(t *testing.T) {
 		{"boss", "subject=guest1", "guest1", "guest:ns1", 10 * time.Minute},
 		{"root", "role=guest&scope=ns1", "root", "guest:ns1", 10 * time.Minute},
 	} {
-		pair := into[TokenPair](w.issues(tt.by, tt.query).want(http.StatusOK))
+		pair := into[wire.TokenPair](w.issues(tt.by, tt.query).want(http.StatusOK))
 		claims, err := w.tokens.Verify(t.Context(), pair.AccessToken, token.Access)
 		if err != nil || claims.Subject != tt.subject || claims.Grants.String() != tt.grant || !pair.AccessExpiredAt.Equal(w.now.Add(tt.lives)) {
 			t.Errorf("%s, %q: %s holds %q until %s, %v", tt.by, tt.query, claims.Subject, claims.Grants, pair.AccessExpiredAt, err)
@@ -78,7 +79,7 @@ func TestIssueToken(t *testing.T) {
 			t.Error("the token is in the log")
 		}
 	}
-	pair := into[TokenPair](w.issues("root", "subject=guest1&refresh=true&refresh_duration=60d").want(http.StatusOK))
+	pair := into[wire.TokenPair](w.issues("root", "subject=guest1&refresh=true&refresh_duration=60d").want(http.StatusOK))
 	if pair.RefreshToken == "" || pair.RefreshExpiredAt == nil || !pair.RefreshExpiredAt.Equal(w.now.Add(30*24*time.Hour)) {
 		t.Errorf("refresh token until %v", pair.RefreshExpiredAt)
 	}
@@ -92,7 +93,7 @@ func TestListTokens(t *testing.T) {
 		ids[subject] = w.aToken(subject, token.Access).ID
 	}
 	for by, want := range map[string]string{"guest1": "guest1", "admin1": "admin1", "none": "", "adminsys": "admin1 boss guest1", "adminall": "", "root": "admin1 boss guest1", "openid": ""} {
-		list := into[TokenList](w.do(request{target: "/api/token", by: by}).want(http.StatusOK))
+		list := into[wire.TokenList](w.do(request{target: "/api/token", by: by}).want(http.StatusOK))
 		var subjects []string
 		for _, item := range list.Items {
 			subjects = append(subjects, item.Subject)
@@ -111,16 +112,16 @@ func TestListTokens(t *testing.T) {
 		t.Errorf("one of somebody else: %s, one that is not there: %s", got.body, absent.body)
 	}
 	revoke("adminsys", "boss").refused(http.StatusForbidden, "every grant") // sees it, and is less
-	if item := into[TokenItem](revoke("guest1", "guest1").want(http.StatusOK)); item.State != stateRevoked || item.RevokedBy != "guest1" {
+	if item := into[wire.TokenItem](revoke("guest1", "guest1").want(http.StatusOK)); item.State != stateRevoked || item.RevokedBy != "guest1" {
 		t.Errorf("%+v", item)
 	}
 	revoke("guest1", "guest1").want(http.StatusOK)
-	if got := into[TokensRevoked](w.do(request{method: http.MethodPost, target: "/api/token/revoke?subject=admin1", by: "root"}).want(http.StatusOK)); got.Revoked != 1 {
+	if got := into[wire.TokensRevoked](w.do(request{method: http.MethodPost, target: "/api/token/revoke?subject=admin1", by: "root"}).want(http.StatusOK)); got.Revoked != 1 {
 		t.Errorf("%+v", got)
 	}
 	w.do(request{method: http.MethodPost, target: "/api/token/revoke?subject=boss", by: "guest1"}).refused(http.StatusForbidden, "")
 	for state, want := range map[string]int{"valid": 1, "revoked": 2, "expired": 0} {
-		if list := into[TokenList](w.do(request{target: "/api/token?state=" + state, by: "root"}).want(http.StatusOK)); len(list.Items) != want {
+		if list := into[wire.TokenList](w.do(request{target: "/api/token?state=" + state, by: "root"}).want(http.StatusOK)); len(list.Items) != want {
 			t.Errorf("%s: %d, want %d", state, len(list.Items), want)
 		}
 	}
@@ -138,7 +139,7 @@ func TestTokenPages(t *testing.T) {
 	}
 	after := ""
 	for range 4 {
-		list := into[TokenList](w.do(request{target: "/api/token?limit=2&after=" + after, by: "guest1"}).want(http.StatusOK))
+		list := into[wire.TokenList](w.do(request{target: "/api/token?limit=2&after=" + after, by: "guest1"}).want(http.StatusOK))
 		for _, item := range list.Items {
 			if !want[item.ID] {
 				t.Errorf("%s is there twice, or is none", item.ID)

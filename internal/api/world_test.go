@@ -25,6 +25,7 @@ import (
 	"omca/internal/object"
 	"omca/internal/store"
 	"omca/internal/store/mem"
+	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
 	"omca/usr/session"
@@ -56,11 +57,11 @@ type world struct {
 
 	tokens    *token.Service
 	publisher *ca.Publisher
-	external  []ExternalList
-	clock     *ClockStatus
-	panics    []TaskPanics
-	openid    *OpenIDStatus
-	trail     []AuditLine
+	external  []wire.ExternalList
+	clock     *wire.ClockStatus
+	panics    []wire.TaskPanics
+	openid    *wire.OpenIDStatus
+	trail     []wire.AuditLine
 	ocsp      func(request []byte) (answer []byte, next time.Time, err error)
 	refresh   error    // that fetching gives
 	refreshed []string // sources
@@ -198,8 +199,8 @@ func emptyWorld(t testing.TB) *world {
 func (w *world) config(authority *ca.Authority, log *slog.Logger, clock func() time.Time) Config {
 	return Config{
 		Authority: authority, Objects: w.objects, Publisher: w.publisher, Identify: w.identify, Log: log, Now: clock, Version: "1.2.3",
-		Status: func(context.Context) (Status, error) {
-			return Status{Node: "node1", Version: "1.2.3", Addresses: []string{"[::]:1215"}, ListenerNotAfter: w.now, Clock: w.clock, Panics: w.panics, OpenID: w.openid}, nil
+		Status: func(context.Context) (wire.Status, error) {
+			return wire.Status{Node: "node1", Version: "1.2.3", Addresses: []string{"[::]:1215"}, ListenerNotAfter: w.now, Clock: w.clock, Panics: w.panics, OpenID: w.openid}, nil
 		},
 		Members:       &w.members,
 		Ready:         func(context.Context) error { return w.ready },
@@ -213,20 +214,20 @@ func (w *world) config(authority *ca.Authority, log *slog.Logger, clock func() t
 		Down: func(err error) bool { return errors.Is(err, store.ErrBroken) },
 
 		Tokens: w.tokens, IdentifyRefresh: w.identifyRefresh, InspectToken: w.inspectToken,
-		Foreign: foreignTokens(), Trail: func(most int) []AuditLine { return w.trail[max(0, len(w.trail)-most):] },
+		Foreign: foreignTokens(), Trail: func(most int) []wire.AuditLine { return w.trail[max(0, len(w.trail)-most):] },
 
 		OCSP:     func(_ context.Context, request []byte) ([]byte, time.Time, error) { return w.ocsp(request) },
-		External: func(context.Context) []ExternalList { return w.external },
+		External: func(context.Context) []wire.ExternalList { return w.external },
 		Refresh: func(_ context.Context, source string) error {
 			w.refreshed = append(w.refreshed, source)
 			return w.refresh
 		},
 
 		Sessions: w.sessions, Login: w.login,
-		AskOpenID: func(_ *http.Request, redirect string) (OpenIDQuestion, error) {
-			return OpenIDQuestion{Address: "https://idp.test/authorize", State: "s", Nonce: "n", Verifier: redirect}, w.idp
+		AskOpenID: func(_ *http.Request, redirect string) (wire.OpenIDQuestion, error) {
+			return wire.OpenIDQuestion{Address: "https://idp.test/authorize", State: "s", Nonce: "n", Verifier: redirect}, w.idp
 		},
-		LoginOpenID: func(_ *http.Request, a OpenIDAnswer) (session.Login, error) {
+		LoginOpenID: func(_ *http.Request, a wire.OpenIDAnswer) (session.Login, error) {
 			if a.State != "s" {
 				return session.Login{}, usr.ErrUnauthenticated
 			}
@@ -357,9 +358,9 @@ func (r result) refused(status int, words ...string) {
 	}
 }
 
-func (r result) problem() Problem {
+func (r result) problem() wire.Problem {
 	r.t.Helper()
-	var p Problem
+	var p wire.Problem
 	if err := json.Unmarshal(r.body, &p); err != nil || r.header.Get("Content-Type") != "application/problem+json" {
 		r.t.Fatalf("%s: %s %.200q is no problem", r.what, r.header.Get("Content-Type"), r.body)
 	}

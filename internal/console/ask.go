@@ -11,12 +11,12 @@ import (
 	"strconv"
 	"strings"
 
-	"omca/internal/api"
+	"omca/internal/wire"
 	"omca/usr"
 )
 
 // problem is what the API says when it does not do something.
-type problem = api.Problem
+type problem = wire.Problem
 
 // A refusal is a problem that the API answered with.
 type refusal struct {
@@ -28,7 +28,7 @@ func (e *refusal) Error() string { return e.Problem.Detail }
 
 // who is who the visitor is taken for.
 type who struct {
-	api.Whoami
+	wire.Whoami
 	Root     bool
 	InPerson bool // by what is the user's alone: there is an object of that user, and it is theirs
 }
@@ -126,7 +126,7 @@ func (v *visit) change(method, path string, query url.Values, body any) (*record
 
 // identify finds out who the visitor is.
 func (v *visit) identify() error {
-	me, err := get[api.Whoami](v, "/whoami", nil)
+	me, err := get[wire.Whoami](v, "/whoami", nil)
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func (v *visit) identify() error {
 }
 
 // may asks whether the visitor may do something.
-func (v *visit) may(verb, path string, what ...string) (api.Verdict, error) {
+func (v *visit) may(verb, path string, what ...string) (wire.Verdict, error) {
 	query := url.Values{"verb": {verb}}
 	if path != "" {
 		query.Set("path", path)
@@ -145,7 +145,7 @@ func (v *visit) may(verb, path string, what ...string) (api.Verdict, error) {
 	if len(what) > 0 {
 		query["what"] = what
 	}
-	return get[api.Verdict](v, "/api/auth/can-i", query)
+	return get[wire.Verdict](v, "/api/auth/can-i", query)
 }
 
 // allowed is may for what is left out of a page when it is not.

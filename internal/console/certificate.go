@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"omca/crl"
-	"omca/internal/api"
+	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
 )
@@ -17,7 +17,7 @@ type listPage struct {
 	Owner, Issuer       string // paths
 	States              []string
 	Within              []string // choices of Days
-	Items               []api.Record
+	Items               []wire.Record
 	Next                string // address of the next page; "" on the last one
 	First               bool   // nothing is left out in front
 	Filtered            bool
@@ -66,18 +66,18 @@ func listCertificates(v *visit) error {
 
 // found is the page of the inventory that a query asks for. A whole serial number
 // is looked up, where a search would look at every record until it comes to it.
-func (v *visit) found(search string, query url.Values) (api.CertificateList, error) {
+func (v *visit) found(search string, query url.Values) (wire.CertificateList, error) {
 	const whole = 16 // hexadecimal digits: nobody types a part of that length
 	if serial, err := pki.ParseSerial(search); err == nil && len(serial) >= whole {
-		one, err := get[api.FullRecord](v, recordURL(string(serial)), nil)
+		one, err := get[wire.FullRecord](v, recordURL(string(serial)), nil)
 		if err == nil {
-			return api.CertificateList{Items: []api.Record{one.Record}}, nil
+			return wire.CertificateList{Items: []wire.Record{one.Record}}, nil
 		}
 		if !isRefused(err, http.StatusNotFound) {
-			return api.CertificateList{}, err
+			return wire.CertificateList{}, err
 		}
 	}
-	return get[api.CertificateList](v, "/api/certificate", query)
+	return get[wire.CertificateList](v, "/api/certificate", query)
 }
 
 // address is that of the page behind a cursor, of the first one for "".
@@ -95,7 +95,7 @@ func (p listPage) address(after string) string {
 func (p listPage) FirstPage() string { return p.address("") }
 
 type certificatePage struct {
-	api.FullRecord
+	wire.FullRecord
 	Info      pki.CertificateInfo
 	Chain     []link // from this one to the root, as far as it is known
 	Held      bool   // the object holds this one, and not another one since
@@ -133,7 +133,7 @@ func (v *visit) certificate() (certificatePage, error) {
 		return p, err
 	}
 	var err error
-	if p.FullRecord, err = get[api.FullRecord](v, recordURL(v.r.PathValue("serial")), nil); err != nil {
+	if p.FullRecord, err = get[wire.FullRecord](v, recordURL(v.r.PathValue("serial")), nil); err != nil {
 		return p, err
 	}
 	certs, err := pki.ParseCertificates([]byte(p.Certificate))
@@ -142,7 +142,7 @@ func (v *visit) certificate() (certificatePage, error) {
 	}
 	p.Info = pki.Info(certs[0])
 	p.Chain = append(p.Chain, link{certs[0].Subject.String(), p.SHA256})
-	own, err := get[api.Authority](v, "/api/ca", nil)
+	own, err := get[wire.Authority](v, "/api/ca", nil)
 	if err == nil && own.Path == p.IssuerPath && p.Owner != own.Path {
 		above, err := pki.ParseCertificates([]byte(own.CertificateChain))
 		if err != nil {
@@ -161,7 +161,7 @@ func (v *visit) certificate() (certificatePage, error) {
 // offers finds out what the visitor may do with the certificate.
 func (p *certificatePage) offers(v *visit) error {
 	if namespace, kind, name, ok := cut(p.Owner); ok {
-		held, err := get[api.CertificateState](v, objectURL(namespace, kind, name)+"/certificate", nil)
+		held, err := get[wire.CertificateState](v, objectURL(namespace, kind, name)+"/certificate", nil)
 		if err == nil {
 			p.Held = held.Serial == p.Serial
 		} else if !isRefused(err, http.StatusForbidden, http.StatusNotFound, http.StatusBadRequest) {
@@ -217,7 +217,7 @@ func showCertificate(v *visit) error {
 
 // downloadCertificate gives the certificate alone, as the API has it.
 func downloadCertificate(v *visit) error {
-	r, err := get[api.FullRecord](v, recordURL(v.r.PathValue("serial")), nil)
+	r, err := get[wire.FullRecord](v, recordURL(v.r.PathValue("serial")), nil)
 	if err != nil {
 		return err
 	}
@@ -227,11 +227,11 @@ func downloadCertificate(v *visit) error {
 
 // downloadChain gives the certificate and those above it.
 func downloadChain(v *visit) error {
-	r, err := get[api.FullRecord](v, recordURL(v.r.PathValue("serial")), nil)
+	r, err := get[wire.FullRecord](v, recordURL(v.r.PathValue("serial")), nil)
 	if err != nil {
 		return err
 	}
-	own, err := get[api.Authority](v, "/api/ca", nil)
+	own, err := get[wire.Authority](v, "/api/ca", nil)
 	if err != nil {
 		return err
 	}
@@ -289,7 +289,7 @@ func downloadPKCS12(v *visit) error {
 	if p.Wrong != "" {
 		return v.show(http.StatusBadRequest, "pkcs12", "PKCS #12 of "+short(p.Serial), "certificates", p)
 	}
-	a, err := v.post(at+"/certificate/pkcs12", nil, api.PKCS12Request{Password: form.Get("password"), Format: form.Get("format")})
+	a, err := v.post(at+"/certificate/pkcs12", nil, wire.PKCS12Request{Password: form.Get("password"), Format: form.Get("format")})
 	if err != nil {
 		return err
 	}
@@ -323,7 +323,7 @@ func revoke(v *visit) error {
 		return bad(http.StatusBadRequest, "nothing was revoked: tick the box that says that it cannot be undone")
 	}
 	serial := v.r.PathValue("serial")
-	if _, err := v.post(recordURL(serial)+"/revoke", nil, api.RevokeRequest{Reason: form.Get("reason")}); err != nil {
+	if _, err := v.post(recordURL(serial)+"/revoke", nil, wire.RevokeRequest{Reason: form.Get("reason")}); err != nil {
 		return err
 	}
 	return v.to("/certificates/" + url.PathEscape(serial) + "?done=revoked")
@@ -334,7 +334,7 @@ func renew(v *visit) error {
 	if _, err := v.form(); err != nil {
 		return err
 	}
-	r, err := get[api.FullRecord](v, recordURL(v.r.PathValue("serial")), nil)
+	r, err := get[wire.FullRecord](v, recordURL(v.r.PathValue("serial")), nil)
 	if err != nil {
 		return err
 	}
@@ -343,17 +343,17 @@ func renew(v *visit) error {
 		return errors.New("owner of " + r.Serial + " is no path")
 	}
 	at := objectURL(part[0], part[1], part[2]) + "/certificate"
-	held, err := get[api.CertificateState](v, at, nil)
+	held, err := get[wire.CertificateState](v, at, nil)
 	if err != nil {
 		return err
 	}
 	if held.Serial != r.Serial {
 		return bad(http.StatusConflict, r.Owner+" holds another certificate by now: "+held.Serial)
 	}
-	if _, err := v.post(at+"/renew", nil, api.Renewal{}); err != nil {
+	if _, err := v.post(at+"/renew", nil, wire.Renewal{}); err != nil {
 		return err
 	}
-	if held, err = get[api.CertificateState](v, at, nil); err != nil {
+	if held, err = get[wire.CertificateState](v, at, nil); err != nil {
 		return err
 	}
 	return v.to("/certificates/" + url.PathEscape(held.Serial) + "?done=renewed")

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 const (
@@ -19,7 +19,7 @@ const (
 // chart says how many certificates expire in each of the coming weeks.
 type chart struct {
 	Bars          []bar
-	Next          []api.Record
+	Next          []wire.Record
 	Total, Width  int
 	Height, Label int
 	Axis          int
@@ -38,7 +38,7 @@ type bar struct {
 }
 
 // newChart draws a page of the inventory, soonest expiry first.
-func newChart(now time.Time, list api.CertificateList) chart {
+func newChart(now time.Time, list wire.CertificateList) chart {
 	const week = 7 * 24 * time.Hour
 	c := chart{Total: len(list.Items), Width: chartWeeks * barWidth, Height: barTop + barHeight + 30, Label: barTop + barHeight + 20, Axis: barTop + barHeight}
 	counts := make([]int, chartWeeks)

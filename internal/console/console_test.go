@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"omca/internal/api"
 	"omca/internal/console"
+	"omca/internal/wire"
 	"omca/pki"
 )
 
@@ -228,7 +228,7 @@ func TestPagesAreStrict(t *testing.T) {
 func TestHostileNames(t *testing.T) {
 	w := newWorld(t)
 	const evil = `<img src=x onerror=alert(1)>"'`
-	w.api(t, "POST", "/api/object/path/ns2/sec/evil", api.CreateRequest{Keywords: []string{`o=` + evil, "cn=evil.clu"}})
+	w.api(t, "POST", "/api/object/path/ns2/sec/evil", wire.CreateRequest{Keywords: []string{`o=` + evil, "cn=evil.clu"}})
 	w.api(t, "POST", "/api/object/path/ns2/sec/evil/certificate", nil)
 	v := w.as(t, "boss")
 	serial := w.serial(t, "ns2/sec/evil")
@@ -291,8 +291,8 @@ func TestOwnedByTheMachinesRoot(t *testing.T) {
 	w := newWorld(t)
 	key := must(pki.GenerateKey("ec-p256"))(t)
 	csr := must(pki.CreateSigningRequest(key, pki.Subject{CommonName: "a.clu"}, pki.Names{}))(t)
-	var signed api.Signed
-	if err := json.Unmarshal(w.api(t, "POST", "/api/certificate", api.SignRequest{CSR: string(csr)}), &signed); err != nil {
+	var signed wire.Signed
+	if err := json.Unmarshal(w.api(t, "POST", "/api/certificate", wire.SignRequest{CSR: string(csr)}), &signed); err != nil {
 		t.Fatal(err)
 	}
 	page := "/certificates/" + signed.Serial

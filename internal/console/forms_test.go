@@ -10,7 +10,7 @@ import (
 
 	"software.sslmate.com/src/go-pkcs12"
 
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 // object is what there is of an object, as the API has it.
@@ -151,7 +151,7 @@ func TestPKCS12(t *testing.T) {
 // administrator for anyone.
 func TestTokens(t *testing.T) {
 	w := newWorld(t)
-	w.api(t, "POST", "/api/object/path/system/usr/script", api.CreateRequest{Keywords: []string{"roles=api"}})
+	w.api(t, "POST", "/api/object/path/system/usr/script", wire.CreateRequest{Keywords: []string{"roles=api"}})
 	w.api(t, "PATCH", "/api/object/path/system/usr/script/data", []map[string]string{{"action": "add", "name": "password", "string": password}})
 	script := w.as(t, "script")
 	script.get("/tokens/new").want(200, "clustercockpit").without("metric-store", `name="subject"`)
@@ -225,7 +225,7 @@ func TestPages(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range "abcdefghijklmnopqrstuvwxyz" {
 		for _, n := range []string{"1", "2", "3"} {
-			w.api(t, "POST", "/api/object/path/many/cfg/"+string(c)+n, api.CreateRequest{})
+			w.api(t, "POST", "/api/object/path/many/cfg/"+string(c)+n, wire.CreateRequest{})
 		}
 	}
 	boss := w.as(t, "boss")

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 // What a certificate can be issued for.
@@ -128,7 +128,7 @@ func (o Order) keywords(root bool) []string {
 
 // preview asks what the order would give, and whether its object has to be made
 // for it.
-func (v *visit) preview(o Order) (p api.Preview, makes bool, err error) {
+func (v *visit) preview(o Order) (p wire.Preview, makes bool, err error) {
 	if o.For == forRequest {
 		if o.CSR == "" {
 			return p, false, bad(http.StatusBadRequest, "paste the signing request: it begins with -----BEGIN CERTIFICATE REQUEST-----")
@@ -137,15 +137,15 @@ func (v *visit) preview(o Order) (p api.Preview, makes bool, err error) {
 		if err != nil {
 			return p, false, err
 		}
-		p, err = read[api.Preview](a)
+		p, err = read[wire.Preview](a)
 		return p, false, err
 	}
 	at, err := urlOf(o.Path)
 	if err != nil {
 		return p, false, err
 	}
-	want := api.PreviewRequest{Rekey: o.Rekey, ReplaceExternal: true}
-	if _, err = get[api.ObjectItem](v, at, nil); isRefused(err, http.StatusNotFound) {
+	want := wire.PreviewRequest{Rekey: o.Rekey, ReplaceExternal: true}
+	if _, err = get[wire.ObjectItem](v, at, nil); isRefused(err, http.StatusNotFound) {
 		makes, want.Keywords = true, o.keywords(v.who.Root)
 		if o.For == forUser {
 			return p, false, &refusal{Problem: problem{Status: http.StatusNotFound, Title: "Not Found", Detail: "there is no user " + strings.TrimPrefix(o.Path, usersPrefix), Hint: "add the user first: its certificate is made with it"}}
@@ -157,16 +157,16 @@ func (v *visit) preview(o Order) (p api.Preview, makes bool, err error) {
 	if err != nil {
 		return p, makes, err
 	}
-	p, err = read[api.Preview](a)
+	p, err = read[wire.Preview](a)
 	return p, makes, err
 }
 
-func (o Order) request() api.SignRequest {
-	return api.SignRequest{CSR: o.CSR + "\n", Profile: o.Profile, Validity: o.Validity, Owner: o.Path}
+func (o Order) request() wire.SignRequest {
+	return wire.SignRequest{CSR: o.CSR + "\n", Profile: o.Profile, Validity: o.Validity, Owner: o.Path}
 }
 
 // digest is what was looked at: all of a preview but what differs each time.
-func digest(p api.Preview) (string, error) {
+func digest(p wire.Preview) (string, error) {
 	lasts := p.NotAfter.Sub(p.NotBefore).Round(time.Hour)
 	text, err := json.Marshal([]any{p.Owner, p.Profile, p.Subject, p.Names, p.Issuer, p.IssuerPath, lasts, p.KeyType, p.NewKey, p.KeyUsage, p.ExtKeyUsage, p.IsCA, p.Pointers, p.Findings, p.Replaces})
 	sum := sha256.Sum256(text)
@@ -175,7 +175,7 @@ func digest(p api.Preview) (string, error) {
 
 type previewPage struct {
 	Order
-	api.Preview
+	wire.Preview
 	Makes   bool // the object too
 	Changed bool // since it was looked at
 }
@@ -246,7 +246,7 @@ func (v *visit) sign(o Order, makes, replaces bool) (serial string, err error) {
 		if err != nil {
 			return "", err
 		}
-		signed, err := read[api.Signed](a)
+		signed, err := read[wire.Signed](a)
 		return signed.Serial, err
 	}
 	at, err := urlOf(o.Path)
@@ -254,19 +254,19 @@ func (v *visit) sign(o Order, makes, replaces bool) (serial string, err error) {
 		return "", err
 	}
 	if makes {
-		if _, err := v.post(at, nil, api.CreateRequest{Keywords: o.keywords(v.who.Root)}); err != nil {
+		if _, err := v.post(at, nil, wire.CreateRequest{Keywords: o.keywords(v.who.Root)}); err != nil {
 			return "", err
 		}
 	}
 	var a *recorder
 	if replaces {
-		a, err = v.post(at+"/certificate/renew", nil, api.Renewal{Rekey: o.Rekey, ReplaceExternal: true})
+		a, err = v.post(at+"/certificate/renew", nil, wire.Renewal{Rekey: o.Rekey, ReplaceExternal: true})
 	} else {
-		a, err = v.post(at+"/certificate", nil, api.Creation{ReplaceExternal: true})
+		a, err = v.post(at+"/certificate", nil, wire.Creation{ReplaceExternal: true})
 	}
 	if err != nil {
 		return "", err
 	}
-	issued, err := read[api.Issued](a)
+	issued, err := read[wire.Issued](a)
 	return issued.Serial, err
 }

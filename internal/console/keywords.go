@@ -7,12 +7,12 @@ import (
 	"slices"
 	"strings"
 
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 // A field is a keyword of an object as a form has it.
 type field struct {
-	api.KeywordDoc
+	wire.KeywordDoc
 	Value, Was string
 	List       bool // of words
 	Wrong      string
@@ -38,7 +38,7 @@ func (v *visit) fields(path string, values map[string]string) ([]field, error) {
 	if kind == "ccfg" {
 		kind = "cluster"
 	}
-	docs, err := get[api.KeywordDocs](v, "/api/keyword", url.Values{"kind": {kind}})
+	docs, err := get[wire.KeywordDocs](v, "/api/keyword", url.Values{"kind": {kind}})
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func (v *visit) fields(path string, values map[string]string) ([]field, error) {
 	}
 	for _, keyword := range slices.Sorted(maps.Keys(values)) { // env.* of a cfg, which nobody lists
 		if !known[keyword] {
-			all = append(all, field{KeywordDoc: api.KeywordDoc{Keyword: keyword, Type: "string"}, Value: values[keyword], Was: values[keyword]})
+			all = append(all, field{KeywordDoc: wire.KeywordDoc{Keyword: keyword, Type: "string"}, Value: values[keyword], Was: values[keyword]})
 		}
 	}
 	return all, nil
@@ -68,7 +68,7 @@ func (v *visit) keywords() (p keywordsPage, at string, err error) {
 	if at, err = urlOf(p.Path); err != nil {
 		return p, at, err
 	}
-	o, err := get[api.ObjectItem](v, at, nil)
+	o, err := get[wire.ObjectItem](v, at, nil)
 	if err != nil {
 		return p, at, err
 	}

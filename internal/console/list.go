@@ -5,12 +5,12 @@ import (
 	"slices"
 	"strings"
 
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 // objectList is a page of objects, by path.
 type objectList struct {
-	Items []api.ObjectItem
+	Items []wire.ObjectItem
 	Total int
 	Next  string // the last path of the page; "" on the last one
 }
@@ -35,7 +35,7 @@ func (v *visit) objects(selector, after string) (objectList, error) {
 	// A selector has a bound: a page takes as many questions as it needs.
 	const most = 16
 	for part := range slices.Chunk(paths, most) {
-		some, err := get[api.ObjectList](v, "/api/object", url.Values{"path": {strings.Join(part, ",")}})
+		some, err := get[wire.ObjectList](v, "/api/object", url.Values{"path": {strings.Join(part, ",")}})
 		if err != nil {
 			return objectList{}, err
 		}

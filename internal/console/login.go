@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 const mediaForm = "application/x-www-form-urlencoded"
@@ -24,7 +24,7 @@ func (p loginPage) ways(v *visit) (loginPage, error) {
 	if v.r.TLS != nil && len(v.r.TLS.VerifiedChains) > 0 {
 		p.Certificate = v.r.TLS.PeerCertificates[0].Subject.CommonName
 	}
-	info, err := get[api.AuthInfo](v, "/api/auth/info", nil)
+	info, err := get[wire.AuthInfo](v, "/api/auth/info", nil)
 	if err != nil || info.OpenID == nil {
 		return p, err
 	}
@@ -61,7 +61,7 @@ func login(v *visit) error {
 		again.Wrong = "Enter a name and a password."
 		return again.show(v, http.StatusBadRequest)
 	} else {
-		a, err = v.post("/api/auth/login", nil, api.LoginRequest{Name: again.Name, Password: form.Get("password")})
+		a, err = v.post("/api/auth/login", nil, wire.LoginRequest{Name: again.Name, Password: form.Get("password")})
 	}
 	if no, ok := err.(*refusal); ok { //nolint:errorlint // send wraps none
 		again.Wrong, again.Hint = no.Problem.Detail, no.Problem.Hint

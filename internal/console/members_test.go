@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"omca/internal/api"
 	"omca/internal/console"
+	"omca/internal/wire"
 )
 
 // TestMembers shows a cluster of three, of which one is not there: the API is a
@@ -23,10 +23,10 @@ func TestMembers(t *testing.T) {
 	w := newWorld(t)
 	boss := w.as(t, "boss")
 	boss.get("/").want(200).without("Members of the cluster")
-	members := api.MemberList{Kind: "MemberList", Items: []api.ClusterMember{
+	members := wire.MemberList{Kind: "MemberList", Items: []wire.ClusterMember{
 		{Node: "n1", URL: "https://n1:1216", State: "leader", Serial: strings.Repeat("ab", 16)}, {Node: "n2", URL: "https://n2:1216", State: "member"}, {Node: "n3", State: "awaited"},
 	}}
-	status := api.ClusterStatus{Node: "n2", Leader: "n1", Members: 3, State: "member", InUseBytes: 3 << 20, QuotaBytes: 2 << 30, Behind: 7, Warnings: []string{"n3 does not answer"}}
+	status := wire.ClusterStatus{Node: "n2", Leader: "n1", Members: 3, State: "member", InUseBytes: 3 << 20, QuotaBytes: 2 << 30, Behind: 7, Warnings: []string{"n3 does not answer"}}
 	next := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "https", Host: w.address})
 	next.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true} //nolint:gosec // of this test
 	handler := must(console.New(console.Config{Now: time.Now, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), API: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 const clusterPath = "root/ccfg/cluster"
@@ -55,9 +55,9 @@ func listObjects(v *visit) error {
 type objectPage struct {
 	Path      string
 	Edit      string // address of the page that edits it
-	Object    api.ObjectItem
+	Object    wire.ObjectItem
 	Keywords  []field // that are set
-	Nodes     []api.NodeItem
+	Nodes     []wire.NodeItem
 	Store     *members // of the cluster; nil where the store is the node's own
 	MayChange bool
 	MayIssue  bool
@@ -90,7 +90,7 @@ func showCluster(v *visit) error {
 	}
 	p.Edit = "/cluster/edit"
 	if v.who.Root {
-		nodes, err := get[api.NodeList](v, "/api/node", nil)
+		nodes, err := get[wire.NodeList](v, "/api/node", nil)
 		if err != nil {
 			return err
 		}
@@ -112,7 +112,7 @@ func (v *visit) object(path string) (p objectPage, err error) {
 	if err != nil {
 		return p, err
 	}
-	if p.Object, err = get[api.ObjectItem](v, at, nil); err != nil {
+	if p.Object, err = get[wire.ObjectItem](v, at, nil); err != nil {
 		return p, err
 	}
 	if p.Keywords, err = v.fields(p.Path, p.Object.Data.Keywords); err != nil {
@@ -151,7 +151,7 @@ func addObject(v *visit) error {
 	if no, ok := problemOf(err); ok {
 		return again(no)
 	}
-	if _, err := get[api.ObjectItem](v, at, nil); err == nil {
+	if _, err := get[wire.ObjectItem](v, at, nil); err == nil {
 		return again(problem{Status: http.StatusConflict, Detail: f.Path + " is there already", Hint: "edit its keywords instead"})
 	}
 	var keywords []string
@@ -160,7 +160,7 @@ func addObject(v *visit) error {
 			keywords = append(keywords, line)
 		}
 	}
-	_, err = v.post(at, nil, api.CreateRequest{Keywords: keywords})
+	_, err = v.post(at, nil, wire.CreateRequest{Keywords: keywords})
 	if no, ok := problemOf(err); ok {
 		return again(no)
 	}

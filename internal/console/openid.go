@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 const (
@@ -30,14 +30,14 @@ func (v *visit) callback() string { return "https://" + v.r.Host + "/login/openi
 
 // beginOpenID sends the visitor to the issuer.
 func beginOpenID(v *visit) error {
-	a, err := v.post("/api/auth/openid", nil, api.OpenIDRequest{RedirectURI: v.callback()})
+	a, err := v.post("/api/auth/openid", nil, wire.OpenIDRequest{RedirectURI: v.callback()})
 	if no, ok := problemOf(err); ok {
 		return loginPage{Next: local(v.r.URL.Query().Get("next")), Wrong: "The OpenID issuer cannot be asked at the moment.", Hint: no.Detail}.show(v, no.Status)
 	}
 	if err != nil {
 		return err
 	}
-	asked, err := read[api.OpenIDQuestion](a)
+	asked, err := read[wire.OpenIDQuestion](a)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func endOpenID(v *visit) error {
 	for _, name := range []string{"Sec-Fetch-Site", "Origin"} {
 		v.r.Header.Del(name)
 	}
-	answer := api.OpenIDAnswer{RedirectURI: v.callback(), State: q.State, Nonce: q.Nonce, Verifier: q.Verifier, Query: v.r.URL.RawQuery}
+	answer := wire.OpenIDAnswer{RedirectURI: v.callback(), State: q.State, Nonce: q.Nonce, Verifier: q.Verifier, Query: v.r.URL.RawQuery}
 	a, err := v.post("/api/auth/openid/login", nil, answer)
 	if no, ok := problemOf(err); ok {
 		again.Wrong = "The login at the OpenID issuer came to nothing."

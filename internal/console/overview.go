@@ -6,16 +6,16 @@ import (
 	"net/url"
 	"strings"
 
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 type overviewPage struct {
-	Status *api.Status // nil for who may not look around, like the next
-	CA     *api.Authority
-	Lists  []api.CRL
-	Nodes  []api.NodeItem  // root's
-	Audit  []api.AuditLine // root's, the last first
-	Store  *members        // nil where the store is the node's own
+	Status *wire.Status // nil for who may not look around, like the next
+	CA     *wire.Authority
+	Lists  []wire.CRL
+	Nodes  []wire.NodeItem  // root's
+	Audit  []wire.AuditLine // root's, the last first
+	Store  *members         // nil where the store is the node's own
 	Chart  chart
 	Hands  handsPage // empty until it is asked for
 }
@@ -30,16 +30,16 @@ func overview(v *visit) error {
 		return err
 	}
 	var p overviewPage
-	authority, err := get[api.Authority](v, "/api/ca", nil)
+	authority, err := get[wire.Authority](v, "/api/ca", nil)
 	if err == nil {
 		p.CA = &authority
 	} else if !isRefused(err, http.StatusNotFound, http.StatusForbidden) {
 		return err
 	}
-	status, err := get[api.Status](v, "/api/daemon/status", nil)
+	status, err := get[wire.Status](v, "/api/daemon/status", nil)
 	if err == nil {
 		p.Status = &status
-		lists, err := get[api.CRLList](v, "/api/crl", nil)
+		lists, err := get[wire.CRLList](v, "/api/crl", nil)
 		if err != nil {
 			return err
 		}
@@ -51,7 +51,7 @@ func overview(v *visit) error {
 		return err
 	}
 	if v.who.Root {
-		nodes, err := get[api.NodeList](v, "/api/node", nil)
+		nodes, err := get[wire.NodeList](v, "/api/node", nil)
 		if err != nil {
 			return err
 		}
@@ -60,7 +60,7 @@ func overview(v *visit) error {
 			return err
 		}
 	}
-	list, err := get[api.CertificateList](v, "/api/certificate", url.Values{"expiring": {fmt.Sprintf("%dd", 7*chartWeeks)}, "revoked": {"false"}, "limit": limit(chartMost)})
+	list, err := get[wire.CertificateList](v, "/api/certificate", url.Values{"expiring": {fmt.Sprintf("%dd", 7*chartWeeks)}, "revoked": {"false"}, "limit": limit(chartMost)})
 	if err != nil {
 		return err
 	}
@@ -71,13 +71,13 @@ func overview(v *visit) error {
 // members are those that keep the store together, and how the one of this node is
 // doing.
 type members struct {
-	api.ClusterStatus
-	Items []api.ClusterMember
+	wire.ClusterStatus
+	Items []wire.ClusterMember
 }
 
 // members reads them; nil where the store is the node's own.
 func (v *visit) members() (*members, error) {
-	list, err := get[api.MemberList](v, "/api/cluster/member", nil)
+	list, err := get[wire.MemberList](v, "/api/cluster/member", nil)
 	if isRefused(err, http.StatusConflict) {
 		return nil, nil //nolint:nilnil // there are none
 	}
@@ -85,13 +85,13 @@ func (v *visit) members() (*members, error) {
 		return nil, err
 	}
 	m := members{Items: list.Items}
-	m.ClusterStatus, err = get[api.ClusterStatus](v, "/api/cluster/status", nil)
+	m.ClusterStatus, err = get[wire.ClusterStatus](v, "/api/cluster/status", nil)
 	return &m, err
 }
 
 // audit is the end of the audit trail, the last line first.
-func (v *visit) audit(most int) ([]api.AuditLine, error) {
-	lines, err := get[api.AuditLines](v, "/api/audit", url.Values{"limit": limit(most)})
+func (v *visit) audit(most int) ([]wire.AuditLine, error) {
+	lines, err := get[wire.AuditLines](v, "/api/audit", url.Values{"limit": limit(most)})
 	for i, j := 0, len(lines.Items)-1; i < j; i, j = i+1, j-1 {
 		lines.Items[i], lines.Items[j] = lines.Items[j], lines.Items[i]
 	}
@@ -112,7 +112,7 @@ func showAudit(v *visit) error {
 
 // A hand is what something needs, and the page that gives it, if there is one.
 type hand struct {
-	api.Trouble
+	wire.Trouble
 	Page, Button string
 	Fetch        bool // the button that fetches revocation lists
 }
@@ -127,7 +127,7 @@ func showHands(v *visit) error {
 	if err := v.identify(); err != nil {
 		return err
 	}
-	found, err := get[api.Diagnosis](v, "/api/doctor", nil)
+	found, err := get[wire.Diagnosis](v, "/api/doctor", nil)
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func showHands(v *visit) error {
 }
 
 // hand finds the page that does what the command of a trouble does.
-func (v *visit) hand(t api.Trouble) hand {
+func (v *visit) hand(t wire.Trouble) hand {
 	h := hand{Trouble: t}
 	of := url.Values{"path": {t.Object}}.Encode()
 	switch {
@@ -169,7 +169,7 @@ func refreshLists(v *visit) error {
 	if _, err := v.form(); err != nil {
 		return err
 	}
-	if _, err := v.post("/api/crl/refresh", nil, api.RefreshRequest{}); err != nil {
+	if _, err := v.post("/api/crl/refresh", nil, wire.RefreshRequest{}); err != nil {
 		return err
 	}
 	return v.to("/?done=fetched")

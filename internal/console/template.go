@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"omca/internal/api"
+	"omca/internal/wire"
 	"omca/pki"
 )
 
@@ -118,7 +118,7 @@ func profileWords(profile string) string {
 
 // called is what to call a certificate: by its subject, or, where that is empty,
 // by the first of its names.
-func called(r api.Record) string {
+func called(r wire.Record) string {
 	switch {
 	case r.Subject != "":
 		return r.Subject

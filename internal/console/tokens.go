@@ -7,13 +7,13 @@ import (
 	"strings"
 	"time"
 
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 type tokensPage struct {
 	Subject, State string
 	States         []string
-	Items          []api.TokenItem
+	Items          []wire.TokenItem
 	Next           string // address
 	First          bool
 	MayIssue       bool
@@ -35,7 +35,7 @@ func listTokens(v *visit) error {
 			query.Set(name, value)
 		}
 	}
-	list, err := get[api.TokenList](v, "/api/token", query)
+	list, err := get[wire.TokenList](v, "/api/token", query)
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (v *visit) tokenForm() (tokenForm, error) {
 		if err != nil {
 			return f, err
 		}
-		me, err := get[api.ObjectItem](v, at, nil)
+		me, err := get[wire.ObjectItem](v, at, nil)
 		if err != nil {
 			return f, err
 		}
@@ -150,11 +150,11 @@ func issueToken(v *visit) error {
 func (v *visit) askedToken(f tokenForm) (issuedToken, error) {
 	made := issuedToken{For: f.For, Subject: f.Subject, Host: v.r.Host}
 	if f.For != forAPI {
-		a, err := v.post("/api/token/profile/"+url.PathEscape(f.For), nil, api.ForeignTokenRequest{Subject: f.Subject, Duration: f.Duration})
+		a, err := v.post("/api/token/profile/"+url.PathEscape(f.For), nil, wire.ForeignTokenRequest{Subject: f.Subject, Duration: f.Duration})
 		if err != nil {
 			return made, err
 		}
-		t, err := read[api.ForeignToken](a)
+		t, err := read[wire.ForeignToken](a)
 		made.Token, made.Roles, made.ExpiresAt = t.Token, t.Roles, t.ExpiresAt
 		return made, err
 	}
@@ -168,7 +168,7 @@ func (v *visit) askedToken(f tokenForm) (issuedToken, error) {
 	if err != nil {
 		return made, err
 	}
-	t, err := read[api.TokenPair](a)
+	t, err := read[wire.TokenPair](a)
 	made.Token, made.ExpiresAt = t.AccessToken, &t.AccessExpiredAt
 	return made, err
 }

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"omca/internal/api"
+	"omca/internal/wire"
 	"omca/usr"
 )
 
@@ -29,7 +29,7 @@ func (v *visit) grantsOf(name string) (p grantsPage, at string, err error) {
 	if at, err = urlOf(p.Path); err != nil {
 		return p, at, err
 	}
-	o, err := get[api.ObjectItem](v, at, nil)
+	o, err := get[wire.ObjectItem](v, at, nil)
 	if err != nil {
 		return p, at, err
 	}
@@ -163,7 +163,7 @@ func setPassword(v *visit) error {
 	}
 	if v.who.InPerson && v.who.Name == name && form.Get("reset") == "" {
 		var a *recorder
-		if a, err = v.post("/api/auth/password", nil, api.PasswordChange{Current: form.Get("current"), Password: form.Get("password")}); err == nil {
+		if a, err = v.post("/api/auth/password", nil, wire.PasswordChange{Current: form.Get("current"), Password: form.Get("password")}); err == nil {
 			// The session goes on with another secret.
 			v.w.Header()["Set-Cookie"] = a.header["Set-Cookie"]
 		}

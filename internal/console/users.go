@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 const usersPrefix = "system/usr/"
@@ -91,7 +91,7 @@ func addUser(v *visit) error {
 	if form.Get("password") != form.Get("again") {
 		f.Wrong["password"] = "The two passwords differ."
 	}
-	if _, err := get[api.ObjectItem](v, at, nil); err == nil {
+	if _, err := get[wire.ObjectItem](v, at, nil); err == nil {
 		f.Wrong["name"] = "There is a user of that name."
 	} else if p, ok := problemOf(err); ok && p.Status == http.StatusBadRequest {
 		f.Wrong["name"] = p.Detail
@@ -106,7 +106,7 @@ func addUser(v *visit) error {
 	if len(f.Wrong) > 0 {
 		return v.showUserForm(http.StatusBadRequest, f)
 	}
-	if _, err := v.post(at, nil, api.CreateRequest{Keywords: expressions(keywords)}); err != nil {
+	if _, err := v.post(at, nil, wire.CreateRequest{Keywords: expressions(keywords)}); err != nil {
 		return err
 	}
 	if form.Get("password") == "" {
@@ -138,16 +138,16 @@ func words(text string) string { return strings.Join(strings.Fields(text), " ") 
 
 type userPage struct {
 	Name, Path   string
-	Object       api.ObjectItem
+	Object       wire.ObjectItem
 	Grants       []meant
 	Roles        string
 	Disabled     bool
 	Self         bool // who looks is the user, in person
 	MayChange    bool
-	Certificates []api.Record
-	Sessions     []api.SessionItem
+	Certificates []wire.Record
+	Sessions     []wire.SessionItem
 	MayEnd       bool // sessions and tokens
-	Tokens       []api.TokenItem
+	Tokens       []wire.TokenItem
 	LockedOut    bool
 }
 
@@ -162,7 +162,7 @@ func showUser(v *visit) error {
 	if err != nil {
 		return err
 	}
-	if p.Object, err = get[api.ObjectItem](v, at, nil); err != nil {
+	if p.Object, err = get[wire.ObjectItem](v, at, nil); err != nil {
 		return err
 	}
 	p.Self = v.who.InPerson && v.who.Name == name
@@ -183,19 +183,19 @@ func showUser(v *visit) error {
 // holdings reads what the user holds, as far as the visitor may see it.
 func (p *userPage) holdings(v *visit) error {
 	const few = 20
-	all, err := get[api.CertificateList](v, "/api/certificate", url.Values{"owner": {p.Path}, "state": {"valid"}, "limit": limit(few)})
+	all, err := get[wire.CertificateList](v, "/api/certificate", url.Values{"owner": {p.Path}, "state": {"valid"}, "limit": limit(few)})
 	if err != nil {
 		return err
 	}
 	p.Certificates = all.Items
 	if p.MayEnd {
-		sessions, err := get[api.SessionList](v, "/api/session", url.Values{"user": {p.Name}})
+		sessions, err := get[wire.SessionList](v, "/api/session", url.Values{"user": {p.Name}})
 		if err != nil && !isRefused(err, http.StatusForbidden) {
 			return err
 		}
 		p.Sessions = sessions.Items
 	}
-	tokens, err := get[api.TokenList](v, "/api/token", url.Values{"subject": {p.Name}, "state": {"valid"}, "limit": limit(few)})
+	tokens, err := get[wire.TokenList](v, "/api/token", url.Values{"subject": {p.Name}, "state": {"valid"}, "limit": limit(few)})
 	if err != nil && !isRefused(err, http.StatusForbidden) {
 		return err
 	}

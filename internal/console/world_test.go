@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"omca"
-	"omca/internal/api"
+	"omca/internal/wire"
 )
 
 const password = "correct horse battery"
@@ -53,11 +53,11 @@ func newWorld(t *testing.T) *world {
 		}
 	})
 	for name, grant := range map[string]string{"none": "", "guest": "guest:ns2", "admin": "admin:ns2 guest:system", "plain": "admin:ns2", "boss": "root"} {
-		w.api(t, "POST", "/api/object/path/system/usr/"+name, api.CreateRequest{Keywords: []string{"grant=" + grant, "names=" + map[string]string{"admin": "*.clu"}[name]}})
+		w.api(t, "POST", "/api/object/path/system/usr/"+name, wire.CreateRequest{Keywords: []string{"grant=" + grant, "names=" + map[string]string{"admin": "*.clu"}[name]}})
 		w.api(t, "PATCH", "/api/object/path/system/usr/"+name+"/data", []map[string]string{{"action": "add", "name": "password", "string": password}})
 	}
 	for _, path := range []string{"ns1/sec/web1", "ns2/sec/web2"} {
-		w.api(t, "POST", "/api/object/path/"+path, api.CreateRequest{Keywords: []string{"cn=" + path[4+len("sec/"):] + ".clu", "validity=20d"}})
+		w.api(t, "POST", "/api/object/path/"+path, wire.CreateRequest{Keywords: []string{"cn=" + path[4+len("sec/"):] + ".clu", "validity=20d"}})
 		w.api(t, "POST", "/api/object/path/"+path+"/certificate", nil)
 	}
 	return w
@@ -84,7 +84,7 @@ func (w *world) api(t testing.TB, method, path string, body any) []byte {
 // serial is that of the certificate that an object holds.
 func (w *world) serial(t testing.TB, path string) string {
 	t.Helper()
-	var state api.CertificateState
+	var state wire.CertificateState
 	if err := json.Unmarshal(w.api(t, "GET", "/api/object/path/"+path+"/certificate", nil), &state); err != nil {
 		t.Fatal(err)
 	}
