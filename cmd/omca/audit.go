@@ -17,8 +17,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"omca/internal/client"
 	"omca/internal/text"
+	"omca/internal/wire"
 )
 
 // auditName is the file in the home where commands without a daemon leave their audit trail. A daemon has its own log.
@@ -67,7 +67,7 @@ func audit(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	var lines []client.AuditLine
+	var lines []wire.AuditLine
 	if d.isLocal() {
 		home, err := c.home()
 		if err != nil {
@@ -86,12 +86,12 @@ func audit(ctx context.Context, c *call) error {
 		return err
 	}
 	lines = append(lines, told...)
-	slices.SortStableFunc(lines, func(a, b client.AuditLine) int { return a.Time.Compare(b.Time) })
+	slices.SortStableFunc(lines, func(a, b wire.AuditLine) int { return a.Time.Compare(b.Time) })
 	return emit(c.printer, lines[max(0, len(lines)-most):], auditColumns())
 }
 
-func auditColumns() []column[client.AuditLine] {
-	type l = client.AuditLine
+func auditColumns() []column[wire.AuditLine] {
+	type l = wire.AuditLine
 	field := func(names ...string) func(l) string {
 		return func(line l) string {
 			for _, name := range names {
@@ -118,7 +118,7 @@ func auditColumns() []column[client.AuditLine] {
 }
 
 // readAudit reads the end of the audit trail in a home; there may be none.
-func readAudit(name string) ([]client.AuditLine, error) {
+func readAudit(name string) ([]wire.AuditLine, error) {
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -142,7 +142,7 @@ func readAudit(name string) ([]client.AuditLine, error) {
 	if from > 0 { // the first line is not whole
 		_, text, _ = bytes.Cut(text, []byte("\n"))
 	}
-	var lines []client.AuditLine
+	var lines []wire.AuditLine
 	for line := range bytes.Lines(text) {
 		if l, ok := parseAudit(line); ok {
 			lines = append(lines, l)
@@ -152,14 +152,14 @@ func readAudit(name string) ([]client.AuditLine, error) {
 }
 
 // parseAudit reads a line as slog writes it. What is none, such as the piece that a full disk left, is passed over.
-func parseAudit(line []byte) (client.AuditLine, bool) {
+func parseAudit(line []byte) (wire.AuditLine, bool) {
 	var fields map[string]any
 	decoder := json.NewDecoder(bytes.NewReader(line))
 	decoder.UseNumber()
 	if err := decoder.Decode(&fields); err != nil {
-		return client.AuditLine{}, false
+		return wire.AuditLine{}, false
 	}
-	l := client.AuditLine{Fields: make(map[string]string)}
+	l := wire.AuditLine{Fields: make(map[string]string)}
 	for name, value := range fields {
 		text := strings.TrimSpace(fmt.Sprint(value))
 		switch name {

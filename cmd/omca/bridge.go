@@ -14,6 +14,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/offline"
+	"omca/internal/wire"
 	"omca/pki/flocker"
 )
 
@@ -66,11 +67,11 @@ func adoptCluster(ctx context.Context, c *call) error {
 	return nil
 }
 
-func adoptedColumns() []column[client.Adopted] {
-	type adopted = client.Adopted
+func adoptedColumns() []column[wire.Adopted] {
+	type adopted = wire.Adopted
 	return []column[adopted]{
 		{name: "CA", text: func(a adopted) string { return a.Path }},
-		{name: "CHANGED", text: func(a adopted) string { return fmt.Sprint(a.Changed) }},
+		{name: "CHANGED", text: func(a adopted) string { return fmt.Sprint(a.IsChanged) }},
 		{name: "USERS", text: func(a adopted) string { return strings.Join(a.Users, " ") }},
 		{name: "RECORDED", text: func(a adopted) string { return fmt.Sprint(a.Recorded) }},
 		{name: "KNOWN", text: func(a adopted) string { return fmt.Sprint(a.Known) }},
@@ -79,12 +80,12 @@ func adoptedColumns() []column[client.Adopted] {
 }
 
 // sayAdopted tells what an adoption did, a line for each kind of thing.
-func (c *call) sayAdopted(done client.Adopted) {
-	if !done.Changed && done.Recorded == 0 {
+func (c *call) sayAdopted(done wire.Adopted) {
+	if !done.IsChanged && done.Recorded == 0 {
 		c.print("unchanged\n")
 		return
 	}
-	if done.Changed {
+	if done.IsChanged {
 		c.print("%s is the CA of the cluster now\n", done.Path)
 	}
 	c.print("%d certificates recorded, %d known already\n", done.Recorded, done.Known)
@@ -98,35 +99,35 @@ func (c *call) sayAdopted(done client.Adopted) {
 }
 
 // readCluster reads the CA of a directory and every other certificate there.
-func (c *call) readCluster(dir string) (client.Adoption, error) {
+func (c *call) readCluster(dir string) (wire.Adoption, error) {
 	// It says what is wrong in the words of these files.
 	if _, err := c.maker().Open(dir); err != nil {
-		return client.Adoption{}, err
+		return wire.Adoption{}, err
 	}
-	var a client.Adoption
+	var a wire.Adoption
 	for name, to := range map[string]*string{offline.CertificateFile: &a.Certificate, offline.KeyFile: &a.PrivateKey} {
 		text, err := readFile(filepath.Join(dir, name), maxRequest)
 		if err != nil {
-			return client.Adoption{}, err
+			return wire.Adoption{}, err
 		}
 		*to = string(text)
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return client.Adoption{}, err
+		return wire.Adoption{}, err
 	}
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
 		return e.IsDir() || !strings.HasSuffix(e.Name(), ".crt") || e.Name() == offline.CertificateFile
 	})
 	if len(entries) > maxClusterFiles {
-		return client.Adoption{}, fmt.Errorf("%s has %d certificates, at most %d are read at once", dir, len(entries), maxClusterFiles)
+		return wire.Adoption{}, fmt.Errorf("%s has %d certificates, at most %d are read at once", dir, len(entries), maxClusterFiles)
 	}
 	for _, e := range entries {
 		text, err := readFile(filepath.Join(dir, e.Name()), maxRequest)
 		if err != nil {
-			return client.Adoption{}, err
+			return wire.Adoption{}, err
 		}
-		a.Signed = append(a.Signed, client.AdoptedFile{Name: e.Name(), Certificate: string(text)})
+		a.Signed = append(a.Signed, wire.AdoptedFile{Name: e.Name(), Certificate: string(text)})
 	}
 	return a, nil
 }

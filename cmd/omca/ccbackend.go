@@ -12,6 +12,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/wire"
 	"omca/usr/clustercockpit"
 )
 
@@ -131,7 +132,7 @@ func runCockpit(ctx context.Context, c *call) error {
 	if token == "" {
 		return nil
 	}
-	issued, err := c.foreignToken(ctx, "clustercockpit", client.ForeignRequest{Subject: token})
+	issued, err := c.foreignToken(ctx, "clustercockpit", wire.ForeignTokenRequest{Subject: token})
 	if err != nil {
 		return fmt.Errorf("getting user %q: %w", token, err)
 	}
@@ -167,13 +168,13 @@ func (c *call) addCockpitUser(ctx context.Context, text string) error {
 	case !isNotFound(err):
 		return err
 	}
-	made, err := api.Create(ctx, u.path, client.NewObject{Keywords: []string{"roles=" + strings.Join(words, " ")}})
+	made, err := api.Create(ctx, u.path, wire.CreateRequest{Keywords: []string{"roles=" + strings.Join(words, " ")}})
 	if err != nil || u.password == "" {
 		return err
 	}
 	// The command that this one stands for takes any password; the server says when it is weak.
-	step := client.KeyAction{Action: "add", Name: "password", Bytes: []byte(u.password), Weak: true}
-	if err = api.PatchKeys(ctx, u.path, []client.KeyAction{step}); err != nil && made.Created {
+	step := wire.KeyEdit{Action: "add", Name: "password", Bytes: []byte(u.password), Weak: true}
+	if err = api.PatchKeys(ctx, u.path, []wire.KeyEdit{step}); err != nil && made.Created {
 		return errors.Join(err, api.Delete(context.WithoutCancel(ctx), u.path, client.Deletion{}))
 	}
 	return err

@@ -13,6 +13,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/wire"
 )
 
 // certificateGroup are the verbs of the certificate of an object.
@@ -105,8 +106,8 @@ func signingRequestVerb(aliases ...string) verb {
 }
 
 // stateColumns are the columns of the certificate of an object.
-func stateColumns() []column[client.CertificateState] {
-	type state = client.CertificateState
+func stateColumns() []column[wire.CertificateState] {
+	type state = wire.CertificateState
 	return []column[state]{
 		{name: "OBJECT", text: func(s state) string { return s.Path }},
 		{name: "STATE", text: func(s state) string { return s.State }},
@@ -130,15 +131,15 @@ func stateColumns() []column[client.CertificateState] {
 		}},
 		{name: "KEY", text: func(s state) string { return s.KeyType }},
 		{name: "SHA256", text: func(s state) string { return s.SHA256 }},
-		{name: "REVOKED AT", text: func(s state) string { return instant(s.RevokedAt) }},
+		{name: "REVOKED AT", text: func(s state) string { return instant(timeOf(s.RevokedAt)) }},
 		{name: "REASON", text: func(s state) string { return s.Reason }},
 		{name: "PENDING", text: func(s state) string { return strings.Join(s.Pending, "; ") }},
 	}
 }
 
 // recordColumns are the columns of the inventory.
-func recordColumns() []column[client.Record] {
-	type record = client.Record
+func recordColumns() []column[wire.Record] {
+	type record = wire.Record
 	return []column[record]{
 		{name: "SERIAL", text: func(r record) string { return r.Serial }},
 		{name: "STATE", text: func(r record) string { return r.State }},
@@ -153,32 +154,32 @@ func recordColumns() []column[client.Record] {
 		{name: "NOT BEFORE", text: func(r record) string { return instant(r.NotBefore) }, in: inFull},
 		{name: "NOT AFTER", text: func(r record) string { return instant(r.NotAfter) }, in: inFull},
 		{name: "SHA256", text: func(r record) string { return r.SHA256 }, in: inFull},
-		{name: "REVOKED AT", text: func(r record) string { return instant(r.RevokedAt) }, in: inFull},
+		{name: "REVOKED AT", text: func(r record) string { return instant(timeOf(r.RevokedAt)) }, in: inFull},
 		{name: "REASON", text: func(r record) string { return r.Reason }, in: inFull},
 	}
 }
 
 func createCertificate(ctx context.Context, c *call) error {
 	if c.flags.Bool("dry-run") {
-		return c.preview(ctx, client.Renewal{})
+		return c.preview(ctx, wire.Renewal{})
 	}
-	return c.issue(ctx, (*client.Client).CreateCertificate, client.Renewal{ReplaceExternal: c.flags.Bool("yes"), Revoke: c.flags.Bool("revoke")})
+	return c.issue(ctx, (*client.Client).CreateCertificate, wire.Renewal{ReplaceExternal: c.flags.Bool("yes"), Revoke: c.flags.Bool("revoke")})
 }
 
 func renewCertificate(ctx context.Context, c *call) error {
 	if c.flags.Bool("dry-run") {
-		return c.preview(ctx, client.Renewal{Rekey: c.flags.Bool("rekey")})
+		return c.preview(ctx, wire.Renewal{Rekey: c.flags.Bool("rekey")})
 	}
-	return c.issue(ctx, (*client.Client).RenewCertificate, client.Renewal{ReplaceExternal: c.flags.Bool("yes"), Rekey: c.flags.Bool("rekey"), Revoke: c.flags.Bool("revoke")})
+	return c.issue(ctx, (*client.Client).RenewCertificate, wire.Renewal{ReplaceExternal: c.flags.Bool("yes"), Rekey: c.flags.Bool("rekey"), Revoke: c.flags.Bool("revoke")})
 }
 
 // issue gives the object a certificate. When that would replace one from outside, the operator is asked.
-func (c *call) issue(ctx context.Context, how func(*client.Client, context.Context, client.Path, client.Renewal) (client.Issued, error), r client.Renewal) error {
+func (c *call) issue(ctx context.Context, how func(*client.Client, context.Context, client.Path, wire.Renewal) (wire.Issued, error), r wire.Renewal) error {
 	api, p, err := c.object(ctx)
 	if err != nil {
 		return err
 	}
-	var issued client.Issued
+	var issued wire.Issued
 	err = c.breaking(ctx, c.flags.Command.Name, func(ctx context.Context) (err error) {
 		issued, err = how(api, ctx, p, r)
 		var problem *client.Error
@@ -197,11 +198,11 @@ func (c *call) issue(ctx context.Context, how func(*client.Client, context.Conte
 	if err != nil || c.format == "table" { // a command that did what it was told says nothing
 		return err
 	}
-	return emitOne(c.printer, issued, []column[client.Issued]{
-		{name: "OBJECT", text: func(i client.Issued) string { return i.Path }},
-		{name: "SERIAL", text: func(i client.Issued) string { return i.Serial }},
-		{name: "NOT BEFORE", text: func(i client.Issued) string { return instant(i.NotBefore) }},
-		{name: "NOT AFTER", text: func(i client.Issued) string { return instant(i.NotAfter) }},
+	return emitOne(c.printer, issued, []column[wire.Issued]{
+		{name: "OBJECT", text: func(i wire.Issued) string { return i.Path }},
+		{name: "SERIAL", text: func(i wire.Issued) string { return i.Serial }},
+		{name: "NOT BEFORE", text: func(i wire.Issued) string { return instant(i.NotBefore) }},
+		{name: "NOT AFTER", text: func(i wire.Issued) string { return instant(i.NotAfter) }},
 	})
 }
 
@@ -242,7 +243,7 @@ func pkcs12(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	how := client.PKCS12{Password: password, Format: "modern"}
+	how := wire.PKCS12Request{Password: password, Format: "modern"}
 	if c.flags.Bool("legacy") {
 		how.Format = "legacy"
 	}
@@ -267,7 +268,7 @@ func verifyCertificate(ctx context.Context, c *call) error {
 	err = fmt.Errorf("%s: the certificate is not valid: %s", p, state.State)
 	switch {
 	case state.State == "revoked":
-		return hint.With(fmt.Errorf("%s: the certificate was revoked at %s: %s", p, instant(state.RevokedAt), state.Reason), "a new one: \"%s %s certificate renew --rekey\"", c.name, p)
+		return hint.With(fmt.Errorf("%s: the certificate was revoked at %s: %s", p, instant(timeOf(state.RevokedAt)), state.Reason), "a new one: \"%s %s certificate renew --rekey\"", c.name, p)
 	case state.State == "none":
 		return hint.With(fmt.Errorf("%s has no certificate", p), "%s %s certificate create", c.name, p)
 	case len(state.Pending) > 0:
@@ -288,7 +289,7 @@ func signCertificate(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	want := client.SignRequest{
+	want := wire.SignRequest{
 		CSR:      string(request),
 		Profile:  c.flags.String("profile"),
 		Validity: c.flags.String("validity"),
@@ -309,9 +310,9 @@ func signCertificate(ctx context.Context, c *call) error {
 		c.print("%s", signed.CertificateChain)
 		return nil
 	}
-	return emitOne(c.printer, signed, []column[client.Signed]{
-		{name: "SERIAL", text: func(s client.Signed) string { return s.Serial }},
-		{name: "NOT AFTER", text: func(s client.Signed) string { return instant(s.NotAfter) }},
+	return emitOne(c.printer, signed, []column[wire.Signed]{
+		{name: "SERIAL", text: func(s wire.Signed) string { return s.Serial }},
+		{name: "NOT AFTER", text: func(s wire.Signed) string { return instant(s.NotAfter) }},
 	})
 }
 
@@ -333,7 +334,7 @@ func listCertificates(ctx context.Context, c *call) error {
 	if c.flags.Bool("revoked") {
 		revoked = "true"
 	}
-	var records []client.Record
+	var records []wire.Record
 	for record, err := range api.Certificates(ctx, client.Filter{
 		Expiring: c.flags.String("expiring"),
 		Owner:    c.flags.String("owner"),

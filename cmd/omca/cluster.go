@@ -10,8 +10,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"omca"
-	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/wire"
 )
 
 const maxToken = 2048 // bytes of a token to join with
@@ -93,7 +93,7 @@ func clusterToken(ctx context.Context, c *call) error {
 		return err
 	}
 	if c.printer.format != "table" {
-		return emitOne(c.printer, t, []column[client.JoinToken]{{name: "TOKEN", text: func(t client.JoinToken) string { return t.Token }}})
+		return emitOne(c.printer, t, []column[wire.JoinToken]{{name: "TOKEN", text: func(t wire.JoinToken) string { return t.Token }}})
 	}
 	c.printer.print("%s\n", t.Token)
 	if !c.global.Bool("quiet") {
@@ -111,7 +111,7 @@ func clusterMembers(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	type m = client.Member
+	type m = wire.ClusterMember
 	return emit(c.printer, members, []column[m]{
 		{name: "NODE", text: func(m m) string { return m.Node }},
 		{name: "STATE", text: func(m m) string { return m.State }},
@@ -130,7 +130,7 @@ func clusterStatus(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	type s = client.ClusterStatus
+	type s = wire.ClusterStatus
 	return emitOne(c.printer, status, []column[s]{
 		{name: "NODE", text: func(s s) string { return s.Node }},
 		{name: "STATE", text: func(s s) string { return s.State }},

@@ -12,8 +12,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/wire"
 	"omca/usr/clustercockpit"
 )
 
@@ -254,7 +254,7 @@ func issueForeign(ctx context.Context, c *call) error {
 			return usagef("--%s is not for tokens of profile %s, which say roles and nothing of grants", name, profile)
 		}
 	}
-	issued, err := c.foreignToken(ctx, profile, client.ForeignRequest{
+	issued, err := c.foreignToken(ctx, profile, wire.ForeignTokenRequest{
 		Subject: c.flags.String("subject"), Roles: c.split("role"), Duration: c.flags.String("duration"),
 		Issuer: c.flags.String("issuer"), Name: c.flags.String("name"), Projects: c.flags.StringSlice("project"),
 	})
@@ -265,21 +265,21 @@ func issueForeign(ctx context.Context, c *call) error {
 		c.print("%s\n", issued.Token)
 		return nil
 	}
-	type t = client.ForeignToken
+	type t = wire.ForeignToken
 	return emitOne(c.printer, issued, []column[t]{
 		{name: "TOKEN", text: func(t t) string { return t.Token }},
 		{name: "ID", text: func(t t) string { return t.ID }},
 		{name: "SUBJECT", text: func(t t) string { return t.Subject }},
 		{name: "ROLES", text: func(t t) string { return strings.Join(t.Roles, " ") }},
-		{name: "EXPIRES", text: func(t t) string { return orNever(instant(t.ExpiresAt)) }},
+		{name: "EXPIRES", text: func(t t) string { return orNever(instant(timeOf(t.ExpiresAt))) }},
 	})
 }
 
 // foreignToken asks for a token, and says where its roles do not lead: cc-backend judges them by how many there are.
-func (c *call) foreignToken(ctx context.Context, profile string, r client.ForeignRequest) (client.ForeignToken, error) {
+func (c *call) foreignToken(ctx context.Context, profile string, r wire.ForeignTokenRequest) (wire.ForeignToken, error) {
 	api, err := c.api(ctx)
 	if err != nil {
-		return client.ForeignToken{}, err
+		return wire.ForeignToken{}, err
 	}
 	issued, err := api.IssueForeign(ctx, profile, r)
 	if err != nil || profile != "clustercockpit" || c.global.Bool("quiet") {

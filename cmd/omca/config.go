@@ -12,6 +12,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/wire"
 )
 
 func kwFlag(usage string) cli.Flag {
@@ -88,7 +89,7 @@ func getConfig(ctx context.Context, c *call) error {
 		return err
 	}
 	keywords := c.flags.StringSlice("kw")
-	var all []client.KeywordValue
+	var all []wire.KeywordValue
 	for _, p := range paths {
 		values, err := api.Config(ctx, p, keywords)
 		if err != nil {
@@ -102,10 +103,10 @@ func getConfig(ctx context.Context, c *call) error {
 		}
 		return nil
 	}
-	return emit(c.printer, all, []column[client.KeywordValue]{
-		{name: "OBJECT", text: func(v client.KeywordValue) string { return v.Object }},
-		{name: "KEYWORD", text: func(v client.KeywordValue) string { return v.Keyword }},
-		{name: "VALUE", text: func(v client.KeywordValue) string { return v.Value }},
+	return emit(c.printer, all, []column[wire.KeywordValue]{
+		{name: "OBJECT", text: func(v wire.KeywordValue) string { return v.Object }},
+		{name: "KEYWORD", text: func(v wire.KeywordValue) string { return v.Keyword }},
+		{name: "VALUE", text: func(v wire.KeywordValue) string { return v.Value }},
 	})
 }
 
@@ -212,13 +213,13 @@ func validateConfig(ctx context.Context, c *call) error {
 		return err
 	}
 	if len(findings) > 0 || c.format != "table" {
-		err = emit(c.printer, findings, []column[client.Finding]{
-			{name: "LEVEL", text: func(f client.Finding) string { return f.Level }},
-			{name: "KEYWORD", text: func(f client.Finding) string { return f.Keyword }},
-			{name: "COMMENT", text: func(f client.Finding) string { return f.Comment }},
+		err = emit(c.printer, findings, []column[wire.Finding]{
+			{name: "LEVEL", text: func(f wire.Finding) string { return f.Level }},
+			{name: "KEYWORD", text: func(f wire.Finding) string { return f.Keyword }},
+			{name: "COMMENT", text: func(f wire.Finding) string { return f.Comment }},
 		})
 	}
-	if slices.ContainsFunc(findings, func(f client.Finding) bool { return f.Level == "error" }) {
+	if slices.ContainsFunc(findings, func(f wire.Finding) bool { return f.Level == "error" }) {
 		// What is wrong is what was asked for: it is printed, and the status says so too.
 		return errors.Join(err, c.flush(), fmt.Errorf("%s: the configuration is not valid", p))
 	}
@@ -239,12 +240,12 @@ func documentConfig(ctx context.Context, c *call) error {
 		return err
 	}
 	if c.format != "table" || len(keywords) > 1 {
-		return emit(c.printer, keywords, []column[client.Keyword]{
-			{name: "KEYWORD", text: func(k client.Keyword) string { return k.Keyword }},
-			{name: "TYPE", text: func(k client.Keyword) string { return k.Type }},
-			{name: "DEFAULT", text: func(k client.Keyword) string { return k.Default }},
-			{name: "EXAMPLE", text: func(k client.Keyword) string { return k.Example }, in: inFull},
-			{name: "DOC", text: func(k client.Keyword) string { return k.Doc }, in: inFull},
+		return emit(c.printer, keywords, []column[wire.KeywordDoc]{
+			{name: "KEYWORD", text: func(k wire.KeywordDoc) string { return k.Keyword }},
+			{name: "TYPE", text: func(k wire.KeywordDoc) string { return k.Type }},
+			{name: "DEFAULT", text: func(k wire.KeywordDoc) string { return k.Default }},
+			{name: "EXAMPLE", text: func(k wire.KeywordDoc) string { return k.Example }, in: inFull},
+			{name: "DOC", text: func(k wire.KeywordDoc) string { return k.Doc }, in: inFull},
 		})
 	}
 	for _, k := range keywords {

@@ -8,6 +8,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/wire"
 )
 
 // consent asks whether to go on, on a terminal and without --yes. What breaks something for others is named in the question; without a
@@ -41,7 +42,7 @@ func (c *call) breaking(ctx context.Context, verb string, do func(context.Contex
 	return do(ctx)
 }
 
-func sentences(breaks []client.Break) []string {
+func sentences(breaks []wire.Break) []string {
 	var all []string
 	for _, b := range breaks {
 		all = append(all, b.What)

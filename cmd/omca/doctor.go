@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"omca/internal/client"
+	"omca/internal/wire"
 )
 
 // mostSkew is how far the clocks of this machine and of the server may be apart, in either direction: certificates
@@ -56,7 +56,7 @@ func doctor(ctx context.Context, c *call) error {
 }
 
 // apart returns what needs a hand, errors first, and what is only good to know.
-func apart(all []client.Trouble) (troubles, facts []client.Trouble) {
+func apart(all []wire.Trouble) (troubles, facts []wire.Trouble) {
 	for _, t := range all {
 		if t.Level == "info" {
 			facts = append(facts, t)
@@ -64,12 +64,12 @@ func apart(all []client.Trouble) (troubles, facts []client.Trouble) {
 			troubles = append(troubles, t)
 		}
 	}
-	slices.SortStableFunc(troubles, func(a, b client.Trouble) int { return strings.Compare(a.Level, b.Level) })
+	slices.SortStableFunc(troubles, func(a, b wire.Trouble) int { return strings.Compare(a.Level, b.Level) })
 	return troubles, facts
 }
 
 // printTroubles holds back a paragraph for each: sentences are too long for a table.
-func (c *call) printTroubles(troubles, facts []client.Trouble) {
+func (c *call) printTroubles(troubles, facts []wire.Trouble) {
 	if len(troubles) == 0 {
 		c.print("nothing to mend\n")
 	}
@@ -92,8 +92,8 @@ func (c *call) printTroubles(troubles, facts []client.Trouble) {
 	}
 }
 
-func troubleColumns() []column[client.Trouble] {
-	type t = client.Trouble
+func troubleColumns() []column[wire.Trouble] {
+	type t = wire.Trouble
 	return []column[t]{
 		{name: "LEVEL", text: func(t t) string { return t.Level }},
 		{name: "CHECK", text: func(t t) string { return t.Check }},
@@ -104,7 +104,7 @@ func troubleColumns() []column[client.Trouble] {
 }
 
 // checkHome looks for files that others can read, when the home is on this machine.
-func (c *call) checkHome() ([]client.Trouble, error) {
+func (c *call) checkHome() ([]wire.Trouble, error) {
 	d, err := c.destination()
 	if err != nil || !d.isLocal() {
 		return nil, err
@@ -126,7 +126,7 @@ func (c *call) checkHome() ([]client.Trouble, error) {
 	if file := c.passphraseFile(); file != "" {
 		files = append(files, file)
 	}
-	var all []client.Trouble
+	var all []wire.Trouble
 	for _, file := range files {
 		info, err := os.Stat(file)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -136,7 +136,7 @@ func (c *call) checkHome() ([]client.Trouble, error) {
 			return nil, err
 		}
 		if mode := info.Mode().Perm(); mode&0o077 != 0 {
-			all = append(all, client.Trouble{
+			all = append(all, wire.Trouble{
 				Check: "home", Level: "error", What: fmt.Sprintf("%s: mode %04o lets others in", file, mode), Mend: "chmod go-rwx " + file,
 			})
 		}
@@ -145,7 +145,7 @@ func (c *call) checkHome() ([]client.Trouble, error) {
 }
 
 // checkClock compares the clock of the server with ours.
-func (c *call) checkClock(server time.Time) []client.Trouble {
+func (c *call) checkClock(server time.Time) []wire.Trouble {
 	skew := server.Sub(c.now())
 	if skew.Abs() <= mostSkew {
 		return nil
@@ -154,19 +154,19 @@ func (c *call) checkClock(server time.Time) []client.Trouble {
 	if skew < 0 {
 		what = fmt.Sprintf("the clock of the server is %s behind the one here", -skew.Round(time.Second))
 	}
-	return []client.Trouble{{Check: "clock", Level: "error", What: what, Mend: "timedatectl set-ntp true"}}
+	return []wire.Trouble{{Check: "clock", Level: "error", What: what, Mend: "timedatectl set-ntp true"}}
 }
 
 // checkContexts looks for saved servers that are believed whoever they are.
-func (c *call) checkContexts() []client.Trouble {
+func (c *call) checkContexts() []wire.Trouble {
 	saved, err := c.saved()
 	if err != nil {
-		return []client.Trouble{{Check: "context", Level: "error", What: err.Error(), Mend: c.name + " context ls"}}
+		return []wire.Trouble{{Check: "context", Level: "error", What: err.Error(), Mend: c.name + " context ls"}}
 	}
-	var all []client.Trouble
+	var all []wire.Trouble
 	for _, s := range saved {
 		if s.Insecure {
-			all = append(all, client.Trouble{
+			all = append(all, wire.Trouble{
 				Check: "context", Level: "warning", What: fmt.Sprintf("context %s takes any server for %s", s.Name, s.Server),
 				Mend: fmt.Sprintf("%s context add %s --force --server %s --ca FILE", c.name, s.Name, s.Server),
 			})

@@ -53,7 +53,7 @@ func showCertificate(ctx context.Context, c *call) error {
 		return about(serial, err)
 	}
 	if c.format == "table" || c.format == "csv" || record.Certificate == "" {
-		return emitOne(c.printer, record, recordColumns())
+		return emitOne(c.printer, record.Record, recordColumns())
 	}
 	return c.explainRecord(record)
 }

@@ -8,6 +8,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/wire"
 )
 
 // authorityGroup are the verbs of what a CA had before.
@@ -60,7 +61,7 @@ func showHistory(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	type f = client.FormerSet
+	type f = wire.FormerSet
 	return emit(c.printer, sets, []column[f]{
 		{name: "NUMBER", text: func(s f) string { return strconv.Itoa(s.Number) }},
 		{name: "REPLACED", text: func(s f) string { return day(s.ReplacedAt) }, in: inList},
@@ -84,7 +85,7 @@ func rollback(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	var done client.RolledBack
+	var done wire.RolledBack
 	err = c.breaking(ctx, "rollback", func(ctx context.Context) (err error) {
 		done, err = api.Rollback(ctx, p, to)
 		return err

@@ -16,6 +16,7 @@ import (
 	"omca/internal/client"
 	"omca/internal/hint"
 	"omca/internal/remote"
+	"omca/internal/wire"
 )
 
 // nameFlag is --name; --key is the same.
@@ -118,8 +119,8 @@ func (c *call) setKeys(ctx context.Context, action string) error {
 }
 
 // unlock adds the password to the private key that is encrypted, if one is: that of --password-file, or what a terminal is asked for.
-func (c *call) unlock(ctx context.Context, values []client.KeyAction) error {
-	i := slices.IndexFunc(values, func(v client.KeyAction) bool { return v.Name == "private_key" && lockedKey(v.Bytes) })
+func (c *call) unlock(ctx context.Context, values []wire.KeyEdit) error {
+	i := slices.IndexFunc(values, func(v wire.KeyEdit) bool { return v.Name == "private_key" && lockedKey(v.Bytes) })
 	from := c.flags.String("password-file")
 	switch {
 	case i < 0 && from == "", i >= 0 && from == "" && !isTerminal(c.stdin):
@@ -154,7 +155,7 @@ func lockedKey(text []byte) bool {
 }
 
 // values reads what --name, --from and --value give.
-func (c *call) values(ctx context.Context, action string) ([]client.KeyAction, error) {
+func (c *call) values(ctx context.Context, action string) ([]wire.KeyEdit, error) {
 	name, from := c.flags.String("name"), c.flags.String("from")
 	hasValue := c.flags.IsSet("value")
 	switch {
@@ -169,9 +170,9 @@ func (c *call) values(ctx context.Context, action string) ([]client.KeyAction, e
 			"give it by a file or a pipe: --from FILE, --from -")
 	case hasValue && c.isPassword(name): // the manuals' form, and a password can be changed
 		c.notice("everybody who lists processes saw the password, and the shell may have kept it: --from reads it from a file, or from standard input with -")
-		return []client.KeyAction{{Action: action, Name: name, Bytes: []byte(c.flags.String("value"))}}, nil
+		return []wire.KeyEdit{{Action: action, Name: name, Bytes: []byte(c.flags.String("value"))}}, nil
 	case hasValue:
-		return []client.KeyAction{{Action: action, Name: name, Bytes: []byte(c.flags.String("value"))}}, nil
+		return []wire.KeyEdit{{Action: action, Name: name, Bytes: []byte(c.flags.String("value"))}}, nil
 	case isDirectory(from):
 		if name != "" {
 			return nil, usagef("key %s: --name %q given, but --from %q is a directory: its files name the keys", action, name, from)
@@ -188,7 +189,7 @@ func (c *call) values(ctx context.Context, action string) ([]client.KeyAction, e
 	if c.isPassword(name) {
 		value = lessNewline(value)
 	}
-	return []client.KeyAction{{Action: action, Name: name, Bytes: value}}, err
+	return []wire.KeyEdit{{Action: action, Name: name, Bytes: value}}, err
 }
 
 // isPassword tells whether the key of the object that the command is about is the password of a user.
@@ -229,9 +230,9 @@ func listKeys(ctx context.Context, c *call) error {
 		}
 		return nil
 	}
-	return emit(c.printer, keys, []column[client.Key]{
-		{name: "NAME", text: func(k client.Key) string { return k.Name }},
-		{name: "SIZE", text: func(k client.Key) string { return strconv.FormatInt(k.Size, 10) }},
+	return emit(c.printer, keys, []column[wire.KeyInfo]{
+		{name: "NAME", text: func(k wire.KeyInfo) string { return k.Name }},
+		{name: "SIZE", text: func(k wire.KeyInfo) string { return strconv.Itoa(k.Size) }},
 	})
 }
 
@@ -244,9 +245,9 @@ func removeKeys(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	steps := make([]client.KeyAction, len(names))
+	steps := make([]wire.KeyEdit, len(names))
 	for i, name := range names {
-		steps[i] = client.KeyAction{Action: "remove", Name: name}
+		steps[i] = wire.KeyEdit{Action: "remove", Name: name}
 	}
 	return c.breaking(ctx, "key remove", func(ctx context.Context) error { return api.PatchKeys(ctx, p, steps) })
 }
@@ -264,7 +265,7 @@ func renameKey(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return api.PatchKeys(ctx, p, []client.KeyAction{{Action: "rename", Name: name, To: to}})
+	return api.PatchKeys(ctx, p, []wire.KeyEdit{{Action: "rename", Name: name, To: to}})
 }
 
 func editKey(ctx context.Context, c *call) error {

@@ -18,6 +18,7 @@ import (
 	"omca/internal/hint"
 	"omca/internal/openid/login"
 	"omca/internal/remote"
+	"omca/internal/wire"
 )
 
 // loginTime is how long a login waits for its person.
@@ -153,7 +154,7 @@ func (c *call) loginByPassword(ctx context.Context, d destination) (remote.Token
 		return remote.Tokens{}, err
 	}
 	return remote.Tokens{
-		AccessToken: t.AccessToken, AccessExpiredAt: t.AccessExpiredAt, RefreshToken: t.RefreshToken, RefreshExpiredAt: t.RefreshExpiredAt,
+		AccessToken: t.AccessToken, AccessExpiredAt: t.AccessExpiredAt, RefreshToken: t.RefreshToken, RefreshExpiredAt: timeOf(t.RefreshExpiredAt),
 	}, nil
 }
 
@@ -319,8 +320,8 @@ func tokenID(token string) string {
 }
 
 // openidColumns say in the status of a daemon how its issuer is doing.
-func openidColumns() []column[client.Status] {
-	type s = client.Status
+func openidColumns() []column[wire.Status] {
+	type s = wire.Status
 	return []column[s]{
 		{name: "OPENID ISSUER", text: func(s s) string {
 			if s.OpenID == nil {

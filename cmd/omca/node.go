@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"omca/internal/client"
+	"omca/internal/wire"
 )
 
 // nodeGroup are the verbs of the nodes of the cluster.
@@ -124,9 +125,9 @@ func whoami(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return emitOne(c.printer, w, []column[client.Whoami]{
-		{name: "NAME", text: func(w client.Whoami) string { return w.Name }},
-		{name: "AUTH", text: func(w client.Whoami) string { return w.Auth }},
-		{name: "GRANT", text: func(w client.Whoami) string { return w.RawGrant }},
+	return emitOne(c.printer, w, []column[wire.Whoami]{
+		{name: "NAME", text: func(w wire.Whoami) string { return w.Name }},
+		{name: "AUTH", text: func(w wire.Whoami) string { return w.Auth }},
+		{name: "GRANT", text: func(w wire.Whoami) string { return w.RawGrant }},
 	})
 }

@@ -12,6 +12,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/wire"
 )
 
 // objectVerbs are the verbs of an object as a whole.
@@ -64,7 +65,7 @@ func create(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	o := client.NewObject{Keywords: exprs, Force: c.flags.Bool("force"), Revoke: c.flags.Bool("revoke")}
+	o := wire.CreateRequest{Keywords: exprs, Force: c.flags.Bool("force"), Revoke: c.flags.Bool("revoke")}
 	if o.Revoke && !o.Force {
 		return usagef("create: --revoke goes with --force")
 	}
@@ -79,7 +80,7 @@ func create(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	var done client.Created
+	var done wire.Created
 	err = c.breaking(ctx, "create", func(ctx context.Context) (err error) {
 		done, err = api.Create(ctx, p, o)
 		return err
@@ -87,7 +88,7 @@ func create(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if !done.Created && !done.Changed {
+	if !done.Created && !done.IsChanged {
 		c.print("unchanged\n")
 	}
 	return nil
@@ -199,7 +200,7 @@ func listObjects(ctx context.Context, c *call) error {
 	if len(objects) == 0 && c.target != "**" && !strings.HasPrefix(c.target, "*/") {
 		return hint.With(noMatch(c.target), "\"%s ls\" lists all", c.name)
 	}
-	certificate := func(text func(client.CertificateState) string) func(client.Object) string {
+	certificate := func(text func(wire.CertificateState) string) func(client.Object) string {
 		return func(o client.Object) string {
 			if o.Certificate == nil || o.Certificate.State == "none" {
 				return ""
@@ -210,10 +211,10 @@ func listObjects(ctx context.Context, c *call) error {
 	return emit(c.printer, objects, []column[client.Object]{
 		{name: "OBJECT", text: func(o client.Object) string { return o.Path }},
 		{name: "KEYS", text: func(o client.Object) string { return strconv.Itoa(len(o.Keys)) }},
-		{name: "CERTIFICATE", text: certificate(func(s client.CertificateState) string { return s.State })},
-		{name: "NOT AFTER", text: certificate(func(s client.CertificateState) string { return day(s.NotAfter) }), in: inList},
-		{name: "NOT AFTER", text: certificate(func(s client.CertificateState) string { return instant(s.NotAfter) }), in: inFull},
-		{name: "SERIAL", text: certificate(func(s client.CertificateState) string { return s.Serial }), in: inFull},
+		{name: "CERTIFICATE", text: certificate(func(s wire.CertificateState) string { return s.State })},
+		{name: "NOT AFTER", text: certificate(func(s wire.CertificateState) string { return day(s.NotAfter) }), in: inList},
+		{name: "NOT AFTER", text: certificate(func(s wire.CertificateState) string { return instant(s.NotAfter) }), in: inFull},
+		{name: "SERIAL", text: certificate(func(s wire.CertificateState) string { return s.Serial }), in: inFull},
 		{name: "CREATED AT", text: func(o client.Object) string { return instant(o.CreatedAt) }, in: inFull},
 		{name: "UPDATED AT", text: func(o client.Object) string { return instant(o.UpdatedAt) }, in: inFull},
 	})
@@ -248,7 +249,7 @@ func showObject(ctx context.Context, c *call) error {
 	}
 	c.section("keys", keys)
 	if o.Certificate != nil && o.Certificate.State != "none" {
-		rows := cells([]client.CertificateState{*o.Certificate}, stateColumns(), inFull)
+		rows := cells([]wire.CertificateState{*o.Certificate}, stateColumns(), inFull)
 		var lines [][2]string
 		for i, name := range rows[0] {
 			if rows[1][i] != "" && name != "OBJECT" {

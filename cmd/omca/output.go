@@ -279,6 +279,14 @@ func day(t time.Time) string {
 	return t.UTC().Format(time.DateOnly)
 }
 
+// timeOf is an instant that may be absent: zero then.
+func timeOf(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
+}
+
 // instant is a time to the second.
 func instant(t time.Time) string {
 	if t.IsZero() {

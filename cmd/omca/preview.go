@@ -6,7 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"omca/internal/client"
+	"omca/internal/wire"
 )
 
 func dryRunFlag() cli.Flag {
@@ -14,7 +14,7 @@ func dryRunFlag() cli.Flag {
 }
 
 // preview shows what the object would get.
-func (c *call) preview(ctx context.Context, r client.Renewal) error {
+func (c *call) preview(ctx context.Context, r wire.Renewal) error {
 	api, p, err := c.object(ctx)
 	if err != nil {
 		return err
@@ -27,8 +27,8 @@ func (c *call) preview(ctx context.Context, r client.Renewal) error {
 	return c.showPreview(shown)
 }
 
-func (c *call) showPreview(shown client.Preview) error {
-	type preview = client.Preview
+func (c *call) showPreview(shown wire.Preview) error {
+	type preview = wire.Preview
 	lines := func(p preview, of func(preview) []string) string { return strings.Join(of(p), "; ") }
 	return emitOne(c.printer, shown, []column[preview]{
 		{name: "OWNER", text: func(p preview) string { return p.Owner }},

@@ -250,7 +250,7 @@ func (c *call) renewer(d destination, transport http.RoundTripper) func(context.
 		}
 		r, err := api.Refresh(ctx, t.RefreshToken)
 		return remote.Tokens{
-			AccessToken: r.AccessToken, AccessExpiredAt: r.AccessExpiredAt, RefreshToken: r.RefreshToken, RefreshExpiredAt: r.RefreshExpiredAt,
+			AccessToken: r.AccessToken, AccessExpiredAt: r.AccessExpiredAt, RefreshToken: r.RefreshToken, RefreshExpiredAt: timeOf(r.RefreshExpiredAt),
 		}, err
 	}
 }

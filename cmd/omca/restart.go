@@ -18,6 +18,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/wire"
 )
 
 // tenure is the time that one process serves as the daemon: until it is stopped, or until its successor serves.
@@ -225,7 +226,7 @@ func restartDaemon(ctx context.Context, c *call) error {
 	return nil
 }
 
-func (c *call) restartThis(ctx context.Context, api *client.Client, before client.Status) error {
+func (c *call) restartThis(ctx context.Context, api *client.Client, before wire.Status) error {
 	if err := api.Restart(ctx); err != nil {
 		return err
 	}
@@ -233,7 +234,7 @@ func (c *call) restartThis(ctx context.Context, api *client.Client, before clien
 }
 
 // awaitSuccessor waits for another process to answer, or for the same one to serve again, which is to say that the restart failed.
-func (c *call) awaitSuccessor(ctx context.Context, before client.Status) error {
+func (c *call) awaitSuccessor(ctx context.Context, before wire.Status) error {
 	const patience = prepareTime + serveTime
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("the daemon does not answer %s after it agreed to restart", patience))
 	defer cancel()
@@ -259,10 +260,10 @@ func (c *call) awaitSuccessor(ctx context.Context, before client.Status) error {
 }
 
 // statusNow asks on a connection of its own: an older one is the predecessor's.
-func (c *call) statusNow(ctx context.Context) (client.Status, error) {
+func (c *call) statusNow(ctx context.Context) (wire.Status, error) {
 	r, err := c.again(ctx)
 	if err != nil {
-		return client.Status{}, err
+		return wire.Status{}, err
 	}
 	status, err := r.client.Status(ctx)
 	return status, errors.Join(err, r.close())

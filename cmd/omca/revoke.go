@@ -15,6 +15,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/wire"
 )
 
 // maxList is how many bytes of a revocation list are read to be shown.
@@ -52,7 +53,7 @@ func revokeCertificate(ctx context.Context, c *call) error {
 	}
 	return c.revoked(ctx,
 		func() error { _, err := api.Certificate(ctx, p); return err },
-		func(ctx context.Context) (client.Revoked, error) { return api.Revoke(ctx, p, c.flags.String("reason")) },
+		func(ctx context.Context) (wire.Revoked, error) { return api.Revoke(ctx, p, c.flags.String("reason")) },
 	)
 }
 
@@ -71,7 +72,7 @@ func (c *call) revokeSerial(ctx context.Context, given string) error {
 	}
 	return about(serial, c.revoked(ctx,
 		func() error { _, err := api.CertificateBySerial(ctx, serial); return err },
-		func(ctx context.Context) (client.Revoked, error) {
+		func(ctx context.Context) (wire.Revoked, error) {
 			return api.RevokeSerial(ctx, serial, c.flags.String("reason"))
 		},
 	))
@@ -79,14 +80,14 @@ func (c *call) revokeSerial(ctx context.Context, given string) error {
 
 // revoked revokes, and says nothing in a table: the command did what it was told. Whoever revokes the certificate that they call with
 // gets no answer, so a server on the network is asked before whether it takes the certificate at all.
-func (c *call) revoked(ctx context.Context, ask func() error, revoke func(context.Context) (client.Revoked, error)) error {
+func (c *call) revoked(ctx context.Context, ask func() error, revoke func(context.Context) (wire.Revoked, error)) error {
 	remote := c.where != nil && !c.where.isLocal()
 	if remote {
 		if err := ask(); err != nil {
 			return err
 		}
 	}
-	var r client.Revoked
+	var r wire.Revoked
 	err := c.breaking(ctx, "revoke", func(ctx context.Context) (err error) {
 		r, err = revoke(ctx)
 		return err
@@ -98,10 +99,10 @@ func (c *call) revoked(ctx context.Context, ask func() error, revoke func(contex
 	if err != nil || c.format == "table" {
 		return err
 	}
-	return emitOne(c.printer, r, []column[client.Revoked]{
-		{name: "SERIAL", text: func(r client.Revoked) string { return r.Serial }},
-		{name: "REVOKED AT", text: func(r client.Revoked) string { return instant(r.RevokedAt) }},
-		{name: "REASON", text: func(r client.Revoked) string { return r.Reason }},
+	return emitOne(c.printer, r, []column[wire.Revoked]{
+		{name: "SERIAL", text: func(r wire.Revoked) string { return r.Serial }},
+		{name: "REVOKED AT", text: func(r wire.Revoked) string { return instant(r.RevokedAt) }},
+		{name: "REASON", text: func(r wire.Revoked) string { return r.Reason }},
 	})
 }
 
@@ -133,16 +134,16 @@ func listStatus(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	type list = client.List
+	type list = wire.CRL
 	return emit(c.printer, lists, []column[list]{
 		{name: "LIST OF", text: listOf},
 		{name: "STATE", text: func(l list) string { return l.State }},
 		{name: "ENTRIES", text: func(l list) string { return strconv.Itoa(l.Entries) }},
 		{name: "NUMBER", text: func(l list) string { return l.Number }, in: inFull},
 		{name: "ISSUER", text: func(l list) string { return l.Issuer }, in: inFull},
-		{name: "THIS UPDATE", text: func(l list) string { return instant(l.ThisUpdate) }, in: inFull},
-		{name: "NEXT UPDATE", text: func(l list) string { return instant(l.NextUpdate) }},
-		{name: "FETCHED AT", text: func(l list) string { return instant(l.FetchedAt) }, in: inFull},
+		{name: "THIS UPDATE", text: func(l list) string { return instant(timeOf(l.ThisUpdate)) }, in: inFull},
+		{name: "NEXT UPDATE", text: func(l list) string { return instant(timeOf(l.NextUpdate)) }},
+		{name: "FETCHED AT", text: func(l list) string { return instant(timeOf(l.FetchedAt)) }, in: inFull},
 		{name: "URL", text: func(l list) string { return l.URL }, in: inFull},
 		{name: "LASTING URL", text: func(l list) string { return l.LastingURL }, in: inFull},
 		{name: "UNDETERMINED", text: func(l list) string { return strings.Join(l.Undetermined, "; ") }, in: inFull},
@@ -151,7 +152,7 @@ func listStatus(ctx context.Context, c *call) error {
 }
 
 // listOf says whose list it is.
-func listOf(l client.List) string {
+func listOf(l wire.CRL) string {
 	if l.Former < 0 {
 		return l.CA + " (deleted)"
 	}

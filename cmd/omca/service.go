@@ -18,6 +18,7 @@ import (
 	"omca/internal/client"
 	"omca/internal/hint"
 	"omca/internal/text"
+	"omca/internal/wire"
 )
 
 // daemonGroup are the verbs of the daemon.
@@ -184,7 +185,7 @@ func daemonStatus(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	type s = client.Status
+	type s = wire.Status
 	return emitOne(c.printer, status, append([]column[s]{
 		{name: "NODE", text: func(s s) string { return s.Node }},
 		{name: "CLUSTER", text: func(s s) string { return s.Cluster }},
@@ -202,8 +203,8 @@ func daemonStatus(ctx context.Context, c *call) error {
 }
 
 // storeColumns say in the status of a daemon how it stands to the store that it shares.
-func storeColumns() []column[client.Status] {
-	type s = client.Status
+func storeColumns() []column[wire.Status] {
+	type s = wire.Status
 	return []column[s]{
 		{name: "STORE", text: func(s s) string {
 			if s.Store == nil {
@@ -232,8 +233,8 @@ func storeColumns() []column[client.Status] {
 }
 
 // upkeepColumns show in the status of a daemon how its work beside the requests is doing.
-func upkeepColumns() []column[client.Status] {
-	type s = client.Status
+func upkeepColumns() []column[wire.Status] {
+	type s = wire.Status
 	return []column[s]{
 		{name: "CLOCK", text: func(s s) string {
 			switch c := s.Clock; {

@@ -11,6 +11,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/wire"
 )
 
 // sessionGroup are the verbs of the logins of browsers.
@@ -34,7 +35,7 @@ func listSessions(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	type s = client.Session
+	type s = wire.SessionItem
 	return emit(c.printer, sessions, []column[s]{
 		{name: "ID", text: func(s s) string { return s.ID[:min(12, len(s.ID))] }, in: inList},
 		{name: "ID", text: func(s s) string { return s.ID }, in: inFull},
@@ -83,7 +84,7 @@ func wholeID(ctx context.Context, api *client.Client, user, begins string) (stri
 	if err != nil {
 		return "", err
 	}
-	found := slices.DeleteFunc(sessions, func(s client.Session) bool { return !strings.HasPrefix(s.ID, begins) })
+	found := slices.DeleteFunc(sessions, func(s wire.SessionItem) bool { return !strings.HasPrefix(s.ID, begins) })
 	switch len(found) {
 	case 0:
 		return "", hint.With(fmt.Errorf("no session %q: %w", begins, errNotFound), "whose is it? --user NAME")
@@ -129,13 +130,13 @@ func canI(ctx context.Context, c *call) error {
 	case !v.Allowed:
 		return hint.With(&notAllowed{v.Reason}, "who may: %s", v.Rule)
 	case c.format != "table":
-		return emitOne(c.printer, v, []column[client.Verdict]{
-			{name: "ALLOWED", text: func(v client.Verdict) string { return strconv.FormatBool(v.Allowed) }},
-			{name: "USER", text: func(v client.Verdict) string { return v.User }},
-			{name: "VERB", text: func(v client.Verdict) string { return v.Verb }},
-			{name: "PATH", text: func(v client.Verdict) string { return v.Path }},
-			{name: "WHAT", text: func(v client.Verdict) string { return strings.Join(v.What, " ") }},
-			{name: "RULE", text: func(v client.Verdict) string { return v.Rule }},
+		return emitOne(c.printer, v, []column[wire.Verdict]{
+			{name: "ALLOWED", text: func(v wire.Verdict) string { return strconv.FormatBool(v.Allowed) }},
+			{name: "USER", text: func(v wire.Verdict) string { return v.User }},
+			{name: "VERB", text: func(v wire.Verdict) string { return v.Verb }},
+			{name: "PATH", text: func(v wire.Verdict) string { return v.Path }},
+			{name: "WHAT", text: func(v wire.Verdict) string { return strings.Join(v.What, " ") }},
+			{name: "RULE", text: func(v wire.Verdict) string { return v.Rule }},
 		})
 	}
 	c.print("yes: %s\n", v.Rule)

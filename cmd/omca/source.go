@@ -14,9 +14,9 @@ import (
 	"strings"
 	"time"
 
-	"omca/internal/client"
 	"omca/internal/hint"
 	"omca/internal/outbound"
+	"omca/internal/wire"
 )
 
 const (
@@ -118,8 +118,8 @@ func readURL(ctx context.Context, from string, limit int64) ([]byte, error) {
 }
 
 // readDirectory reads the files of a directory and of those below: the keys are their relative paths.
-func readDirectory(dir, action string) ([]client.KeyAction, error) {
-	var values []client.KeyAction
+func readDirectory(dir, action string) ([]wire.KeyEdit, error) {
+	var values []wire.KeyEdit
 	err := filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -139,7 +139,7 @@ func readDirectory(dir, action string) ([]client.KeyAction, error) {
 			return err
 		}
 		value, err := readFile(name, maxValue)
-		values = append(values, client.KeyAction{Action: action, Name: filepath.ToSlash(key), Bytes: value})
+		values = append(values, wire.KeyEdit{Action: action, Name: filepath.ToSlash(key), Bytes: value})
 		return err
 	})
 	if err == nil && len(values) == 0 {

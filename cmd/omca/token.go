@@ -15,6 +15,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/wire"
 	"omca/usr/clustercockpit"
 )
 
@@ -144,7 +145,7 @@ func issueToken(ctx context.Context, c *call) error {
 		c.print("%s\n", issued.AccessToken)
 		return nil
 	}
-	type t = client.IssuedToken
+	type t = wire.TokenPair
 	return emitOne(c.printer, issued, []column[t]{
 		{name: "ACCESS TOKEN", text: func(t t) string { return t.AccessToken }},
 		{name: "EXPIRES", text: func(t t) string { return instant(t.AccessExpiredAt) }},
@@ -185,7 +186,7 @@ func verifyToken(ctx context.Context, c *call) error {
 	if !v.Valid {
 		return errors.New(strings.TrimPrefix(v.Reason, "not authenticated: "))
 	}
-	type t = client.VerifiedToken
+	type t = wire.VerifiedToken
 	return emitOne(c.printer, v, []column[t]{
 		{name: "SUBJECT", text: func(t t) string { return t.Subject }},
 		{name: "GRANT", text: func(t t) string { return t.Grant }},
@@ -193,7 +194,7 @@ func verifyToken(ctx context.Context, c *call) error {
 		{name: "ROLES", text: func(t t) string { return strings.Join(t.Roles, " ") }},
 		{name: "USE", text: func(t t) string { return t.Use }},
 		{name: "ISSUED", text: func(t t) string { return instant(t.IssuedAt) }},
-		{name: "EXPIRES", text: func(t t) string { return instant(t.ExpiresAt) }},
+		{name: "EXPIRES", text: func(t t) string { return instant(timeOf(t.ExpiresAt)) }},
 		{name: "ISSUER", text: func(t t) string { return t.Issuer }},
 		{name: "AUDIENCE", text: func(t t) string { return strings.Join(t.Audience, " ") }},
 		{name: "KEY", text: func(t t) string { return t.KeyID }},
@@ -217,7 +218,7 @@ func listTokens(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	type t = client.Token
+	type t = wire.TokenItem
 	return emit(c.printer, tokens, []column[t]{
 		{name: "ID", text: func(t t) string { return t.ID }},
 		{name: "SUBJECT", text: func(t t) string { return t.Subject }},
@@ -227,7 +228,7 @@ func listTokens(ctx context.Context, c *call) error {
 		{name: "ROLES", text: func(t t) string { return strings.Join(t.Roles, " ") }, in: inFull},
 		{name: "AUDIENCE", text: func(t t) string { return strings.Join(t.Audience, " ") }, in: inFull},
 		{name: "ISSUED", text: func(t t) string { return instant(t.IssuedAt) }, in: inFull},
-		{name: "EXPIRES", text: func(t t) string { return instant(t.ExpiresAt) }},
+		{name: "EXPIRES", text: func(t t) string { return instant(timeOf(t.ExpiresAt)) }},
 		{name: "BY", text: func(t t) string { return t.IssuedBy }, in: inFull},
 		{name: "STATE", text: func(t t) string { return t.State }},
 	})
@@ -317,7 +318,7 @@ func rotateTokenKey(ctx context.Context, c *call) error {
 		c.print("%s\n", key.KeyID)
 		return nil
 	}
-	type k = client.SigningKey
+	type k = wire.SigningKey
 	return emitOne(c.printer, key, []column[k]{
 		{name: "KEY", text: func(k k) string { return k.KeyID }},
 		{name: "PUBLIC KEY", text: func(k k) string { return base64.StdEncoding.EncodeToString(k.PublicKey) }},

@@ -12,6 +12,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/wire"
 )
 
 const (
@@ -130,7 +131,7 @@ func addUser(ctx context.Context, c *call) error {
 		}
 	}
 	slices.Sort(set)
-	made, err := api.Create(ctx, p, client.NewObject{Keywords: set})
+	made, err := api.Create(ctx, p, wire.CreateRequest{Keywords: set})
 	if err != nil || bare {
 		return about(p.String(), err)
 	}
@@ -245,7 +246,7 @@ func listUsers(ctx context.Context, c *call) error {
 		u := userRecord{
 			Name: strings.TrimPrefix(o.Path, "system/usr/"), Grant: o.Keywords["grant"], Roles: o.Keywords["roles"],
 			Disabled: slices.Contains([]string{"true", "yes", "on", "1"}, strings.ToLower(o.Keywords["disabled"])),
-			Password: slices.ContainsFunc(o.Keys, func(k client.Key) bool { return k.Name == "password" }),
+			Password: slices.ContainsFunc(o.Keys, func(k wire.KeyInfo) bool { return k.Name == "password" }),
 		}
 		if o.Certificate != nil && o.Certificate.State != "none" {
 			u.Certificate, u.NotAfter = o.Certificate.State, instant(o.Certificate.NotAfter)

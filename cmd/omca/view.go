@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"omca"
-	"omca/internal/client"
+	"omca/internal/wire"
 )
 
 // explain prints what there is to say about every certificate of a file. Its JSON is cfssl's certinfo, and a little more.
@@ -43,14 +43,14 @@ type recorded struct {
 }
 
 // explainRecord gives a certificate of the inventory the shape that one of a file has.
-func (c *call) explainRecord(r client.Record) error {
+func (c *call) explainRecord(r wire.FullRecord) error {
 	all, err := omca.Explain([]byte(r.Certificate), c.now())
 	if err != nil {
 		return fmt.Errorf("the certificate with serial %s: %w", r.Serial, err)
 	}
 	return emit(c.printer, []recorded{{
 		Explanation: all[0], State: r.State, Serial: r.Serial, IssuerPath: r.IssuerPath, Owner: r.Owner, Profile: r.Profile,
-		SHA256: r.SHA256, RevokedAt: r.RevokedAt, Reason: r.Reason,
+		SHA256: r.SHA256, RevokedAt: timeOf(r.RevokedAt), Reason: r.Reason,
 	}}, nil)
 }
 

@@ -5,21 +5,14 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"time"
+
+	"omca/internal/wire"
 )
 
-// AuditLine is one line of the audit trail.
-type AuditLine struct {
-	Time   time.Time         `json:"time"`
-	Level  string            `json:"level"` // "INFO", "WARN" or "ERROR"
-	Event  string            `json:"event"`
-	Fields map[string]string `json:"fields"`
-}
-
 // Audit returns the last lines of the audit trail of the daemon, 1000 at most, the oldest first.
-func (c *Client) Audit(ctx context.Context, most int) ([]AuditLine, error) {
+func (c *Client) Audit(ctx context.Context, most int) ([]wire.AuditLine, error) {
 	list, err := call[struct {
-		Items []AuditLine `json:"items"`
+		Items []wire.AuditLine `json:"items"`
 	}](ctx, c, request{method: http.MethodGet, path: "/api/audit", query: url.Values{"limit": {strconv.Itoa(most)}}}, nil)
 	return list.Items, err
 }

@@ -4,17 +4,12 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+
+	"omca/internal/wire"
 )
 
 // headerAsk has the server refuse a call that breaks something for others, and say what.
 const headerAsk = "Omca-Ask"
-
-// Break is something that a call ends for others.
-type Break struct {
-	Object string `json:"object"`
-	What   string `json:"what"`  // a sentence, with the count
-	Count  int    `json:"count"` // of the certificates, or of the users, that it is about
-}
 
 type askKey struct{}
 
@@ -29,13 +24,13 @@ func asksFirst(ctx context.Context) bool {
 
 // DeletionBreaks returns what deleting the objects that a selector selects breaks for others.
 // Nothing is deleted.
-func (c *Client) DeletionBreaks(ctx context.Context, selector string, how Deletion) ([]Break, error) {
+func (c *Client) DeletionBreaks(ctx context.Context, selector string, how Deletion) ([]wire.Break, error) {
 	query := url.Values{"path": {selector}}
 	if how.Revoke != "" {
 		query.Set("revoke", how.Revoke)
 	}
 	l, err := call[struct {
-		Items []Break `json:"items"`
+		Items []wire.Break `json:"items"`
 	}](ctx, c, request{method: http.MethodGet, path: "/api/object/breaks", query: query}, nil)
 	return l.Items, err
 }

@@ -4,15 +4,18 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+
+	"omca/internal/wire"
 )
 
 // Keys lists the keys of an object.
-func (c *Client) Keys(ctx context.Context, p Path) ([]Key, error) {
-	type list struct {
-		Items []Key `json:"items"`
+func (c *Client) Keys(ctx context.Context, p Path) ([]wire.KeyInfo, error) {
+	l, err := call[wire.DataKeyList](ctx, c, request{method: http.MethodGet, path: p.url("/data/keys")}, nil)
+	keys := make([]wire.KeyInfo, len(l.Items))
+	for i, k := range l.Items {
+		keys[i] = wire.KeyInfo{Name: k.Name, Size: k.Size}
 	}
-	l, err := call[list](ctx, c, request{method: http.MethodGet, path: p.url("/data/keys")}, nil)
-	return l.Items, err
+	return keys, err
 }
 
 // Key returns the value of a key, byte for byte.
@@ -38,20 +41,8 @@ func (c *Client) putKey(ctx context.Context, method string, p Path, name string,
 	return err
 }
 
-// KeyAction is one step of [Client.PatchKeys].
-type KeyAction struct {
-	Action string `json:"action"` // add, change, remove or rename
-	Name   string `json:"name"`
-	Bytes  []byte `json:"bytes,omitempty"`  // of add and change; base64 in JSON
-	To     string `json:"to,omitempty"`     // of rename: the new name
-	Hashed bool   `json:"hashed,omitempty"` // of the password of a user: Bytes is a hash of it
-	Weak   bool   `json:"weak,omitempty"`   // of the password of a user: root has it taken however easy to guess
-
-	Password string `json:"password,omitempty"` // of a private key that is encrypted
-}
-
 // PatchKeys takes the steps in order, all or none.
-func (c *Client) PatchKeys(ctx context.Context, p Path, steps []KeyAction) error {
+func (c *Client) PatchKeys(ctx context.Context, p Path, steps []wire.KeyEdit) error {
 	body, err := asJSON(steps).MarshalJSON()
 	if err != nil {
 		return err

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+
+	"omca/internal/wire"
 )
 
 // Error is a refusal of the API (RFC 9457).
@@ -16,7 +18,7 @@ type Error struct {
 	RequestID string `json:"request_id"` // as found in the server's log; may be empty
 
 	// Breaks is why the call was not done, when it was made with [AskFirst].
-	Breaks []Break `json:"breaks"`
+	Breaks []wire.Break `json:"breaks"`
 }
 
 // Error returns the detail, or the title when there is none.

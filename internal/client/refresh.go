@@ -5,13 +5,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+
+	"omca/internal/wire"
 )
 
 // Refresh exchanges a refresh token for a new access token, and a new refresh token where the old one does not go on. It is sent in
 // place of what the client calls with otherwise.
-func (c *Client) Refresh(ctx context.Context, token string) (IssuedToken, error) {
+func (c *Client) Refresh(ctx context.Context, token string) (wire.TokenPair, error) {
 	const path = "/api/auth/refresh"
-	var r IssuedToken
+	var r wire.TokenPair
 	body, err := c.sendAs(ctx, request{method: http.MethodPost, path: path}, "Bearer "+token)
 	if err != nil {
 		return r, err

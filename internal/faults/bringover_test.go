@@ -17,9 +17,9 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"omca"
-	"omca/internal/client"
 	"omca/internal/interop/lab"
 	"omca/internal/store/bolt"
+	"omca/internal/wire"
 )
 
 // serves serves the fixture in this process, by a clock.
@@ -60,7 +60,7 @@ func TestBringOver(t *testing.T) {
 
 // keeps checks the inventory.
 func (s *site) keeps(t *testing.T) {
-	var before []client.Record
+	var before []wire.Record
 	s.json(t, "inventory.json", &before)
 	if len(before) < len(bearers()) {
 		t.Fatalf("%d certificates in the fixture", len(before))
@@ -71,7 +71,7 @@ func (s *site) keeps(t *testing.T) {
 			t.Errorf("%s of %s: %v", want.Serial, want.Owner, err)
 			continue
 		}
-		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(client.Record{}, "Certificate")); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(wire.Record{}, "Certificate")); diff != "" {
 			t.Errorf("%s of %s (-before +after):\n%s", want.Serial, want.Owner, diff)
 		}
 	}
@@ -79,14 +79,14 @@ func (s *site) keeps(t *testing.T) {
 
 // remembers checks "ca history".
 func (s *site) remembers(t *testing.T) {
-	var before []client.FormerSet
+	var before []wire.FormerSet
 	s.json(t, "history.json", &before)
 	got, err := s.api.History(t.Context(), path(t, "system/sec/ca"))
 	if err != nil || len(before) == 0 {
 		t.Fatal(err, before)
 	}
 	// The list has another name, by the identity of the CA; that of before goes on too.
-	named := func(all []client.FormerSet) (without []client.FormerSet) {
+	named := func(all []wire.FormerSet) (without []wire.FormerSet) {
 		for _, f := range all {
 			if !strings.HasPrefix(f.List, "/crl/ca-") {
 				t.Errorf("former set %d has the list %q", f.Number, f.List)
@@ -123,7 +123,7 @@ func (s *site) honours(t *testing.T) {
 			t.Errorf("%s: %s, expected %s", way.name, got, way.want)
 		}
 	}
-	var issued client.IssuedToken
+	var issued wire.TokenPair
 	s.json(t, "tokens/refresh.json", &issued)
 	fresh, err := s.api.Refresh(t.Context(), issued.RefreshToken)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"omca"
 	"omca/internal/client"
 	"omca/internal/interop/lab"
+	"omca/internal/wire"
 )
 
 // clock is a clock that can be set.
@@ -89,19 +90,19 @@ func path(t *testing.T, text string) client.Path {
 }
 
 // create makes an object with these keywords, and a certificate for it.
-func (a *authority) create(t *testing.T, text string, keywords ...string) client.CertificateState {
+func (a *authority) create(t *testing.T, text string, keywords ...string) wire.CertificateState {
 	t.Helper()
-	if _, err := a.Create(t.Context(), path(t, text), client.NewObject{Keywords: keywords}); err != nil {
+	if _, err := a.Create(t.Context(), path(t, text), wire.CreateRequest{Keywords: keywords}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.CreateCertificate(t.Context(), path(t, text), client.Renewal{}); err != nil {
+	if _, err := a.CreateCertificate(t.Context(), path(t, text), wire.Renewal{}); err != nil {
 		t.Fatal(err)
 	}
 	return a.state(t, text)
 }
 
 // state returns the certificate of an object as it stands.
-func (a *authority) state(t *testing.T, text string) client.CertificateState {
+func (a *authority) state(t *testing.T, text string) wire.CertificateState {
 	t.Helper()
 	state, err := a.Certificate(t.Context(), path(t, text))
 	if err != nil {
@@ -157,7 +158,7 @@ func TestClockForwards(t *testing.T) {
 		t.Errorf("status %d", status)
 	}
 	a.wake(t)
-	for text, before := range map[string]client.CertificateState{server: first, "system/sec/cert": listener} {
+	for text, before := range map[string]wire.CertificateState{server: first, "system/sec/cert": listener} {
 		lab.Until(t, text+" is renewed", func() bool { return a.state(t, text).Serial != before.Serial })
 		if after := a.state(t, text); after.State != "valid" || !after.NotAfter.After(before.NotAfter) {
 			t.Errorf("%s: %q until %v, after %v", text, after.State, after.NotAfter, before.NotAfter)
@@ -177,7 +178,7 @@ func TestClockForwards(t *testing.T) {
 		t.Errorf("a certificate of tomorrow is %q", state)
 	}
 	for _, text := range []string{server, "system/sec/cert"} {
-		if _, err := a.CreateCertificate(t.Context(), path(t, text), client.Renewal{}); err != nil {
+		if _, err := a.CreateCertificate(t.Context(), path(t, text), wire.Renewal{}); err != nil {
 			t.Fatal(err)
 		}
 		if state := a.state(t, text).State; state != "valid" {
@@ -200,7 +201,7 @@ func TestClockBackwards(t *testing.T) {
 	authority, listener := a.state(t, "system/sec/ca"), a.state(t, "system/sec/cert")
 	a.clock.set(-24 * time.Hour)
 	a.wake(t)
-	issued, err := a.CreateCertificate(t.Context(), path(t, server), client.Renewal{})
+	issued, err := a.CreateCertificate(t.Context(), path(t, server), wire.Renewal{})
 	var problem *client.Error
 	switch {
 	case err == nil && issued.NotBefore.Before(authority.NotBefore):
@@ -231,7 +232,7 @@ func TestClockBackwards(t *testing.T) {
 // one it does so after a day: the timers of a process do not follow the clock.
 func (a *authority) wake(t *testing.T) {
 	t.Helper()
-	if _, err := a.Create(t.Context(), path(t, "ns1/sec/wake"), client.NewObject{}); err != nil {
+	if _, err := a.Create(t.Context(), path(t, "ns1/sec/wake"), wire.CreateRequest{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -251,7 +252,7 @@ func TestClusterClock(t *testing.T) {
 	request := signingRequest(t)
 	serials := map[string]bool{}
 	sign := func(n int) error {
-		s, err := nodes[n].Sign(t.Context(), client.SignRequest{CSR: request, Profile: "listener", Validity: "48h"})
+		s, err := nodes[n].Sign(t.Context(), wire.SignRequest{CSR: request, Profile: "listener", Validity: "48h"})
 		if err != nil {
 			return err
 		}
@@ -277,7 +278,7 @@ func TestClusterClock(t *testing.T) {
 			}
 		}
 		user := path(t, "system/usr/late"+strconv.Itoa(int(offset.Hours())+24))
-		if _, err := nodes[0].Create(t.Context(), user, client.NewObject{}); err != nil {
+		if _, err := nodes[0].Create(t.Context(), user, wire.CreateRequest{}); err != nil {
 			t.Fatal(err)
 		}
 		revoked, err := nodes[1].Revoke(t.Context(), user, "keyCompromise")

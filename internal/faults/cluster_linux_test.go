@@ -18,6 +18,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/interop/lab"
+	"omca/internal/wire"
 )
 
 // members are three nodes under load, and what its clients were told.
@@ -42,7 +43,7 @@ func newMembers(t *testing.T, homes ...lab.Home) *members {
 	c.trust = c.nodes[0].Roots(t)
 	lab.Until(t, "every node is a member with a vote", func() bool {
 		all, err := c.api(t, 0).Members(t.Context())
-		return err == nil && len(all) == len(homes) && !slices.ContainsFunc(all, func(m client.Member) bool { return m.State != "member" && m.State != "leader" })
+		return err == nil && len(all) == len(homes) && !slices.ContainsFunc(all, func(m wire.ClusterMember) bool { return m.State != "member" && m.State != "leader" })
 	})
 	return c
 }
@@ -53,7 +54,7 @@ func (c *members) api(t *testing.T, node int) *client.Client { return c.nodes[no
 func (c *members) issue(ctx context.Context, api *client.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, lab.Patience)
 	defer cancel()
-	s, err := api.Sign(ctx, client.SignRequest{CSR: c.request, Profile: "listener", Validity: "24h"})
+	s, err := api.Sign(ctx, wire.SignRequest{CSR: c.request, Profile: "listener", Validity: "24h"})
 	if err != nil {
 		return err
 	}
@@ -307,7 +308,7 @@ func (c *members) leader(t *testing.T) int {
 		if err != nil {
 			return false
 		}
-		found = slices.IndexFunc(all, func(m client.Member) bool { return m.State == "leader" })
+		found = slices.IndexFunc(all, func(m wire.ClusterMember) bool { return m.State == "leader" })
 		return found >= 0
 	})
 	return found

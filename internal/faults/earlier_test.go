@@ -26,6 +26,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/interop/lab"
+	"omca/internal/wire"
 )
 
 // A fixture is what a build of lab.EarlierCommit left: testdata/e10a22b/README.md lists it.
@@ -420,12 +421,12 @@ func (s *site) blocked(t *testing.T) {
 		}
 		request := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
 		var refused *client.Error
-		if _, err := s.api.Sign(t.Context(), client.SignRequest{CSR: string(request), Profile: "listener"}); !errors.As(err, &refused) || refused.Status >= http.StatusInternalServerError {
+		if _, err := s.api.Sign(t.Context(), wire.SignRequest{CSR: string(request), Profile: "listener"}); !errors.As(err, &refused) || refused.Status >= http.StatusInternalServerError {
 			t.Errorf("a request with the compromised key of %s: %v, expected that it is refused", h.file, err)
 		} else if !strings.Contains(err.Error()+refused.Hint, "key") {
 			t.Errorf("a request with the compromised key of %s: refused for another reason: %v", h.file, err)
 		}
-		if _, err := s.api.RenewCertificate(t.Context(), path(t, "system/usr/"+h.name()), client.Renewal{}); err != nil {
+		if _, err := s.api.RenewCertificate(t.Context(), path(t, "system/usr/"+h.name()), wire.Renewal{}); err != nil {
 			continue
 		}
 		state := s.state(t, "system/usr/"+h.name())
@@ -443,7 +444,7 @@ func publicKey(cert *x509.Certificate) interface{ Equal(crypto.PublicKey) bool }
 }
 
 // state returns the certificate of an object as it stands.
-func (s *site) state(t *testing.T, text string) client.CertificateState {
+func (s *site) state(t *testing.T, text string) wire.CertificateState {
 	t.Helper()
 	state, err := s.api.Certificate(t.Context(), path(t, text))
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"omca/internal/client"
 	"omca/internal/interop/lab"
+	"omca/internal/wire"
 )
 
 // TestKillForce kills the daemon while a user is recreated from nothing: there is
@@ -28,7 +28,7 @@ func TestKillForce(t *testing.T) {
 				if i == 1 {
 					close(begun)
 				}
-				_, err := api.Create(t.Context(), alice, client.NewObject{Keywords: []string{"grant=root", "comment=new"}, Force: true})
+				_, err := api.Create(t.Context(), alice, wire.CreateRequest{Keywords: []string{"grant=root", "comment=new"}, Force: true})
 				if err != nil {
 					if !killed.Load() {
 						t.Errorf("round %d, before the kill: %v", round, err)

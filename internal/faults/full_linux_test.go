@@ -11,6 +11,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/interop/lab"
+	"omca/internal/wire"
 )
 
 // TestFullDisk takes the room away from a daemon that runs, and gives it back.
@@ -36,7 +37,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	signed, err := api.Sign(t.Context(), client.SignRequest{CSR: request, Profile: "listener"})
+	signed, err := api.Sign(t.Context(), wire.SignRequest{CSR: request, Profile: "listener"})
 	if err != nil {
 		t.Fatalf("with room again: %v", err)
 	}
@@ -90,7 +91,7 @@ func issueUntilFull(t *testing.T, api *client.Client, request string) []received
 	t.Helper()
 	var kept []received
 	for range 10_000 {
-		signed, err := api.Sign(t.Context(), client.SignRequest{CSR: request, Profile: "listener"})
+		signed, err := api.Sign(t.Context(), wire.SignRequest{CSR: request, Profile: "listener"})
 		if err == nil {
 			kept = append(kept, received{signed.Serial, signed.Certificate})
 			continue

@@ -21,6 +21,7 @@ import (
 	"omca/internal/client"
 	"omca/internal/interop/lab"
 	"omca/internal/store/etcd/etcdtest"
+	"omca/internal/wire"
 )
 
 func TestMain(m *testing.M) {
@@ -115,12 +116,12 @@ func (l *load) run(t *testing.T, clients int, kill func()) {
 				var r received
 				var err error
 				if i == 0 {
-					var issued client.Issued
-					issued, err = l.api.CreateCertificate(t.Context(), path, client.Renewal{})
+					var issued wire.Issued
+					issued, err = l.api.CreateCertificate(t.Context(), path, wire.Renewal{})
 					r = received{issued.Serial, issued.Certificate}
 				} else {
-					var signed client.Signed
-					signed, err = l.api.Sign(t.Context(), client.SignRequest{CSR: l.request, Profile: "listener"})
+					var signed wire.Signed
+					signed, err = l.api.Sign(t.Context(), wire.SignRequest{CSR: l.request, Profile: "listener"})
 					r = received{signed.Serial, signed.Certificate}
 				}
 				if err != nil {

@@ -16,6 +16,7 @@ import (
 	"omca/internal/client"
 	"omca/internal/interop/lab"
 	"omca/internal/store/etcd/etcdtest"
+	"omca/internal/wire"
 )
 
 // soon bounds what takes a second or two on a machine that is not busy.
@@ -79,7 +80,7 @@ func (l *ledger) work(ctx context.Context, nodes []*node, request string) {
 	for _, n := range nodes {
 		workers.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
-				signed, err := n.api.Sign(ctx, client.SignRequest{CSR: request, Profile: "listener"})
+				signed, err := n.api.Sign(ctx, wire.SignRequest{CSR: request, Profile: "listener"})
 				revoke := err == nil && i%4 == 0
 				if revoke {
 					_, err = n.api.RevokeSerial(ctx, signed.Serial, "superseded")
@@ -205,7 +206,7 @@ func TestStore(t *testing.T) {
 		fault.end()
 		for _, n := range nodes {
 			took := eventually(t, n.name+" after etcd was "+name, func() bool {
-				_, err := n.api.Sign(t.Context(), client.SignRequest{CSR: signingRequest(t), Profile: "listener"})
+				_, err := n.api.Sign(t.Context(), wire.SignRequest{CSR: signingRequest(t), Profile: "listener"})
 				return err == nil
 			})
 			t.Logf("%s: changes %s after etcd is back", n.name, took)

@@ -10,6 +10,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/interop/lab"
+	"omca/internal/wire"
 )
 
 // clusterAgrees makes two hundred changes, on one node after another, while a crowd
@@ -56,7 +57,7 @@ func (c changes) user(t *testing.T, name string) []time.Duration {
 		t.Fatal(err)
 	}
 	api := c.made.Client(t)
-	if _, err := api.Create(t.Context(), path, client.NewObject{Keywords: []string{"grant=guest:ns1"}}); err != nil {
+	if _, err := api.Create(t.Context(), path, wire.CreateRequest{Keywords: []string{"grant=guest:ns1"}}); err != nil {
 		t.Fatal(err)
 	}
 	begin := time.Now()

@@ -16,6 +16,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/interop/lab"
+	"omca/internal/wire"
 )
 
 // TestHotSwap changes the listener's certificate again and again under load:
@@ -71,7 +72,7 @@ func TestHotSwap(t *testing.T) {
 	dial.ClientSessionCache = tls.NewLRUClientSessionCache(1) // one that resumes sees the new one too
 	seen := map[string]bool{}
 	for i := 0; i < changes && !t.Failed(); i++ {
-		issued, err := api.CreateCertificate(ctx, path, client.Renewal{})
+		issued, err := api.CreateCertificate(ctx, path, wire.Renewal{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"omca/internal/client"
 	"omca/internal/interop/lab"
+	"omca/internal/wire"
 )
 
 // TestImportUnderLoad brings six CAs over the cluster's own, one after the other,
@@ -82,7 +83,7 @@ func importCA(t *testing.T, d *lab.Daemon, authority *company, order []string) {
 	if switches != 1 || d.CA(t) != parts["certificate"] {
 		t.Errorf("the CA changed %d times, expected once", switches)
 	}
-	issued, err := api.CreateCertificate(t.Context(), listener, client.Renewal{})
+	issued, err := api.CreateCertificate(t.Context(), listener, wire.Renewal{})
 	if err != nil {
 		t.Fatal(err)
 	}
