@@ -39,9 +39,6 @@ func (c *Client) Object(ctx context.Context, p Path) (Object, error) {
 
 // Create makes an object, or updates the keywords of the one that exists.
 func (c *Client) Create(ctx context.Context, p Path, o wire.CreateRequest) (wire.Created, error) {
-	if o.Keywords == nil {
-		o.Keywords = []string{}
-	}
 	return call[wire.Created](ctx, c, request{method: http.MethodPost, path: p.url("")}, asJSON(o))
 }
 

@@ -24,7 +24,7 @@ func plan() map[string]room {
 		cli  = "github.com/urfave/cli"
 	)
 	doors := room{
-		own:   []string{"ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/object", "internal/join", "internal/hint", "internal/text"},
+		own:   []string{"ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/object", "internal/join", "internal/hint", "internal/text", "internal/wire"},
 		never: []string{bolt, etcd, cli},
 	}
 	driver := room{own: []string{"internal/store", "internal/store/internal/ring"}, never: []string{"net/http", cli}}
@@ -47,6 +47,7 @@ func plan() map[string]room {
 		"internal/background":          {never: []string{"os", "net"}},
 		"internal/trail":               {never: []string{"os", "net"}},
 		"internal/hint":                {never: []string{"os", "net"}},
+		"internal/wire":                {never: []string{"os", "net/http", "log", "fmt", cli, bolt, etcd}},
 		"internal/text":                {never: []string{"os", "net", "log", cli}},
 		"internal/store":               {never: []string{"net/http", cli}},
 		"internal/store/internal/ring": {own: []string{"internal/store"}, never: []string{"os", "net", cli}},
@@ -67,10 +68,10 @@ func plan() map[string]room {
 		"internal/outbound": {own: []string{"internal/hint"}, never: []string{"os", "log", "flag", cli, bolt, etcd}},
 		"internal/offline":  {own: []string{"pki", "pki/flocker"}, never: []string{"net/http", "log", cli, bolt, etcd}},
 		"internal/api":      doors,
-		"internal/console":  {own: []string{"internal/api", "internal/text", "crl", "pki", "usr"}, never: []string{bolt, etcd, cli, "os"}},
-		"internal/client":   {own: []string{"internal/hint"}, never: []string{cli, bolt, etcd}},
+		"internal/console":  {own: []string{"internal/api", "internal/text", "internal/wire", "crl", "pki", "usr"}, never: []string{bolt, etcd, cli, "os"}},
+		"internal/client":   {own: []string{"internal/hint", "internal/wire"}, never: []string{cli, bolt, etcd}},
 		"internal/remote":   {own: []string{"internal/client", "internal/hint"}, never: []string{"net/http", cli, bolt, etcd}},
-		"cmd/omca":          {own: []string{"", "internal/client", "internal/openid/login", "internal/hint", "internal/offline", "internal/outbound", "internal/remote", "internal/text", "pki/flocker", "usr/clustercockpit"}, never: []string{bolt, etcd}, outer: true},
+		"cmd/omca":          {own: []string{"", "internal/client", "internal/openid/login", "internal/hint", "internal/offline", "internal/outbound", "internal/remote", "internal/text", "internal/wire", "pki/flocker", "usr/clustercockpit"}, never: []string{bolt, etcd}, outer: true},
 
 		"internal/openid/login":      {own: []string{"internal/openid", "internal/hint", "internal/outbound"}, never: []string{"os", "flag", cli, bolt, etcd}},
 		"internal/openid/openidtest": {probe: true},

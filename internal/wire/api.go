@@ -13,9 +13,9 @@ type Status struct {
 	Addresses        []string  `json:"addresses"`
 	InProcess        bool      `json:"in_process"` // no daemon: the command serves itself
 	CASHA256         string    `json:"ca_sha256"`
-	CANotAfter       time.Time `json:"ca_not_after"`
+	CANotAfter       time.Time `json:"ca_not_after,omitzero"`
 	ListenerSerial   string    `json:"listener_serial"`
-	ListenerNotAfter time.Time `json:"listener_not_after"`
+	ListenerNotAfter time.Time `json:"listener_not_after,omitzero"`
 	Certificates     int       `json:"certificates"`            // in the inventory
 	Draining         bool      `json:"draining,omitempty"`      // it says that it is not ready
 	RestartError     string    `json:"restart_error,omitempty"` // why the daemon serves on after a restart

@@ -11,8 +11,8 @@ type CertificateState struct {
 	Subject   string    `json:"subject"`
 	Issuer    string    `json:"issuer"`
 	Names     []string  `json:"names"`
-	NotBefore time.Time `json:"not_before"`
-	NotAfter  time.Time `json:"not_after"`
+	NotBefore time.Time `json:"not_before,omitzero"`
+	NotAfter  time.Time `json:"not_after,omitzero"`
 	DaysLeft  int       `json:"days_left"`
 	SHA256    string    `json:"sha256"`
 	KeyType   string    `json:"key_type"`

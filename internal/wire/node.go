@@ -63,5 +63,5 @@ type NodeTask struct {
 	State   string    `json:"state"` // asked, taken, done or failed
 	Error   string    `json:"error"` // why it failed
 	By      string    `json:"by"`
-	AskedAt time.Time `json:"asked_at"`
+	AskedAt time.Time `json:"asked_at,omitzero"`
 }

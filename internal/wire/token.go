@@ -63,11 +63,11 @@ type VerifiedToken struct {
 	Subject   string     `json:"subject"`
 	Audience  []string   `json:"audience"`
 	Use       string     `json:"token_use"`
-	Grant     string     `json:"grant"`      // as it was issued
-	GrantNow  string     `json:"grant_now"`  // what is left of it
-	Roles     []string   `json:"roles"`      // as it was issued
-	IssuedAt  time.Time  `json:"issued_at"`  // zero when it could not be read, like the next
-	ExpiresAt *time.Time `json:"expires_at"` // null: never
+	Grant     string     `json:"grant"`              // as it was issued
+	GrantNow  string     `json:"grant_now"`          // what is left of it
+	Roles     []string   `json:"roles"`              // as it was issued
+	IssuedAt  time.Time  `json:"issued_at,omitzero"` // zero when it could not be read, like the next
+	ExpiresAt *time.Time `json:"expires_at"`         // null: never
 }
 
 // TokenDiscovery is where whoever verifies tokens finds what is needed (OpenID
