@@ -259,11 +259,19 @@ type passphraseMaster struct {
 	cost       cost
 }
 
+// ErrPassphrase is a passphrase that is too short.
+var ErrPassphrase = errors.New("the passphrase is too short")
+
+// short is [ErrPassphrase] with the two lengths instead of these words.
+type short struct{ error }
+
+func (short) Is(target error) bool { return target == ErrPassphrase }
+
 // NewPassphraseMaster returns the master that is in somebody's head: argon2id
 // makes a key of the passphrase, 8 bytes at least, each time that it is used.
 func NewPassphraseMaster(passphrase []byte) (Master, error) {
 	if len(passphrase) < minPassphrase {
-		return nil, invalidf("the passphrase has %d bytes, at least %d are needed", len(passphrase), minPassphrase)
+		return nil, short{fmt.Errorf("the passphrase has %d bytes, at least %d are needed", len(passphrase), minPassphrase)}
 	}
 	return &passphraseMaster{bytes.Clone(passphrase), wrapCost()}, nil
 }

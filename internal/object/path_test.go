@@ -26,16 +26,6 @@ func wantInvalid(t *testing.T, err error, want string) {
 	}
 }
 
-func must[T any](t testing.TB) func(T, error) T {
-	return func(v T, err error) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
-}
-
 func TestParsePath(t *testing.T) {
 	long := strings.Repeat("a", maxPart)
 	for in, want := range map[string]Path{
