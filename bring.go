@@ -8,7 +8,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/member"
-	"omca/internal/object"
+	"omca/internal/seal"
 	"omca/internal/store"
 )
 
@@ -23,7 +23,7 @@ func (s *Server) readyStore(ctx context.Context) error {
 	if s.db.follows == nil {
 		return s.bringOver(ctx)
 	}
-	if s.objects.Format() >= object.Reads {
+	if s.objects.Format() >= seal.Reads {
 		return nil
 	}
 	err := s.authority.RecordAuthorities(ctx, true)
@@ -37,14 +37,14 @@ func (s *Server) readyStore(ctx context.Context) error {
 
 // bringOver brings the store to the format of this build.
 func (s *Server) bringOver(ctx context.Context) error {
-	if s.objects.Format() < object.Reads {
+	if s.objects.Format() < seal.Reads {
 		if err := s.authority.RecordAuthorities(ctx, true); err != nil {
 			return err
 		}
 	}
 	brought, err := s.objects.BringOver(ctx)
 	if brought && err == nil {
-		s.config.Log.InfoContext(ctx, "store brought over", "format", object.Reads)
+		s.config.Log.InfoContext(ctx, "store brought over", "format", seal.Reads)
 		s.authority.Changed("")
 		s.publisher.Reload()
 	}
@@ -54,7 +54,7 @@ func (s *Server) bringOver(ctx context.Context) error {
 // bringing brings a shared store over once every node runs a build that reads the new
 // format, and puts the CAs on record that older builds make until then.
 func (s *Server) bringing(ctx context.Context) {
-	for s.objects.Format() < object.Reads {
+	for s.objects.Format() < seal.Reads {
 		err := s.authority.RecordAuthorities(ctx, false)
 		if err == nil && s.chosen() {
 			var ready bool
@@ -87,7 +87,7 @@ func (s *Server) allRead(ctx context.Context) (bool, error) {
 	}
 	reads := make(map[string]bool)
 	for _, n := range nodes {
-		reads[n.Name] = n.Reads >= object.Reads
+		reads[n.Name] = n.Reads >= seal.Reads
 		if !reads[n.Name] {
 			return false, nil
 		}

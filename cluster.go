@@ -17,6 +17,7 @@ import (
 	"omca/internal/join"
 	"omca/internal/member"
 	"omca/internal/object"
+	"omca/internal/seal"
 	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
@@ -144,8 +145,8 @@ func (m *members) Join(ctx context.Context, from wire.Address, request []byte) (
 			grant.Members = append(grant.Members, join.Member{Name: i.Name, URL: i.URL})
 		}
 	}
-	master, err := object.ExportMaster(m.master)
-	if errors.Is(err, object.ErrMaster) {
+	master, err := seal.ExportMaster(m.master)
+	if errors.Is(err, seal.ErrMaster) {
 		master = []byte(sealedByPassphrase)
 	} else if err != nil {
 		return nil, err

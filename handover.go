@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"omca/internal/object"
+	"omca/internal/seal"
 )
 
 // The names of the sockets that Run, and the member under it, listen on.
@@ -208,7 +209,7 @@ func Check(c Config) error {
 	if c.PassphraseFile != "" {
 		_, err = readPassphrase(c.PassphraseFile)
 	} else {
-		_, err = object.OpenFileMaster(filepath.Join(c.Home, sealKey))
+		_, err = seal.OpenFileMaster(filepath.Join(c.Home, sealKey))
 	}
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ import (
 	"omca/internal/hint"
 	"omca/internal/join"
 	"omca/internal/member"
-	"omca/internal/object"
+	"omca/internal/seal"
 	"omca/pki"
 )
 
@@ -288,7 +288,7 @@ func (a applicant) take(key crypto.Signer, grant join.Grant, master []byte) erro
 		return err
 	}
 	if string(master) != sealedByPassphrase {
-		return object.ImportFileMaster(filepath.Join(a.Home, sealKey), master)
+		return seal.ImportFileMaster(filepath.Join(a.Home, sealKey), master)
 	}
 	if a.PassphraseFile == "" {
 		return hint.With(errors.New("the store of this cluster is sealed with a passphrase, which it gives to nobody"), "get another token, and name the passphrase with --passphrase-file FILE")

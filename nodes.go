@@ -11,6 +11,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/seal"
 	"omca/internal/store/etcd"
 )
 
@@ -161,7 +162,7 @@ func namesake(other object.Node) error {
 
 // asNode is what this node says of itself.
 func (s *Server) asNode() object.Node {
-	n := object.Node{Name: s.config.NodeName, Home: s.db.home, Version: s.config.Version, Addresses: []string{}, StartedAt: s.started.UTC(), Reads: object.Reads}
+	n := object.Node{Name: s.config.NodeName, Home: s.db.home, Version: s.config.Version, Addresses: []string{}, StartedAt: s.started.UTC(), Reads: seal.Reads}
 	if heard := s.heard.Load(); heard != nil {
 		n.Addresses = *heard
 	}

@@ -24,6 +24,7 @@ import (
 	"omca/internal/hint"
 	"omca/internal/object"
 	"omca/internal/openid"
+	"omca/internal/seal"
 	"omca/internal/store"
 	"omca/internal/trail"
 	"omca/listener"
@@ -85,7 +86,7 @@ type Server struct {
 	config    Config
 	started   time.Time
 	db        opened
-	master    object.Master
+	master    seal.Master
 	mark      marker // of the store, outside of the home
 	objects   *object.Store
 	authority *ca.Authority
@@ -314,16 +315,12 @@ func (s *Server) compose(ctx context.Context) error {
 
 // openMaster returns the master key that the configuration names. A seal key is
 // made only for an empty store: no other key would open what is in a full one.
-func (s *Server) openMaster(ctx context.Context) (object.Master, error) {
+func (s *Server) openMaster(ctx context.Context) (seal.Master, error) {
 	if s.config.PassphraseFile != "" {
-		passphrase, err := readPassphrase(s.config.PassphraseFile)
-		if err != nil {
-			return nil, err
-		}
-		return object.NewPassphraseMaster(passphrase)
+		return passphraseMaster(s.config.PassphraseFile)
 	}
 	file := filepath.Join(s.config.Home, sealKey)
-	master, err := object.OpenFileMaster(file)
+	master, err := seal.OpenFileMaster(file)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return master, err
 	}
@@ -334,7 +331,16 @@ func (s *Server) openMaster(ctx context.Context) (object.Master, error) {
 	if len(page.Entries) > 0 {
 		return nil, hint.With(err, "%s", s.db.keyHint)
 	}
-	return object.CreateFileMaster(file)
+	return seal.CreateFileMaster(file)
+}
+
+// passphraseMaster is the master key of the passphrase in a file.
+func passphraseMaster(file string) (seal.Master, error) {
+	passphrase, err := readPassphrase(file)
+	if err != nil {
+		return nil, err
+	}
+	return seal.NewPassphraseMaster(passphrase)
 }
 
 // readPassphrase reads the first line of a file that only its owner can read.

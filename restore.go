@@ -13,6 +13,7 @@ import (
 
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/seal"
 	"omca/internal/store/bolt"
 )
 
@@ -145,28 +146,20 @@ func openReplaced(ctx context.Context, home string) (replaced, error) {
 
 // replacedMaster opens the master key of the home that is replaced: its seal key, else the
 // passphrase of the new home.
-func (c RestoreConfig) replacedMaster() (object.Master, error) {
-	master, err := object.OpenFileMaster(filepath.Join(c.Replaces, sealKey))
+func (c RestoreConfig) replacedMaster() (seal.Master, error) {
+	master, err := seal.OpenFileMaster(filepath.Join(c.Replaces, sealKey))
 	if errors.Is(err, fs.ErrNotExist) && c.PassphraseFile != "" {
-		passphrase, err := readPassphrase(c.PassphraseFile)
-		if err != nil {
-			return nil, err
-		}
-		return object.NewPassphraseMaster(passphrase)
+		return passphraseMaster(c.PassphraseFile)
 	}
 	return master, err
 }
 
 // newMaster makes the master key of a new home.
-func newMaster(dir, passphraseFile string) (object.Master, error) {
+func newMaster(dir, passphraseFile string) (seal.Master, error) {
 	if passphraseFile == "" {
-		return object.CreateFileMaster(filepath.Join(dir, sealKey))
+		return seal.CreateFileMaster(filepath.Join(dir, sealKey))
 	}
-	passphrase, err := readPassphrase(passphraseFile)
-	if err != nil {
-		return nil, err
-	}
-	return object.NewPassphraseMaster(passphrase)
+	return passphraseMaster(passphraseFile)
 }
 
 // moveHome gives the finished home its name.

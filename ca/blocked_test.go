@@ -17,6 +17,7 @@ import (
 	"omca/ca"
 	"omca/crl"
 	"omca/internal/object"
+	"omca/internal/seal"
 	"omca/internal/store"
 	"omca/internal/store/mem"
 	"omca/pki"
@@ -496,7 +497,7 @@ func TestBlockedAfterARestore(t *testing.T) {
 	w.lose(key, crl.KeyCompromise)
 	request := ca.SignRequest{CSR: over(t, key, "web.example.com"), Profile: ca.ProfileListener}
 	restored := func(known object.Reader) store.Store {
-		master, err := object.OpenFileMaster(home + "/seal.key")
+		master, err := seal.OpenFileMaster(home + "/seal.key")
 		if err != nil {
 			t.Fatal(err)
 		}

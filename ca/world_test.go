@@ -13,6 +13,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/seal"
 	"omca/internal/store"
 	"omca/internal/store/mem"
 	"omca/internal/store/storetest"
@@ -48,9 +49,9 @@ func openWorld(t testing.TB, db store.Store, home string) (*world, error) {
 	t.Helper()
 	w := &world{t: t, log: new(bytes.Buffer), now: start()}
 	key := filepath.Join(home, "seal.key")
-	master, err := object.OpenFileMaster(key)
+	master, err := seal.OpenFileMaster(key)
 	if err != nil {
-		if master, err = object.CreateFileMaster(key); err != nil {
+		if master, err = seal.CreateFileMaster(key); err != nil {
 			return nil, err
 		}
 	}

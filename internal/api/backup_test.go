@@ -11,6 +11,7 @@ import (
 	"filippo.io/age"
 
 	"omca/internal/object"
+	"omca/internal/seal"
 	"omca/internal/store/mem"
 )
 
@@ -34,7 +35,7 @@ func TestBackup(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		master, err := object.CreateFileMaster(filepath.Join(t.TempDir(), "seal.key"))
+		master, err := seal.CreateFileMaster(filepath.Join(t.TempDir(), "seal.key"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,6 +23,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/seal"
 	"omca/internal/store"
 	"omca/internal/store/mem"
 	"omca/internal/wire"
@@ -160,7 +161,7 @@ func emptyWorld(t testing.TB) *world {
 	w.ocsp = func([]byte) ([]byte, time.Time, error) { return []byte("answer"), w.now.Add(time.Hour), nil }
 	clock := func() time.Time { return w.now }
 	log := slog.New(slog.NewJSONHandler(w.log, nil))
-	master := must(object.CreateFileMaster(filepath.Join(t.TempDir(), "seal.key")))(t)
+	master := must(seal.CreateFileMaster(filepath.Join(t.TempDir(), "seal.key")))(t)
 	w.objects = must(object.OpenStore(t.Context(), object.StoreConfig{Store: w.db, Master: master, Now: clock, Log: log}))(t)
 	authority := must(ca.New(ca.Config{Store: w.objects, Now: clock, Log: log}))(t)
 	w.objects.OnChange(func(p object.Path) {

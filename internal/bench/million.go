@@ -12,6 +12,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/seal"
 	"omca/internal/store/bolt"
 	"omca/pki"
 )
@@ -87,7 +88,7 @@ func fill(ctx context.Context, home string, n int) error {
 		return err
 	}
 	defer db.Close()
-	master, err := object.OpenFileMaster(filepath.Join(home, "seal.key"))
+	master, err := seal.OpenFileMaster(filepath.Join(home, "seal.key"))
 	if err != nil {
 		return err
 	}

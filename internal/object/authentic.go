@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"omca/internal/hint"
+	"omca/internal/seal"
 	"omca/internal/store"
 )
 
@@ -44,7 +45,7 @@ func newAuthentic(below store.Store, f *format) *authentic {
 // after the values were read, which are then no newer than the keyring.
 func (a *authentic) opener(ctx context.Context) (formatNow, error) {
 	keys := a.format.known()
-	if keys.number < formatAuthentic {
+	if keys.number < seal.FormatAuthentic {
 		if err := a.format.refresh(ctx, a.Store); err != nil {
 			return formatNow{}, err
 		}
@@ -58,11 +59,11 @@ func (f formatNow) open(key string, stored []byte) ([]byte, error) {
 	if f.mac == nil || unauthentic(key) {
 		return stored, nil
 	}
-	value, _, ok := f.mac.detach(key, stored)
+	value, _, ok := f.mac.Detach(key, stored)
 	switch {
 	case ok:
 		return value, nil
-	case f.number < formatAuthentic: // older values are there, and have no tag
+	case f.number < seal.FormatAuthentic: // older values are there, and have no tag
 		return stored, nil
 	}
 	return nil, forged(key)
@@ -89,7 +90,7 @@ func (a *authentic) Get(ctx context.Context, key string) (store.Entry, error) {
 // opened reads values, and once more when one is refused that may have been read before
 // another process tagged it.
 func opened[T any](a *authentic, read func() (T, error)) (T, error) {
-	older := a.format.known().number < formatAuthentic
+	older := a.format.known().number < seal.FormatAuthentic
 	value, err := read()
 	if older && errors.Is(err, ErrForged) {
 		return read()
@@ -143,7 +144,7 @@ func (a *authentic) openChange(ctx context.Context, change *store.Change) error 
 		return err
 	}
 	if change.Rev < now.since {
-		now.number = formatTagging
+		now.number = seal.FormatTagging
 	}
 	for i, e := range change.Events {
 		if e.Deleted {
@@ -164,7 +165,7 @@ func (a *authentic) Commit(ctx context.Context, tx store.Tx) (int64, error) {
 	for {
 		now := a.format.known()
 		rev, err := a.commitAs(ctx, now, tx)
-		if !errors.Is(err, store.ErrConflict) || now.number >= formatAuthentic {
+		if !errors.Is(err, store.ErrConflict) || now.number >= seal.FormatAuthentic {
 			return rev, err
 		}
 		if read := a.format.refresh(ctx, a.Store); read != nil {
@@ -182,7 +183,7 @@ func (a *authentic) commitAs(ctx context.Context, now formatNow, tx store.Tx) (i
 	if err := tx.Check(); err != nil {
 		return 0, err
 	}
-	if now.number < formatAuthentic && !touches(tx, keyKeyring) {
+	if now.number < seal.FormatAuthentic && !touches(tx, keyKeyring) {
 		tx.Expect = append(tx.Expect[:len(tx.Expect):len(tx.Expect)], store.Expect{Key: keyKeyring, Rev: now.rev})
 	}
 	if now.mac == nil {
@@ -199,7 +200,7 @@ func (f formatNow) attachAll(tx store.Tx, counters map[string]uint64) store.Tx {
 	puts := make([]store.Put, len(tx.Puts))
 	for i, p := range tx.Puts {
 		if !unauthentic(p.Key) {
-			p.Value = f.mac.attach(p.Key, p.Value, counters[p.Key])
+			p.Value = f.mac.Attach(p.Key, p.Value, counters[p.Key])
 		}
 		puts[i] = p
 	}
@@ -236,12 +237,12 @@ func underPrefix(prefix string) bool {
 
 // Authentic returns a view of a store that OpenStore has made: its values without their
 // tags. What is committed through it has tags, and is counted.
-func Authentic(ctx context.Context, below store.Store, master Master) (store.Store, error) {
+func Authentic(ctx context.Context, below store.Store, master seal.Master) (store.Store, error) {
 	e, err := below.Get(ctx, keyKeyring)
 	if err != nil {
 		return nil, err
 	}
-	keys, err := LoadKeyring(e.Value, master)
+	keys, err := seal.LoadKeyring(e.Value, master)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"omca/ca"
 	"omca/crl"
 	"omca/internal/object"
+	"omca/internal/seal"
 	"omca/internal/store"
 	"omca/internal/store/mem"
 	"omca/pki"
@@ -21,7 +22,7 @@ import (
 )
 
 // kept is a store that has one of everything, as it lies below.
-func kept(t *testing.T) (db *mem.Store, m object.Master) {
+func kept(t *testing.T) (db *mem.Store, m seal.Master) {
 	t.Helper()
 	db, m = mem.New(), fileMaster(t)
 	s := newStore(t, db, m)
@@ -76,7 +77,7 @@ func put(t *testing.T, db store.Store, key, value string) {
 }
 
 // reads opens objects on db, reads every key, and counts.
-func reads(t *testing.T, db store.Store, m object.Master, key string) (read, count error) {
+func reads(t *testing.T, db store.Store, m seal.Master, key string) (read, count error) {
 	t.Helper()
 	v := view(t, db, m)
 	_, read = v.Get(t.Context(), key)
@@ -261,7 +262,7 @@ func TestPutBackIsNoticed(t *testing.T) {
 	}
 }
 
-func markOf(t *testing.T, db store.Store, m object.Master) object.Mark {
+func markOf(t *testing.T, db store.Store, m seal.Master) object.Mark {
 	t.Helper()
 	s, err := object.OpenStore(t.Context(), object.StoreConfig{Store: db, Master: m, Log: slog.New(slog.DiscardHandler), Now: epoch})
 	if err != nil {
@@ -369,7 +370,7 @@ func TestTaggedMeanwhile(t *testing.T) {
 			revoke(t, other, "02")
 		}
 	}
-	if _, err := s.BringOver(t.Context()); err != nil || !counted || s.Format() != object.Reads {
+	if _, err := s.BringOver(t.Context()); err != nil || !counted || s.Format() != seal.Reads {
 		t.Fatalf("brought over: %v, counted %v, format %d", err, counted, s.Format())
 	}
 	if _, err := reads(t, below, m, "sys/keyring"); err != nil {
@@ -466,11 +467,11 @@ func TestForgedAreNamed(t *testing.T) {
 }
 
 // olderStore is a store of the second format, whose values have no tags.
-func olderStore(t *testing.T) (*mem.Store, object.Master) {
+func olderStore(t *testing.T) (*mem.Store, seal.Master) {
 	t.Helper()
 	from, m := kept(t)
 	db := mem.New()
-	keys, err := object.NewKeyring(m)
+	keys, err := seal.NewKeyring(m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -544,7 +545,7 @@ func TestTagged(t *testing.T) {
 	if n := <-written; n == 0 {
 		t.Error("nothing was written meanwhile")
 	}
-	if brought, err := other.BringOver(t.Context()); err != nil || brought || other.Format() != object.Reads {
+	if brought, err := other.BringOver(t.Context()); err != nil || brought || other.Format() != seal.Reads {
 		t.Errorf("brought over again: %v, %v, format %d", brought, err, other.Format())
 	}
 	if found, err := s.Audit(t.Context()); found.Forged > 0 || err != nil {

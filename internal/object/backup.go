@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"omca/internal/hint"
+	"omca/internal/seal"
 	"omca/internal/store"
 )
 
@@ -139,11 +140,11 @@ func (s *Store) backupHead(ctx context.Context, out *frameWriter) error {
 	if err != nil {
 		return err
 	}
-	var key [xaesKey]byte
+	var key [seal.KeySize]byte
 	if _, err := rand.Read(key[:]); err != nil {
 		return err
 	}
-	master, err := newFileMaster(key)
+	master, err := seal.NewFileMaster(key)
 	if err != nil {
 		return err
 	}

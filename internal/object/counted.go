@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"omca/internal/hint"
+	"omca/internal/seal"
 	"omca/internal/store"
 )
 
@@ -84,10 +85,10 @@ type sumState struct {
 func newSum() sumState { return sumState{Sum: make([]byte, sha256.Size)} }
 
 // toggle adds a value to the sum, or takes it out.
-func (s *sumState) toggle(mac *macKey, key string, stored []byte) {
-	one := mac.sum(func(h hash.Hash) {
+func (s *sumState) toggle(mac *seal.MAC, key string, stored []byte) {
+	one := mac.Sum(func(h hash.Hash) {
 		h.Write([]byte(sumTag))
-		h.Write(stored[len(stored)-tagSize:])
+		h.Write(stored[len(stored)-seal.TagSize:])
 		h.Write([]byte(key))
 	})
 	subtle.XORBytes(s.Sum, s.Sum, one[:])
@@ -244,8 +245,8 @@ func (c *counting) before(ctx context.Context, key string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, counter, ok := c.now.mac.detach(key, e.Value)
-	if !ok && c.now.number >= formatAuthentic {
+	_, counter, ok := c.now.mac.Detach(key, e.Value)
+	if !ok && c.now.number >= seal.FormatAuthentic {
 		return nil, forged(key)
 	}
 	c.basis[key], c.counters[key] = e.Rev, counter+1
@@ -254,7 +255,7 @@ func (c *counting) before(ctx context.Context, key string) ([]byte, error) {
 
 // sum returns the put of what is counted of a kind after next: no put when nothing changes.
 func (c *counting) sum(ctx context.Context, k kind, next store.Tx, befores map[string][]byte) (store.Put, error) {
-	if c.now.number < formatAuthentic {
+	if c.now.number < seal.FormatAuthentic {
 		s := newSum()
 		s.Filling = true
 		return c.now.sealSum(k, s)
@@ -339,7 +340,7 @@ const countAgain = 20
 // miscounts returns the kinds of which the store does not have what was written last.
 func (a *authentic) miscounts(ctx context.Context) ([]Miscount, error) {
 	now := a.format.known()
-	if now.number < formatAuthentic {
+	if now.number < seal.FormatAuthentic {
 		return nil, nil
 	}
 	var all []Miscount
@@ -389,7 +390,7 @@ func (a *authentic) tally(ctx context.Context, now formatNow, k kind) (s sumStat
 				return s, nil, err
 			}
 			s.Keys++
-			if _, _, ok := now.mac.detach(e.Key, e.Value); !ok {
+			if _, _, ok := now.mac.Detach(e.Key, e.Value); !ok {
 				bad = append(bad, e.Key)
 				continue
 			}

@@ -11,6 +11,7 @@ import (
 
 	"omca/ca"
 	"omca/crl"
+	"omca/internal/seal"
 	"omca/internal/store"
 	"omca/pki"
 )
@@ -23,7 +24,7 @@ func StaysBehind(key string) bool { return key == keyOrigin }
 
 // format is what a process knows of the format of a store.
 type format struct {
-	master Master
+	master seal.Master
 	now    atomic.Pointer[formatNow]
 }
 
@@ -31,12 +32,12 @@ type format struct {
 type formatNow struct {
 	number int
 	rev    int64 // of the keyring
-	keys   *Keyring
-	mac    *macKey // nil: values have no tags
-	since  int64   // the revision since when all values have tags; 0: since before this process began
+	keys   *seal.Keyring
+	mac    *seal.MAC // nil: values have no tags
+	since  int64     // the revision since when all values have tags; 0: since before this process began
 }
 
-func newFormat(master Master, keys *Keyring, rev int64) *format {
+func newFormat(master seal.Master, keys *seal.Keyring, rev int64) *format {
 	f := &format{master: master}
 	f.learn(keys, rev)
 	return f
@@ -45,13 +46,13 @@ func newFormat(master Master, keys *Keyring, rev int64) *format {
 func (f *format) known() formatNow { return *f.now.Load() }
 
 // learn takes note of a keyring, unless a later one is known.
-func (f *format) learn(keys *Keyring, rev int64) {
-	next := &formatNow{number: keys.StoreFormat(), rev: rev, keys: keys, mac: keys.macKey()}
+func (f *format) learn(keys *seal.Keyring, rev int64) {
+	next := &formatNow{number: keys.StoreFormat(), rev: rev, keys: keys, mac: keys.MAC()}
 	for {
 		last := f.now.Load()
 		if last != nil {
 			next.since = last.since
-			if last.number < formatAuthentic && next.number >= formatAuthentic {
+			if last.number < seal.FormatAuthentic && next.number >= seal.FormatAuthentic {
 				next.since = rev
 			}
 		}
@@ -67,7 +68,7 @@ func (f *format) refresh(ctx context.Context, below Reader) error {
 	if err != nil || e.Rev <= f.known().rev {
 		return err
 	}
-	keys, err := LoadKeyring(e.Value, f.master)
+	keys, err := seal.LoadKeyring(e.Value, f.master)
 	if err == nil {
 		f.learn(keys, e.Rev)
 	}
@@ -82,7 +83,7 @@ func (s *Store) Format() int { return s.format.known().number }
 // still has it, or does not, by the time of a commit.
 func (s *Store) old() (bool, store.Expect) {
 	now := s.format.known()
-	return now.number == formatKeyID, store.Expect{Key: keyKeyring, Rev: now.rev}
+	return now.number == seal.FormatKeyID, store.Expect{Key: keyKeyring, Rev: now.rev}
 }
 
 // readFormat reads the format again after the keyring has changed.
@@ -101,7 +102,7 @@ func (s *Store) BringOver(ctx context.Context) (bool, error) {
 		if err := s.placeRevocations(ctx); err != nil {
 			return false, fmt.Errorf("bringing revocations over: %w", err)
 		}
-		if err := s.writeFormat(ctx, formatTagging); err != nil {
+		if err := s.writeFormat(ctx, seal.FormatTagging); err != nil {
 			return false, fmt.Errorf("bringing the store over: %w", err)
 		}
 		if err := s.placeRevocations(ctx); err != nil { // what came in between
@@ -123,7 +124,7 @@ func (s *Store) writeFormat(ctx context.Context, number int) error {
 		if err != nil {
 			return err
 		}
-		keys, err := LoadKeyring(e.Value, s.format.master)
+		keys, err := seal.LoadKeyring(e.Value, s.format.master)
 		if err != nil {
 			return err
 		}

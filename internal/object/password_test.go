@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"omca/ca"
+	"omca/internal/seal"
 	"omca/internal/store"
 	"omca/internal/store/mem"
 	"omca/usr"
@@ -18,7 +19,7 @@ import (
 // TestPasswordsAreHashes: whatever asks for it, the store keeps no password but
 // as a hash, and gives none away.
 func TestPasswordsAreHashes(t *testing.T) {
-	master, err := CreateFileMaster(filepath.Join(t.TempDir(), "seal.key"))
+	master, err := seal.CreateFileMaster(filepath.Join(t.TempDir(), "seal.key"))
 	if err != nil {
 		t.Fatal(err)
 	}

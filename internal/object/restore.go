@@ -20,6 +20,7 @@ import (
 	"omca/ca"
 	"omca/crl"
 	"omca/internal/hint"
+	"omca/internal/seal"
 	"omca/internal/store"
 	"omca/pki"
 )
@@ -27,14 +28,14 @@ import (
 // RestoreConfig says where a backup goes. Known may be nil; the rest is required.
 type RestoreConfig struct {
 	Into   store.Store // empty
-	Master Master      // that will open the sealed values
+	Master seal.Master // that will open the sealed values
 	Now    func() time.Time
 	// Known is the store that the backup replaces, or a copy of it, as far as it
 	// can still be read: what was revoked in it stays revoked.
 	Known Reader
 	// KnownMaster returns the master key of Known, or why there is none. It is asked when
 	// a key of Known does not open with the data keys of the backup. Nil is none.
-	KnownMaster func() (Master, error)
+	KnownMaster func() (seal.Master, error)
 }
 
 // A Reader reads as a store does.
@@ -86,7 +87,7 @@ func Restore(ctx context.Context, c RestoreConfig, r io.Reader) (Restored, error
 		RestoreConfig: c, below: c.Into, r: bufio.NewReaderSize(r, 64<<10), touched: make(map[string]bool),
 		raw: c.Known, lives: make(map[pki.AuthorityID]time.Time),
 	}
-	in.knownKeys = sync.OnceValues(func() (*Keyring, error) { return in.openKnown(ctx) })
+	in.knownKeys = sync.OnceValues(func() (*seal.Keyring, error) { return in.openKnown(ctx) })
 	if err := in.run(ctx); err != nil {
 		return Restored{}, err
 	}
@@ -103,7 +104,7 @@ type restorer struct {
 	RestoreConfig // Into has its values tagged once the keyring is there
 	below         store.Store
 	r             *bufio.Reader
-	master        Master
+	master        seal.Master
 	frames        uint64
 	done          Restored
 
@@ -111,7 +112,7 @@ type restorer struct {
 	touched map[string]bool // keys in tx
 
 	raw       Reader                        // Known with its tags
-	knownKeys func() (*Keyring, error)      // of Known
+	knownKeys func() (*seal.Keyring, error) // of Known
 	lives     map[pki.AuthorityID]time.Time // when the last certificate ends that a CA signed and that is not put on record
 }
 
@@ -176,14 +177,14 @@ func (r *restorer) frame(ctx context.Context, kind byte) error {
 		}
 		return json.Unmarshal(text, &r.done.BackupInfo)
 	case frameMaster:
-		key, err := r.field(xaesKey)
-		if err == nil && len(key) != xaesKey {
+		key, err := r.field(seal.KeySize)
+		if err == nil && len(key) != seal.KeySize {
 			err = damagedf("a master key of %d bytes", len(key))
 		}
 		if err != nil {
 			return err
 		}
-		r.master, err = newFileMaster([xaesKey]byte(key))
+		r.master, err = seal.NewFileMaster([seal.KeySize]byte(key))
 		return err
 	case framePut, frameDelete:
 		return r.operation(ctx, kind)
@@ -269,12 +270,12 @@ func (r *restorer) keyring(ctx context.Context, value []byte) error {
 	if err := r.commit(ctx); err != nil {
 		return err
 	}
-	keys, err := LoadKeyring(value, r.master)
+	keys, err := seal.LoadKeyring(value, r.master)
 	if err != nil {
 		return err
 	}
 	// A backup has no tags, and nothing is counted in it: that is done at its end.
-	if keys, err = keys.InFormat(min(keys.StoreFormat(), formatTagging)).Rewrap(r.Master); err != nil {
+	if keys, err = keys.InFormat(min(keys.StoreFormat(), seal.FormatTagging)).Rewrap(r.Master); err != nil {
 		return err
 	}
 	text, err := keys.Marshal()
@@ -323,7 +324,7 @@ func (r *restorer) end(ctx context.Context) error {
 	if !ok {
 		return damagedf("it has no keyring")
 	}
-	if into.format.known().number < formatTagging {
+	if into.format.known().number < seal.FormatTagging {
 		return nil // an older one is brought over by the first start
 	}
 	return into.tagAll(ctx, r.Now())
@@ -589,8 +590,8 @@ func (u untagged) Scan(ctx context.Context, r store.Range) (store.Page, error) {
 // stripTag returns a value without its tag. No value of ours ends with what a counter
 // begins with, so one of an older format is known by that.
 func stripTag(key string, stored []byte) []byte {
-	at := len(stored) - trailerSize
-	if unauthentic(key) || at < 0 || !bytes.Equal(stored[at:at+counterSize/2], make([]byte, counterSize/2)) {
+	at := len(stored) - seal.TrailerSize
+	if unauthentic(key) || at < 0 || !bytes.Equal(stored[at:at+seal.CounterSize/2], make([]byte, seal.CounterSize/2)) {
 		return stored
 	}
 	return stored[:at]

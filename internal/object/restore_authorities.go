@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"omca/ca"
+	"omca/internal/seal"
 	"omca/internal/store"
 	"omca/pki"
 )
@@ -101,8 +102,8 @@ func (r *restorer) merge(ctx context.Context, key string, have, known storedAuth
 	if err != nil {
 		return next, err
 	}
-	if mac := r.ring().macKey(); mac != nil {
-		if _, _, ok := mac.detach(key, e.Value); ok {
+	if mac := r.ring().MAC(); mac != nil {
+		if _, _, ok := mac.Detach(key, e.Value); ok {
 			next.Chain = known.Chain
 		}
 	}
@@ -136,7 +137,7 @@ func (r *restorer) bringKey(ctx context.Context, a ca.AuthorityRecord, next *sto
 		tx.Puts = append(tx.Puts, store.Put{Key: authorityKeyKey(a.ID), Value: sealed})
 	}
 	// A backup of an earlier build has no CA on record: one of its objects may hold this one.
-	told := lost != nil || r.ring().StoreFormat() >= formatAuthority
+	told := lost != nil || r.ring().StoreFormat() >= seal.FormatAuthority
 	if told && r.Now().Before(a.Chain[0].NotAfter) { // nobody asks for the list of one that has ended
 		r.done.Authorities = append(r.done.Authorities, LaterAuthority{a.ID, a.Path, a.Chain[0].Subject.String(), lost})
 	}
@@ -156,8 +157,8 @@ func (r *restorer) knownKey(ctx context.Context, a ca.AuthorityRecord) (key []by
 	// The backup has the data keys of its time, so the seal key of the home is not needed
 	// unless the data key is a later one, or the home is another.
 	key, lost = r.ring().Open(e.Key, e.Value)
-	if errors.Is(lost, ErrDataKey) {
-		var keys *Keyring
+	if errors.Is(lost, seal.ErrDataKey) {
+		var keys *seal.Keyring
 		if keys, lost = r.knownKeys(); lost == nil {
 			key, lost = keys.Open(e.Key, e.Value)
 		}
@@ -173,12 +174,12 @@ func (r *restorer) knownKey(ctx context.Context, a ca.AuthorityRecord) (key []by
 }
 
 // ring returns the keyring of the restored store.
-func (r *restorer) ring() *Keyring { return r.Into.(*authentic).format.known().keys }
+func (r *restorer) ring() *seal.Keyring { return r.Into.(*authentic).format.known().keys }
 
 // openKnown opens the keyring of the store that was there.
-func (r *restorer) openKnown(ctx context.Context) (*Keyring, error) {
+func (r *restorer) openKnown(ctx context.Context) (*seal.Keyring, error) {
 	if r.KnownMaster == nil {
-		return nil, fmt.Errorf("%w: none was given", ErrMaster)
+		return nil, fmt.Errorf("%w: none was given", seal.ErrMaster)
 	}
 	e, err := r.Known.Get(ctx, keyKeyring)
 	if err != nil {
@@ -188,7 +189,7 @@ func (r *restorer) openKnown(ctx context.Context) (*Keyring, error) {
 	if err != nil {
 		return nil, err
 	}
-	return LoadKeyring(e.Value, master)
+	return seal.LoadKeyring(e.Value, master)
 }
 
 // recorded reports whether the store that was there puts its CAs on record. The keyring
@@ -201,11 +202,11 @@ func (r *restorer) recorded(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var j keyringJSON
+	var j seal.KeyringJSON
 	if err := json.Unmarshal(e.Value, &j); err != nil {
 		return false, errors.New("keyring: not JSON") // the error could quote it
 	}
-	return j.Version >= formatAuthority, nil
+	return j.Version >= seal.FormatAuthority, nil
 }
 
 // outlives notes that a certificate lives on elsewhere that is not put on record: the list

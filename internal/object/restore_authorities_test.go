@@ -15,6 +15,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/seal"
 	"omca/internal/store"
 	"omca/internal/store/mem"
 	"omca/pki"
@@ -80,13 +81,13 @@ func (l laterCA) kept(t *testing.T, s *object.Store) ca.AuthorityRecord {
 }
 
 // rotated has a store seal under a data key that no backup of before has.
-func rotated(t *testing.T, db store.Store, m object.Master) *object.Store {
+func rotated(t *testing.T, db store.Store, m seal.Master) *object.Store {
 	t.Helper()
 	e, err := db.Get(t.Context(), "sys/keyring")
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := object.LoadKeyring(e.Value, m)
+	keys, err := seal.LoadKeyring(e.Value, m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,13 +110,13 @@ func TestRestoreKeepsKeys(t *testing.T) {
 	gone := errors.New("no seal key")
 	for name, c := range map[string]struct {
 		rotate bool
-		master func(object.Master) (object.Master, error)
+		master func(seal.Master) (seal.Master, error)
 		lost   string
 	}{
-		"of the backup's data key":       {false, func(object.Master) (object.Master, error) { return nil, gone }, ""},
-		"of a later data key":            {true, func(m object.Master) (object.Master, error) { return m, nil }, ""},
-		"of a later one, without master": {true, func(object.Master) (object.Master, error) { return nil, gone }, "no seal key"},
-		"of a later one, another master": {true, func(object.Master) (object.Master, error) { return fileMaster(t), nil }, "wrong master key"},
+		"of the backup's data key":       {false, func(seal.Master) (seal.Master, error) { return nil, gone }, ""},
+		"of a later data key":            {true, func(m seal.Master) (seal.Master, error) { return m, nil }, ""},
+		"of a later one, without master": {true, func(seal.Master) (seal.Master, error) { return nil, gone }, "no seal key"},
+		"of a later one, another master": {true, func(seal.Master) (seal.Master, error) { return fileMaster(t), nil }, "wrong master key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db, m := mem.New(), fileMaster(t)
@@ -128,7 +129,7 @@ func TestRestoreKeepsKeys(t *testing.T) {
 			lab := newLaterCA(t, 24)[0]
 			lab.recordIn(t, s)
 			into, master := mem.New(), fileMaster(t)
-			done := restore(t, object.RestoreConfig{Into: into, Master: master, Known: db, KnownMaster: func() (object.Master, error) { return c.master(m) }}, old)
+			done := restore(t, object.RestoreConfig{Into: into, Master: master, Known: db, KnownMaster: func() (seal.Master, error) { return c.master(m) }}, old)
 			if len(done.Authorities) != 1 || done.Authorities[0].ID != lab.ID || done.Authorities[0].Path != lab.Path {
 				t.Fatalf("later CAs: %+v", done.Authorities)
 			}
@@ -240,7 +241,7 @@ func TestRestoreKnowsWhatLives(t *testing.T) {
 func TestRestoreBesideAnEarlierBuild(t *testing.T) {
 	s, db := filled(t)
 	old := backup(t, s)
-	for version, want := range map[int]bool{1: true, 2: false, object.Reads: false} {
+	for version, want := range map[int]bool{1: true, 2: false, seal.Reads: false} {
 		text, err := json.Marshal(map[string]any{"version": version})
 		if err != nil {
 			t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"omca/internal/hint"
+	"omca/internal/seal"
 	"omca/internal/store"
 )
 
@@ -56,7 +57,7 @@ func (s *Store) MarkNow(ctx context.Context) (Mark, error) {
 		}
 		m.Lists[strings.TrimPrefix(e.Key, prefixCRL)] = kept.Number
 	}
-	if m.Format < formatAuthentic {
+	if m.Format < seal.FormatAuthentic {
 		return m, nil
 	}
 	for _, k := range kinds() {
@@ -194,7 +195,7 @@ const changesLeap = 1 << 20
 // [ErrForged].
 func (s *Store) AcceptSetBack(ctx context.Context, above Mark) error {
 	now := s.format.known()
-	if now.number < formatAuthentic {
+	if now.number < seal.FormatAuthentic {
 		return s.leapLists(ctx, now, above)
 	}
 	for range countAgain {
@@ -275,7 +276,7 @@ type Audit struct {
 func (s *Store) Audit(ctx context.Context) (Audit, error) {
 	var found Audit
 	now := s.format.known()
-	if now.number < formatAuthentic {
+	if now.number < seal.FormatAuthentic {
 		return found, nil
 	}
 	counts := make(map[string]int)

@@ -15,6 +15,7 @@ import (
 	"omca/ca"
 	"omca/internal/background"
 	"omca/internal/hint"
+	"omca/internal/seal"
 	"omca/internal/store"
 	"omca/usr/token"
 )
@@ -38,8 +39,8 @@ var ErrExists = fmt.Errorf("%w: exists already", ca.ErrConflict)
 // StoreConfig says what a Store works with. Every field is required but Shared and Panics.
 type StoreConfig struct {
 	Store  store.Store
-	Shared bool   // other processes change the store too
-	Master Master // unwraps the data keys
+	Shared bool        // other processes change the store too
+	Master seal.Master // unwraps the data keys
 	Now    func() time.Time
 	Log    *slog.Logger
 	Panics *background.Panics // of the watch; nil: they end the process
@@ -53,7 +54,7 @@ type StoreConfig struct {
 // caller always reads what it wrote.
 type Store struct {
 	db     *authentic
-	keys   *Keyring
+	keys   *seal.Keyring
 	format *format
 	now    func() time.Time
 	log    *slog.Logger
@@ -165,17 +166,17 @@ func Sealed(ctx context.Context, db store.Store) (bool, error) {
 
 // openKeyring reads the wrapped data keys. Two processes that open an empty
 // store at once agree on the keyring of the one that was first.
-func openKeyring(ctx context.Context, db store.Store, master Master) (keys *Keyring, rev int64, err error) {
+func openKeyring(ctx context.Context, db store.Store, master seal.Master) (keys *seal.Keyring, rev int64, err error) {
 	for {
 		e, err := db.Get(ctx, keyKeyring)
 		if err == nil {
-			keys, err := LoadKeyring(e.Value, master)
+			keys, err := seal.LoadKeyring(e.Value, master)
 			return keys, e.Rev, err
 		}
 		if !errors.Is(err, store.ErrNotFound) {
 			return nil, 0, err
 		}
-		keys, err := NewKeyring(master)
+		keys, err := seal.NewKeyring(master)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -190,12 +191,12 @@ func openKeyring(ctx context.Context, db store.Store, master Master) (keys *Keyr
 }
 
 // firstKeyring is the first commit of a store: the keyring, and that nothing is counted.
-func firstKeyring(keys *Keyring) (store.Tx, error) {
+func firstKeyring(keys *seal.Keyring) (store.Tx, error) {
 	text, err := keys.Marshal()
 	if err != nil {
 		return store.Tx{}, err
 	}
-	now := formatNow{number: keys.StoreFormat(), keys: keys, mac: keys.macKey()}
+	now := formatNow{number: keys.StoreFormat(), keys: keys, mac: keys.MAC()}
 	sums, err := now.sums(func(kind) sumState { return newSum() })
 	if err != nil {
 		return store.Tx{}, err

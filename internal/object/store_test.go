@@ -14,14 +14,15 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/seal"
 	"omca/internal/store"
 	"omca/internal/store/mem"
 	"omca/internal/store/storetest"
 )
 
-func fileMaster(t *testing.T) object.Master {
+func fileMaster(t *testing.T) seal.Master {
 	t.Helper()
-	m, err := object.CreateFileMaster(filepath.Join(t.TempDir(), "seal.key"))
+	m, err := seal.CreateFileMaster(filepath.Join(t.TempDir(), "seal.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +30,7 @@ func fileMaster(t *testing.T) object.Master {
 }
 
 // newStore opens objects on db and follows its changes until the test ends.
-func newStore(t *testing.T, db store.Store, m object.Master) *object.Store {
+func newStore(t *testing.T, db store.Store, m seal.Master) *object.Store {
 	t.Helper()
 	s, err := object.OpenStore(t.Context(), object.StoreConfig{
 		Store: db, Master: m, Log: slog.New(slog.DiscardHandler),
@@ -51,7 +52,7 @@ func newStore(t *testing.T, db store.Store, m object.Master) *object.Store {
 }
 
 // view returns a store as those see it who write it: values without their tags.
-func view(t *testing.T, db store.Store, m object.Master) store.Store {
+func view(t *testing.T, db store.Store, m seal.Master) store.Store {
 	t.Helper()
 	v, err := object.Authentic(t.Context(), db, m)
 	if err != nil {

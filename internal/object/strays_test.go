@@ -20,6 +20,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/seal"
 	"omca/internal/store"
 	"omca/internal/store/mem"
 	"omca/pki"
@@ -54,7 +55,7 @@ func userRecord(t testing.TB, cluster, user, owner string) ca.Record {
 }
 
 // sharedStore is newStore where other processes change the store too. What it is told of revocations goes to tell, unless that is nil.
-func sharedStore(t *testing.T, db store.Store, m object.Master, tell func(ca.Revocation)) *object.Store {
+func sharedStore(t *testing.T, db store.Store, m seal.Master, tell func(ca.Revocation)) *object.Store {
 	t.Helper()
 	s, err := object.OpenStore(t.Context(), object.StoreConfig{Store: db, Shared: true, Master: m, Now: epoch, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

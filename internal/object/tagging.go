@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"omca/internal/seal"
 	"omca/internal/store"
 )
 
@@ -17,10 +18,10 @@ const maxCounted = store.MaxOps / 2
 // can be cut short anywhere, and goes on at the next call. It reports whether there was
 // anything to do.
 func (s *Store) tagAll(ctx context.Context) (bool, error) {
-	if s.Format() >= formatAuthentic {
+	if s.Format() >= seal.FormatAuthentic {
 		return false, nil
 	}
-	if err := s.writeFormat(ctx, formatTagging); err != nil {
+	if err := s.writeFormat(ctx, seal.FormatTagging); err != nil {
 		return false, fmt.Errorf("bringing the store over: %w", err)
 	}
 	return true, s.db.tagAll(ctx, s.now())
@@ -36,7 +37,7 @@ func (a *authentic) tagAll(ctx context.Context, at time.Time) error {
 		if !errors.Is(err, store.ErrConflict) {
 			return err
 		}
-		if err := a.format.refresh(ctx, a.Store); err != nil || a.format.known().number >= formatAuthentic {
+		if err := a.format.refresh(ctx, a.Store); err != nil || a.format.known().number >= seal.FormatAuthentic {
 			return err // another node was faster
 		}
 	}
@@ -76,7 +77,7 @@ func (a *authentic) tagSome(ctx context.Context, all []store.Entry) (int, error)
 		if err := a.format.refresh(ctx, a.Store); err != nil {
 			return 0, err
 		}
-		if now = a.format.known(); now.number >= formatAuthentic {
+		if now = a.format.known(); now.number >= seal.FormatAuthentic {
 			return n, nil // another node has tagged all
 		}
 		again, err := a.reread(ctx, all[:n])
@@ -95,7 +96,7 @@ func (f formatNow) tagging(entries []store.Entry) (tx store.Tx, n int) {
 		if !f.tagged(e) {
 			next := tx
 			next.Expect = append(next.Expect, store.Expect{Key: e.Key, Rev: e.Rev})
-			next.Puts = append(next.Puts, store.Put{Key: e.Key, Value: f.mac.attach(e.Key, e.Value, firstCounter(e.Key))})
+			next.Puts = append(next.Puts, store.Put{Key: e.Key, Value: f.mac.Attach(e.Key, e.Value, firstCounter(e.Key))})
 			if len(tx.Puts) > 0 && next.Check() != nil {
 				break
 			}
@@ -120,7 +121,7 @@ func (f formatNow) tagged(e store.Entry) bool {
 	if unauthentic(e.Key) {
 		return true
 	}
-	_, _, ok := f.mac.detach(e.Key, e.Value)
+	_, _, ok := f.mac.Detach(e.Key, e.Value)
 	return ok
 }
 
@@ -163,7 +164,7 @@ func (a *authentic) beginCounting(ctx context.Context, at time.Time) error {
 		s.Changes = countedFrom(at)
 		counted[k.name] = s
 	}
-	keys := now.keys.InFormat(formatAuthentic)
+	keys := now.keys.InFormat(seal.FormatAuthentic)
 	text, err := keys.Marshal()
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package object
+package seal
 
 import (
 	"crypto/aes"
@@ -9,7 +9,7 @@ import (
 
 // Sizes of XAES-256-GCM, in bytes.
 const (
-	xaesKey   = 32
+	KeySize   = 32
 	xaesNonce = 24
 	xaesTag   = 16
 )
@@ -23,7 +23,7 @@ type xaes struct {
 	k1    [aes.BlockSize]byte
 }
 
-func newXAES(key [xaesKey]byte) (*xaes, error) {
+func newXAES(key [KeySize]byte) (*xaes, error) {
 	block, err := aes.NewCipher(key[:])
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func newXAES(key [xaesKey]byte) (*xaes, error) {
 
 // aead derives the cipher for the first 12 bytes of a nonce.
 func (x *xaes) aead(nonce []byte) (cipher.AEAD, error) {
-	var key [xaesKey]byte
+	var key [KeySize]byte
 	for i := range 2 {
 		block := key[i*aes.BlockSize : (i+1)*aes.BlockSize]
 		copy(block, []byte{0, byte(i + 1), 'X', 0})

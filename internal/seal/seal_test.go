@@ -1,4 +1,4 @@
-package object
+package seal
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 // testMaster is a file master without a file; n tells masters apart.
 func testMaster(t testing.TB, n byte) Master {
 	t.Helper()
-	return must[*fileMaster](t)(newFileMaster([xaesKey]byte{n}))
+	return must[*fileMaster](t)(NewFileMaster([KeySize]byte{n}))
 }
 
 func testKeyring(t testing.TB) *Keyring {
@@ -121,7 +121,7 @@ func TestRewrap(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	// Whoever has the old ring key must not read what was written under the new.
-	var j keyringJSON
+	var j KeyringJSON
 	if err := json.Unmarshal(moved, &j); err != nil {
 		t.Fatal(err)
 	}
@@ -145,8 +145,8 @@ func (failingMaster) ID() string                      { return "failing" }
 
 func TestLoadKeyringRefuses(t *testing.T) {
 	good := must[[]byte](t)(testKeyring(t).Marshal())
-	edit := func(change func(*keyringJSON)) []byte {
-		var j keyringJSON
+	edit := func(change func(*KeyringJSON)) []byte {
+		var j KeyringJSON
 		if err := json.Unmarshal(good, &j); err != nil {
 			t.Fatal(err)
 		}
@@ -157,17 +157,17 @@ func TestLoadKeyringRefuses(t *testing.T) {
 	for want, data := range map[string][]byte{
 		"not JSON":              good[1:],
 		"version 0":             []byte(`{}`),
-		"version 5":             edit(func(j *keyringJSON) { j.Version = Reads + 1 }),
-		"data keys: sealed val": edit(func(j *keyringJSON) { j.Version = 1 }), // a store is not passed off as an older one
-		"wrong master key":      edit(func(j *keyringJSON) { j.Master = "file:other" }),
-		"did not wrap this":     edit(func(j *keyringJSON) { j.Wrapped[5] ^= 1 }),
-		"the data keys: sealed": edit(func(j *keyringJSON) { j.Keys[5] ^= 1 }),
-		"data keys: sealed value": edit(func(j *keyringJSON) {
+		"version 5":             edit(func(j *KeyringJSON) { j.Version = Reads + 1 }),
+		"data keys: sealed val": edit(func(j *KeyringJSON) { j.Version = 1 }), // a store is not passed off as an older one
+		"wrong master key":      edit(func(j *KeyringJSON) { j.Master = "file:other" }),
+		"did not wrap this":     edit(func(j *KeyringJSON) { j.Wrapped[5] ^= 1 }),
+		"the data keys: sealed": edit(func(j *KeyringJSON) { j.Keys[5] ^= 1 }),
+		"data keys: sealed value": edit(func(j *KeyringJSON) {
 			j.Wrapped = must[[]byte](t)(master.Wrap(must[[]byte](t)(master.Unwrap(j.Wrapped))))
 		}),
-		"gave a key of 5 bytes":   edit(func(j *keyringJSON) { j.Wrapped = must[[]byte](t)(master.Wrap([]byte("short"))) }),
+		"gave a key of 5 bytes":   edit(func(j *KeyringJSON) { j.Wrapped = must[[]byte](t)(master.Wrap([]byte("short"))) }),
 		"bytes, at most 1048576":  bytes.Repeat([]byte(" "), maxKeyring+1),
-		"keys: sealed value does": edit(func(j *keyringJSON) { j.Wrapped = must[[]byte](t)(master.Wrap(make([]byte, xaesKey))) }),
+		"keys: sealed value does": edit(func(j *KeyringJSON) { j.Wrapped = must[[]byte](t)(master.Wrap(make([]byte, KeySize))) }),
 	} {
 		k, err := LoadKeyring(data, master)
 		if err == nil || !strings.Contains(err.Error(), want) || k != nil {
@@ -177,7 +177,7 @@ func TestLoadKeyringRefuses(t *testing.T) {
 }
 
 func TestLoadKeysRefuses(t *testing.T) {
-	id, key := base64.StdEncoding.EncodeToString(make([]byte, 8)), base64.StdEncoding.EncodeToString(make([]byte, xaesKey))
+	id, key := base64.StdEncoding.EncodeToString(make([]byte, 8)), base64.StdEncoding.EncodeToString(make([]byte, KeySize))
 	for _, text := range []string{
 		``, `{}`, `{"current":"` + id + `"}`, `{"current":"` + id + `","keys":[{"id":"` + id + `","key":"AAAA"}]}`,
 		`{"current":"","keys":[{"id":"` + id + `","key":"` + key + `"}]}`, `{"current":"` + id + `","keys":[{"id":"AA==","key":"` + key + `"}]}`,

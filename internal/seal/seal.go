@@ -1,4 +1,4 @@
-package object
+package seal
 
 import (
 	"bytes"
@@ -56,7 +56,7 @@ type Keyring struct {
 }
 
 type dataKey struct {
-	key    [xaesKey]byte
+	key    [KeySize]byte
 	cipher *xaes
 }
 
@@ -100,7 +100,7 @@ func (k *Keyring) StoreFormat() int { return k.format }
 func (k *Keyring) InFormat(format int) *Keyring {
 	next := *k
 	next.format = format
-	if format < formatTagging {
+	if format < FormatTagging {
 		next.mac = nil
 	} else if next.mac == nil {
 		next.mac = make([]byte, macKeySize)
@@ -110,11 +110,11 @@ func (k *Keyring) InFormat(format int) *Keyring {
 }
 
 // macKey returns the key that tags the values in the clear; nil when they have no tags.
-func (k *Keyring) macKey() *macKey {
+func (k *Keyring) MAC() *MAC {
 	if len(k.mac) != macKeySize {
 		return nil
 	}
-	return &macKey{key: [macKeySize]byte(k.mac)}
+	return &MAC{key: [macKeySize]byte(k.mac)}
 }
 
 // Rewrap returns the keyring with the same data keys under another master. The
@@ -122,7 +122,7 @@ func (k *Keyring) macKey() *macKey {
 // now on; it still opens copies of the old keyring.
 func (k *Keyring) Rewrap(m Master) (*Keyring, error) {
 	next := *k
-	var ringKey [xaesKey]byte
+	var ringKey [KeySize]byte
 	rand.Read(ringKey[:]) // never fails
 	var err error
 	if next.ring, err = newXAES(ringKey); err != nil {
@@ -135,8 +135,8 @@ func (k *Keyring) Rewrap(m Master) (*Keyring, error) {
 	return &next, nil
 }
 
-// keyringJSON is a keyring as the store keeps it. Keys are sealed keysJSON.
-type keyringJSON struct {
+// KeyringJSON is a keyring as the store keeps it. Keys are sealed keysJSON.
+type KeyringJSON struct {
 	Version int    `json:"version"` // format of the store
 	Master  string `json:"master"`
 	Wrapped []byte `json:"wrapped"`
@@ -155,7 +155,7 @@ type keyJSON struct {
 }
 
 // keyringAAD ties the sealed data keys to what stands beside them.
-func keyringAAD(j keyringJSON) []byte {
+func keyringAAD(j KeyringJSON) []byte {
 	return []byte(fmt.Sprintf("%s%d\x00%s\x00%x", keyringContext, j.Version, j.Master, j.Wrapped))
 }
 
@@ -170,7 +170,7 @@ func (k *Keyring) Marshal() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := keyringJSON{Version: k.format, Master: k.master, Wrapped: k.wrapped}
+	j := KeyringJSON{Version: k.format, Master: k.master, Wrapped: k.wrapped}
 	if j.Keys, err = k.ring.seal(nil, text, keyringAAD(j)); err != nil {
 		return nil, err
 	}
@@ -183,11 +183,11 @@ func LoadKeyring(data []byte, m Master) (*Keyring, error) {
 	if len(data) > maxKeyring {
 		return nil, fmt.Errorf("keyring: %d bytes, at most %d", len(data), maxKeyring)
 	}
-	var j keyringJSON
+	var j KeyringJSON
 	if err := json.Unmarshal(data, &j); err != nil {
 		return nil, errors.New("keyring: not JSON") // the error could quote it
 	}
-	if j.Version > Reads || j.Version < formatKeyID {
+	if j.Version > Reads || j.Version < FormatKeyID {
 		return nil, tooNew(j.Version)
 	}
 	if j.Master != m.ID() {
@@ -197,11 +197,11 @@ func LoadKeyring(data []byte, m Master) (*Keyring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keyring: %w", err)
 	}
-	if len(ringKey) != xaesKey {
-		return nil, fmt.Errorf("keyring: the master gave a key of %d bytes, not %d", len(ringKey), xaesKey)
+	if len(ringKey) != KeySize {
+		return nil, fmt.Errorf("keyring: the master gave a key of %d bytes, not %d", len(ringKey), KeySize)
 	}
 	k := &Keyring{format: j.Version, master: j.Master, wrapped: j.Wrapped, keys: make(map[keyID]dataKey)}
-	if k.ring, err = newXAES([xaesKey]byte(ringKey)); err != nil {
+	if k.ring, err = newXAES([KeySize]byte(ringKey)); err != nil {
 		return nil, err
 	}
 	text, err := k.ring.open(j.Keys, keyringAAD(j))
@@ -221,10 +221,10 @@ func (k *Keyring) loadKeys(text []byte) error {
 		return damaged // the error could quote a key
 	}
 	for _, j := range plain.Keys {
-		if len(j.ID) != len(keyID{}) || len(j.Key) != xaesKey {
+		if len(j.ID) != len(keyID{}) || len(j.Key) != KeySize {
 			return damaged
 		}
-		d := dataKey{key: [xaesKey]byte(j.Key)}
+		d := dataKey{key: [KeySize]byte(j.Key)}
 		var err error
 		if d.cipher, err = newXAES(d.key); err != nil {
 			return err
@@ -238,7 +238,7 @@ func (k *Keyring) loadKeys(text []byte) error {
 	if _, ok := k.keys[k.current]; !ok {
 		return damaged
 	}
-	if has := len(plain.MAC) == macKeySize; has != (k.format >= formatTagging) {
+	if has := len(plain.MAC) == macKeySize; has != (k.format >= FormatTagging) {
 		return damaged
 	}
 	k.mac = plain.MAC

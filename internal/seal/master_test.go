@@ -1,4 +1,4 @@
-package object
+package seal
 
 import (
 	"bytes"
@@ -70,7 +70,7 @@ func TestCreateFileMasterKeeps(t *testing.T) {
 }
 
 func TestOpenFileMasterRefuses(t *testing.T) {
-	key := base64.StdEncoding.EncodeToString(make([]byte, xaesKey))
+	key := base64.StdEncoding.EncodeToString(make([]byte, KeySize))
 	dir := t.TempDir()
 	good := sealKeyPrefix + key + "\n"
 	for i, tt := range []struct {

@@ -1,4 +1,4 @@
-package object
+package seal
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ func TestXAESVectors(t *testing.T) {
 		{0x01, "", "ce546ef63c9cc60765923609b33a9a1974e96e52daf2fcf7075e2271"},
 		{0x03, "c2sp.org/XAES-256-GCM", "986ec1832593df5443a179437fd083bf3fdb41abd740a21f71eb769d"},
 	} {
-		x := must[*xaes](t)(newXAES([xaesKey]byte(bytes.Repeat([]byte{tt.key}, xaesKey))))
+		x := must[*xaes](t)(newXAES([KeySize]byte(bytes.Repeat([]byte{tt.key}, KeySize))))
 		nonce, plain := []byte("ABCDEFGHIJKLMNOPQRSTUVWX"), []byte("XAES-256-GCM")
 		aead, err := x.aead(nonce)
 		if err != nil {

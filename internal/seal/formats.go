@@ -1,4 +1,4 @@
-package object
+package seal
 
 import (
 	"fmt"
@@ -10,13 +10,13 @@ import (
 // a store cannot be passed off as an older one, and a build that reads only the first
 // refuses the second.
 const (
-	formatKeyID     = 1 // revocations and lists lie under the key identifier of the CA
-	formatAuthority = 2 // under its identity; CAs are on record with their keys
-	formatTagging   = 3 // what is written has a tag, and what was there is getting one
-	formatAuthentic = 4 // every value has a tag, and some kinds are counted
+	FormatKeyID     = 1 // revocations and lists lie under the key identifier of the CA
+	FormatAuthority = 2 // under its identity; CAs are on record with their keys
+	FormatTagging   = 3 // what is written has a tag, and what was there is getting one
+	FormatAuthentic = 4 // every value has a tag, and some kinds are counted
 
 	// Reads is the newest format that this build reads and writes.
-	Reads = formatAuthentic
+	Reads = FormatAuthentic
 )
 
 // tooNew refuses a store that a newer build has written.

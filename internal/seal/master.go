@@ -1,4 +1,4 @@
-package object
+package seal
 
 import (
 	"bytes"
@@ -45,7 +45,7 @@ const (
 type fileMaster struct {
 	id     string
 	cipher *xaes
-	key    [xaesKey]byte // for ExportMaster
+	key    [KeySize]byte // for ExportMaster
 }
 
 // ExportMaster returns the text of the file that a master key lies in, for another
@@ -59,7 +59,7 @@ func ExportMaster(m Master) ([]byte, error) {
 	return sealKeyLine(f.key), nil
 }
 
-func sealKeyLine(key [xaesKey]byte) []byte {
+func sealKeyLine(key [KeySize]byte) []byte {
 	return []byte(sealKeyText + sealKeyPrefix + base64.StdEncoding.EncodeToString(key[:]) + "\n")
 }
 
@@ -81,7 +81,7 @@ func ImportFileMaster(name string, text []byte) error {
 // Format keeps the key out of everything that is printed.
 func (m *fileMaster) Format(f fmt.State, _ rune) { fmt.Fprint(f, m.ID()) }
 
-func newFileMaster(key [xaesKey]byte) (*fileMaster, error) {
+func NewFileMaster(key [KeySize]byte) (*fileMaster, error) {
 	cipher, err := newXAES(key)
 	if err != nil {
 		return nil, err
@@ -114,9 +114,9 @@ const (
 // not exist ([os.ErrExist]). The file is whole and on the disk when it returns,
 // with mode 0600. A start that was cut short leaves the whole file or none.
 func CreateFileMaster(name string) (Master, error) {
-	var key [xaesKey]byte
+	var key [KeySize]byte
 	rand.Read(key[:]) // never fails
-	m, err := newFileMaster(key)
+	m, err := NewFileMaster(key)
 	if err != nil {
 		return nil, err
 	}
@@ -184,10 +184,10 @@ func parseFileMaster(name string, text []byte) (Master, error) {
 		return nil, bad
 	}
 	key, err := base64.StdEncoding.DecodeString(string(encoded))
-	if err != nil || len(key) != xaesKey {
+	if err != nil || len(key) != KeySize {
 		return nil, bad
 	}
-	return newFileMaster([xaesKey]byte(key))
+	return NewFileMaster([KeySize]byte(key))
 }
 
 // readPrivate reads a small regular file that only its owner can touch.
@@ -319,5 +319,5 @@ func (m *passphraseMaster) derive(header []byte) (*xaes, error) {
 		return nil, err
 	}
 	salt := header[wrapHeader-saltSize:]
-	return newXAES([xaesKey]byte(argon2.IDKey(m.passphrase, salt, c.Time, c.Memory, c.Threads, xaesKey)))
+	return newXAES([KeySize]byte(argon2.IDKey(m.passphrase, salt, c.Time, c.Memory, c.Threads, KeySize)))
 }
