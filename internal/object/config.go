@@ -61,7 +61,7 @@ type Update struct {
 // [ca.ErrInvalid], the config is as it was.
 func (c Config) Apply(u Update) (Config, []string, error) {
 	if n := len(u.Delete) + len(u.Unset) + len(u.Set); n > maxSettings {
-		return c, nil, invalidf("%d changes at once, at most %d", n, maxSettings)
+		return c, nil, Invalidf("%d changes at once, at most %d", n, maxSettings)
 	}
 	next := Config{c.path, slices.Clone(c.settings)}
 	for _, section := range u.Delete {
@@ -101,7 +101,7 @@ func (c Config) Apply(u Update) (Config, []string, error) {
 // deleteSection takes every keyword of a section away.
 func (c *Config) deleteSection(section string) error {
 	if section == sectionDefault {
-		return hint.With(invalidf("section %q cannot be deleted", section), "unset its keywords")
+		return hint.With(Invalidf("section %q cannot be deleted", section), "unset its keywords")
 	}
 	if err := checkSection(c.path.Kind, section); err != nil && !slices.ContainsFunc(c.settings, in(section)) {
 		return err
@@ -126,7 +126,7 @@ func checkSection(kind Kind, section string) error {
 	if slices.Contains(known, section) {
 		return nil
 	}
-	err := invalidf("unknown section %q", clip(section))
+	err := Invalidf("unknown section %q", clip(section))
 	if near, ok := hint.Nearest(section, known); ok {
 		return hint.With(err, "did you mean %q?", near)
 	}
@@ -179,22 +179,22 @@ func (c Config) accept(old Config) error {
 		return problems[0].Err
 	}
 	if n := len(c.settings); n > maxSettings {
-		return invalidf("the config has %d keywords, at most %d", n, maxSettings)
+		return Invalidf("the config has %d keywords, at most %d", n, maxSettings)
 	}
 	if n := len(c.INI()); n > maxConfig {
-		return invalidf("the config has %d bytes, at most %d", n, maxConfig)
+		return Invalidf("the config has %d bytes, at most %d", n, maxConfig)
 	}
 	for _, name := range []string{"cluster.name", "cluster.id"} {
 		if _, had := old.Get(name); !had {
 			continue
 		}
 		if _, has := c.Get(name); !has {
-			return invalidf("keyword %q: cannot be unset", name)
+			return Invalidf("keyword %q: cannot be unset", name)
 		}
 	}
 	before, had := old.Get("cluster.id")
 	if after, _ := c.Get("cluster.id"); had && before != after {
-		return invalidf(`keyword "cluster.id": is %q and cannot become %q`, before, after)
+		return Invalidf(`keyword "cluster.id": is %q and cannot become %q`, before, after)
 	}
 	return nil
 }
@@ -203,7 +203,7 @@ func (c Config) accept(old Config) error {
 // place of c. It returns the names of the keywords whose values differ.
 func (c Config) Replace(next Config) ([]string, error) {
 	if c.path != next.path {
-		return nil, invalidf("the config of %s cannot become that of %s", next.path, c.path)
+		return nil, Invalidf("the config of %s cannot become that of %s", next.path, c.path)
 	}
 	if err := next.accept(c); err != nil {
 		return nil, err
@@ -258,7 +258,7 @@ func (c Config) Eval(name string) (string, error) {
 func (c Config) fallback(name string) (string, error) {
 	switch name {
 	case "cn":
-		if c.path.Kind == KindUsr && c.path.Namespace == nsSystem {
+		if c.path.Kind == KindUsr && c.path.Namespace == NamespaceSystem {
 			return c.path.Name, nil
 		}
 	case "validity":
@@ -289,7 +289,7 @@ func defaultProfile(p Path) string {
 	switch {
 	case p.Kind == KindUsr:
 		return ca.ProfileUser
-	case p == CAPath(), p.Namespace == nsSystem && p.Kind == KindSec && strings.HasPrefix(p.Name, "ca-"):
+	case p == CAPath(), p.Namespace == NamespaceSystem && p.Kind == KindSec && strings.HasPrefix(p.Name, "ca-"):
 		return ca.ProfileCA
 	case ca.Answers(p.String()):
 		return ca.ProfileOCSP
@@ -315,7 +315,7 @@ func parse[T any](c Config, name string, parser func(string) (T, error)) (T, err
 	}
 	v, err := parser(s)
 	if err != nil {
-		return zero, invalidf("keyword %q: %w", name, err)
+		return zero, Invalidf("keyword %q: %w", name, err)
 	}
 	return v, nil
 }
@@ -325,6 +325,10 @@ func (c Config) Strings(name string) ([]string, error) {
 	s, err := c.Eval(name)
 	return strings.Fields(s), err
 }
+
+// Lives evaluates a keyword that is durations by profile. That of "" is for the profiles that are
+// not named.
+func (c Config) Lives(name string) (map[string]time.Duration, error) { return parse(c, name, parseLives) }
 
 // Duration evaluates a duration; 0 is no value.
 func (c Config) Duration(name string) (time.Duration, error) { return parse(c, name, ParseDuration) }
@@ -390,9 +394,9 @@ func (c Config) Validate() []Problem {
 func (c Config) conflicts() []Problem {
 	var problems []Problem
 	report := func(name, format string, args ...any) {
-		problems = append(problems, Problem{name, invalidf("keyword %q: "+format, slices.Insert(args, 0, any(name))...)})
+		problems = append(problems, Problem{name, Invalidf("keyword %q: "+format, slices.Insert(args, 0, any(name))...)})
 	}
-	if cn, set := c.Get("cn"); set && c.path.Kind == KindUsr && c.path.Namespace == nsSystem && cn != c.path.Name {
+	if cn, set := c.Get("cn"); set && c.path.Kind == KindUsr && c.path.Namespace == NamespaceSystem && cn != c.path.Name {
 		report("cn", "%q is not %q: the common name of a user is the user's name", cn, c.path.Name)
 	}
 	if profile, set := c.Get("profile"); set && (profile == ca.ProfileUser) != (c.path.Kind == KindUsr) {
@@ -442,14 +446,14 @@ func (c Config) MarshalJSON() ([]byte, error) {
 func (c *Config) UnmarshalJSON(data []byte) error {
 	const mostEscaped = 6 // bytes that JSON may spend on one
 	if len(data) > mostEscaped*maxConfig {
-		return invalidf("the config has %d bytes, at most %d", len(data), mostEscaped*maxConfig)
+		return Invalidf("the config has %d bytes, at most %d", len(data), mostEscaped*maxConfig)
 	}
 	var j configJSON
 	if err := json.Unmarshal(data, &j); err != nil {
-		return invalidf("the config is not what was written: %w", err)
+		return Invalidf("the config is not what was written: %w", err)
 	}
 	if len(j.Keywords) > maxSettings {
-		return invalidf("the config has %d keywords, at most %d", len(j.Keywords), maxSettings)
+		return Invalidf("the config has %d keywords, at most %d", len(j.Keywords), maxSettings)
 	}
 	next := NewConfig(j.Path)
 	for _, s := range j.Keywords {
@@ -457,10 +461,10 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 			return err
 		}
 		if next.index(s.Keyword) >= 0 || strings.HasPrefix(s.Keyword, sectionDefault+".") {
-			return invalidf("the config has %q twice or under two names", s.Keyword)
+			return Invalidf("the config has %q twice or under two names", s.Keyword)
 		}
 		if err := checkText(s.Value); err != nil || s.Value == "" || s.Value != strings.TrimSpace(s.Value) {
-			return invalidf("the config has no clean value for %q", s.Keyword)
+			return Invalidf("the config has no clean value for %q", s.Keyword)
 		}
 		next.put(s.Keyword, s.Value)
 	}

@@ -33,7 +33,7 @@ func kinds() []kind {
 		{"revocation", "revocations of certificates", []string{prefixRevocation}},
 		{"blocked", "blocked keys", []string{prefixBlocked}},
 		{"token-revoked", "revocations of tokens", []string{prefixTokenRevoked}},
-		{"config", "users and the cluster", []string{prefixObject + nsSystem + "/" + string(KindUsr) + "/", prefixObject + ClusterPath().Key()}},
+		{"config", "users and the cluster", []string{prefixObject + NamespaceSystem + "/" + string(KindUsr) + "/", prefixObject + ClusterPath().Key()}},
 	}
 }
 

@@ -35,11 +35,11 @@ func units() []unit {
 // [ca.ErrInvalid].
 func ParseDuration(s string) (time.Duration, error) {
 	if len(s) > maxPart {
-		return 0, invalidf("invalid duration %q: %d characters, at most %d", clip(s), len(s), maxPart)
+		return 0, Invalidf("invalid duration %q: %d characters, at most %d", clip(s), len(s), maxPart)
 	}
 	rest := s
 	if rest == "" {
-		return 0, invalidf("invalid duration %q: write whole numbers with units, such as 1y, 36h or 1d12h", s)
+		return 0, Invalidf("invalid duration %q: write whole numbers with units, such as 1y, 36h or 1d12h", s)
 	}
 	if strings.Trim(rest, "0123456789") == "" {
 		rest += "s"
@@ -49,7 +49,7 @@ func ParseDuration(s string) (time.Duration, error) {
 		digits := len(rest) - len(strings.TrimLeft(rest, "0123456789"))
 		n, err := strconv.ParseInt(rest[:digits], 10, 64)
 		if err != nil {
-			return 0, invalidf("invalid duration %q: write whole numbers with units, such as 1y, 36h or 1d12h", s)
+			return 0, Invalidf("invalid duration %q: write whole numbers with units, such as 1y, 36h or 1d12h", s)
 		}
 		rest = rest[digits:]
 		name := rest[:len(rest)-len(strings.TrimLeft(rest, "abcdefghijklmnopqrstuvwxyz"))]
@@ -57,17 +57,17 @@ func ParseDuration(s string) (time.Duration, error) {
 		size := unitSize(name)
 		switch {
 		case size == 0:
-			return 0, invalidf("invalid duration %q: unit %q is none of y, w, d, h, m, s, ms, us, ns", s, name)
+			return 0, Invalidf("invalid duration %q: unit %q is none of y, w, d, h, m, s, ms, us, ns", s, name)
 		case previous != 0 && size >= previous:
-			return 0, invalidf("invalid duration %q: write each unit once, longest first", s)
+			return 0, Invalidf("invalid duration %q: write each unit once, longest first", s)
 		case n > int64((maxDuration-total)/size):
-			return 0, invalidf("invalid duration %q: more than %s", s, FormatDuration(maxDuration))
+			return 0, Invalidf("invalid duration %q: more than %s", s, FormatDuration(maxDuration))
 		}
 		total += time.Duration(n) * size
 		previous = size
 	}
 	if total <= 0 {
-		return 0, invalidf("invalid duration %q: not more than zero", s)
+		return 0, Invalidf("invalid duration %q: not more than zero", s)
 	}
 	return total, nil
 }

@@ -32,11 +32,11 @@ const maxExpr = maxName + 2 + maxValue // bytes in an expression
 // the value is for [Config.Apply] to say. Errors are [ca.ErrInvalid].
 func ParseExpr(s string) (Expr, error) {
 	if len(s) > maxExpr {
-		return Expr{}, invalidf("invalid expression %q: %d bytes, at most %d", clip(s), len(s), maxExpr)
+		return Expr{}, Invalidf("invalid expression %q: %d bytes, at most %d", clip(s), len(s), maxExpr)
 	}
 	name, value, ok := strings.Cut(s, "=")
 	if !ok {
-		return Expr{}, hint.With(invalidf("invalid expression %q: no operator", clip(s)), "write KEYWORD=VALUE, or += -= |= for the words of a list")
+		return Expr{}, hint.With(Invalidf("invalid expression %q: no operator", clip(s)), "write KEYWORD=VALUE, or += -= |= for the words of a list")
 	}
 	op := OpSet
 	if n := len(name) - 1; n >= 0 && strings.ContainsRune("+-|^", rune(name[n])) {
@@ -44,7 +44,7 @@ func ParseExpr(s string) (Expr, error) {
 	}
 	name = strings.TrimSpace(name)
 	if op == "^=" {
-		return Expr{}, hint.With(invalidf(`invalid expression %q: "^=" depends on what is there`, clip(s)),
+		return Expr{}, hint.With(Invalidf(`invalid expression %q: "^=" depends on what is there`, clip(s)),
 			"use %q to add or %q to remove", name+"+=", name+"-=")
 	}
 	if err := checkName(name); err != nil {
@@ -75,11 +75,11 @@ func (e Expr) apply(k Keyword, old string) (string, error) {
 		return e.Value, nil
 	}
 	if !k.Type.List() {
-		return "", hint.With(invalidf("keyword %q: %q works on lists, this holds one value", k.Name, e.Op), "write %q", k.Name+"="+clip(e.Value))
+		return "", hint.With(Invalidf("keyword %q: %q works on lists, this holds one value", k.Name, e.Op), "write %q", k.Name+"="+clip(e.Value))
 	}
 	words, change := strings.Fields(old), strings.Fields(e.Value)
 	if len(change) > maxWords {
-		return "", invalidf("keyword %q: %d words, at most %d", k.Name, len(change), maxWords)
+		return "", Invalidf("keyword %q: %d words, at most %d", k.Name, len(change), maxWords)
 	}
 	switch e.Op {
 	case OpAppend, OpUnion:
@@ -91,7 +91,7 @@ func (e Expr) apply(k Keyword, old string) (string, error) {
 	case OpRemove:
 		words = slices.DeleteFunc(words, func(w string) bool { return slices.Contains(change, w) })
 	default:
-		return "", invalidf("keyword %q: unknown operator %q", k.Name, e.Op)
+		return "", Invalidf("keyword %q: unknown operator %q", k.Name, e.Op)
 	}
 	return strings.Join(words, " "), nil
 }

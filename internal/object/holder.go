@@ -260,7 +260,7 @@ func (s *Store) Cluster(ctx context.Context) (ca.Cluster, error) {
 func boundsOf(c Config) (ca.Bounds, error) {
 	r := reader{c: c}
 	b := ca.Bounds{MinValidity: r.duration("cluster.min_validity"), Certificates: read(&r, c.Int, "cluster.max_certificates")}
-	b.MaxValidity = read(&r, func(name string) (map[string]time.Duration, error) { return parse(c, name, parseLives) }, "cluster.max_validity")
+	b.MaxValidity = read(&r, c.Lives, "cluster.max_validity")
 	return b, r.err
 }
 

@@ -34,7 +34,7 @@ func (c Config) INI() []byte {
 // that is not accepted are [ca.ErrInvalid] with the number of the line.
 func ParseINI(p Path, data []byte) (Config, error) {
 	if len(data) > maxConfig {
-		return Config{}, invalidf("the config has %d bytes, at most %d", len(data), maxConfig)
+		return Config{}, Invalidf("the config has %d bytes, at most %d", len(data), maxConfig)
 	}
 	lines, err := scanINI(p.Kind, string(data))
 	if err != nil {
@@ -45,7 +45,7 @@ func ParseINI(p Path, data []byte) (Config, error) {
 	for _, l := range lines {
 		k, err := LookupKeyword(p.Kind, l.name)
 		if err == nil && seen[k.Name] > 0 {
-			err = invalidf("keyword %q is on line %d already", k.Name, seen[k.Name])
+			err = Invalidf("keyword %q is on line %d already", k.Name, seen[k.Name])
 		}
 		if err == nil {
 			l.value, err = k.Clean(l.value)
@@ -62,7 +62,7 @@ func ParseINI(p Path, data []byte) (Config, error) {
 	return c, nil
 }
 
-func atLine(number int, err error) error { return invalidf("line %d: %w", number, err) }
+func atLine(number int, err error) error { return Invalidf("line %d: %w", number, err) }
 
 // iniLine is a keyword, its value with the lines that go on with it, and where
 // it stands.
@@ -86,23 +86,23 @@ func scanINI(kind Kind, text string) ([]iniLine, error) {
 		case word[0] == '#' || word[0] == ';':
 		case line[0] == ' ' || line[0] == '\t':
 			if !open {
-				return nil, atLine(number, hint.With(invalidf("an indented line that goes on with nothing"), "start the line in the first column"))
+				return nil, atLine(number, hint.With(Invalidf("an indented line that goes on with nothing"), "start the line in the first column"))
 			}
 			last := &lines[len(lines)-1]
 			if len(last.value) > maxValue {
-				return nil, atLine(number, invalidf("keyword %q: the value has more than %d bytes", last.name, maxValue))
+				return nil, atLine(number, Invalidf("keyword %q: the value has more than %d bytes", last.name, maxValue))
 			}
 			last.value += " " + word
 		case word[0] == '[':
 			name, closed := strings.CutSuffix(word[1:], "]")
 			if !closed {
-				return nil, atLine(number, invalidf(`"[" without "]"`))
+				return nil, atLine(number, Invalidf(`"[" without "]"`))
 			}
 			if err := checkSection(kind, name); err != nil {
 				return nil, atLine(number, err)
 			}
 			if first := sections[name]; first > 0 {
-				return nil, atLine(number, invalidf("section %q is on line %d already", name, first))
+				return nil, atLine(number, Invalidf("section %q is on line %d already", name, first))
 			}
 			section, sections[name], open = name, number, false
 		default:
@@ -111,7 +111,7 @@ func scanINI(kind Kind, text string) ([]iniLine, error) {
 				return nil, atLine(number, err)
 			}
 			if len(lines) == maxSettings {
-				return nil, atLine(number, invalidf("more than %d keywords", maxSettings))
+				return nil, atLine(number, Invalidf("more than %d keywords", maxSettings))
 			}
 			l.number = number
 			lines, open = append(lines, l), true
@@ -128,9 +128,9 @@ func scanKeyword(section, line string) (iniLine, error) {
 	option = strings.TrimSpace(option)
 	switch {
 	case !ok:
-		return iniLine{}, hint.With(invalidf(`no "="`), "write keyword = value, and indent a line that goes on with the one before")
+		return iniLine{}, hint.With(Invalidf(`no "="`), "write keyword = value, and indent a line that goes on with the one before")
 	case section == "":
-		return iniLine{}, hint.With(invalidf("a keyword before any section"), "start with [%s]", sectionDefault)
+		return iniLine{}, hint.With(Invalidf("a keyword before any section"), "start with [%s]", sectionDefault)
 	case section != sectionDefault:
 		option = section + "." + option
 	}

@@ -109,9 +109,9 @@ func LookupKeyword(kind Kind, name string) (Keyword, error) {
 }
 
 func unknownKeyword(kind Kind, name string, known []Keyword) error {
-	err := invalidf("unknown keyword %q for a %s", name, kind)
+	err := Invalidf("unknown keyword %q for a %s", name, kind)
 	if kind == KindCcfg {
-		err = invalidf("unknown keyword %q for the cluster", name)
+		err = Invalidf("unknown keyword %q for the cluster", name)
 	}
 	names := make([]string, 0, len(known))
 	for _, k := range known {
@@ -140,26 +140,26 @@ const maxName = 128 // bytes in the name of a keyword
 func checkName(s string) error {
 	switch {
 	case s == "":
-		return invalidf("empty keyword")
+		return Invalidf("empty keyword")
 	case len(s) > maxName:
-		return invalidf("keyword %q: %d characters, at most %d", clip(s), len(s), maxName)
+		return Invalidf("keyword %q: %d characters, at most %d", clip(s), len(s), maxName)
 	}
 	before, scope, scoped := strings.Cut(s, "@")
 	if scoped {
-		return hint.With(invalidf("keyword %q: scope %q: a value is the same on every node", s, "@"+scope), "write %q", before)
+		return hint.With(Invalidf("keyword %q: scope %q: a value is the same on every node", s, "@"+scope), "write %q", before)
 	}
 	if before, _, indexed := strings.Cut(s, "["); indexed {
-		return hint.With(invalidf("keyword %q: a word cannot be addressed by its place", s),
+		return hint.With(Invalidf("keyword %q: a word cannot be addressed by its place", s),
 			"use %[1]s+=WORD, %[1]s-=WORD or %[1]s=ALL THE WORDS", before)
 	}
 	for _, part := range strings.SplitN(s, ".", 2) {
 		if part == "" {
-			return invalidf(`keyword %q: empty before or after "."`, s)
+			return Invalidf(`keyword %q: empty before or after "."`, s)
 		}
 	}
 	for _, r := range s {
 		if !isNameRune(r) {
-			return invalidf("keyword %q: character %q", s, r)
+			return Invalidf("keyword %q: character %q", s, r)
 		}
 	}
 	return nil

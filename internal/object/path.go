@@ -20,7 +20,7 @@ type invalid struct{ error }
 func (invalid) Is(target error) bool { return target == ca.ErrInvalid }
 func (e invalid) Unwrap() error      { return e.error }
 
-func invalidf(format string, args ...any) error {
+func Invalidf(format string, args ...any) error {
 	return invalid{fmt.Errorf(format, args...)}
 }
 
@@ -46,7 +46,7 @@ const (
 	maxPath = 3*maxPart + 2 // bytes in a whole path
 
 	nsRoot      = "root"
-	nsSystem    = "system"
+	NamespaceSystem    = "system"
 	nameCluster = "cluster"
 )
 
@@ -62,10 +62,10 @@ type Path struct {
 func ClusterPath() Path { return Path{nsRoot, KindCcfg, nameCluster} }
 
 // CAPath is the internal CA, "system/sec/ca".
-func CAPath() Path { return Path{nsSystem, KindSec, "ca"} }
+func CAPath() Path { return Path{NamespaceSystem, KindSec, "ca"} }
 
 // CertPath is the listener's certificate, "system/sec/cert".
-func CertPath() Path { return Path{nsSystem, KindSec, "cert"} }
+func CertPath() Path { return Path{NamespaceSystem, KindSec, "cert"} }
 
 // NodeListenerPath is the listener's certificate of one node of several,
 // "system/sec/listener-<node>". What a path cannot hold of a name, or has no room
@@ -86,14 +86,14 @@ func NodeListenerPath(node string) Path {
 		sum := sha256.Sum256([]byte(node))
 		name = fmt.Sprintf("%s-%x", name[:min(len(name), most-mark-1)], sum[:mark/2])
 	}
-	return Path{nsSystem, KindSec, prefix + name}
+	return Path{NamespaceSystem, KindSec, prefix + name}
 }
 
 // JWTPath is the token signing keys, "system/sec/jwt".
-func JWTPath() Path { return Path{nsSystem, KindSec, "jwt"} }
+func JWTPath() Path { return Path{NamespaceSystem, KindSec, "jwt"} }
 
 // UserPath is the user called name, "system/usr/<name>".
-func UserPath(name string) (Path, error) { return ParsePath(nsSystem + "/usr/" + name) }
+func UserPath(name string) (Path, error) { return ParsePath(NamespaceSystem + "/usr/" + name) }
 
 // ParsePath reads "namespace/kind/name", "kind/name" in namespace root, or
 // "cluster". Each part is lower case, 63 characters at most, starts with a
@@ -101,13 +101,13 @@ func UserPath(name string) (Path, error) { return ParsePath(nsSystem + "/usr/" +
 // kinds and "node" name no object. Errors are [ca.ErrInvalid].
 func ParsePath(s string) (Path, error) {
 	if len(s) > maxPath {
-		return Path{}, invalidf("invalid path %q: %d characters, at most %d", clip(s), len(s), maxPath)
+		return Path{}, Invalidf("invalid path %q: %d characters, at most %d", clip(s), len(s), maxPath)
 	}
 	p, err := parsePath(s)
 	if err == nil {
 		return p, nil
 	}
-	err = invalidf("invalid path %q: %w", s, err)
+	err = Invalidf("invalid path %q: %w", s, err)
 	if lower := strings.ToLower(s); lower != s {
 		if p, e := parsePath(lower); e == nil {
 			return Path{}, hint.With(err, "write %q", p)

@@ -122,7 +122,7 @@ func (r *restorer) run(ctx context.Context) error {
 		return damaged(err)
 	}
 	if string(magic) != backupMagic {
-		return invalidf("this is no backup of omca, or of another version")
+		return Invalidf("this is no backup of omca, or of another version")
 	}
 	for {
 		kind, err := r.r.ReadByte()
@@ -148,7 +148,7 @@ func damaged(err error) error {
 }
 
 func damagedf(format string, args ...any) error {
-	return hint.With(fmt.Errorf("the backup is cut short or damaged: %w", invalidf(format, args...)),
+	return hint.With(fmt.Errorf("the backup is cut short or damaged: %w", Invalidf(format, args...)),
 		"copy the file once more from where it was made, or take an earlier backup")
 }
 

@@ -33,11 +33,11 @@ type Selector struct{ terms []Path } // each part is a glob
 // Errors are [ca.ErrInvalid].
 func ParseSelector(s string) (Selector, error) {
 	if len(s) > maxSelector {
-		return Selector{}, invalidf("invalid selector %q: %d characters, at most %d", clip(s), len(s), maxSelector)
+		return Selector{}, Invalidf("invalid selector %q: %d characters, at most %d", clip(s), len(s), maxSelector)
 	}
 	words := strings.Split(s, ",")
 	if len(words) > maxTerms {
-		return Selector{}, invalidf("invalid selector %q: %d patterns, at most %d", clip(s), len(words), maxTerms)
+		return Selector{}, Invalidf("invalid selector %q: %d patterns, at most %d", clip(s), len(words), maxTerms)
 	}
 	var sel Selector
 	for _, w := range words {
@@ -46,7 +46,7 @@ func ParseSelector(s string) (Selector, error) {
 			return Selector{}, err // a plain path, and the error says so
 		}
 		if err != nil {
-			return Selector{}, invalidf("invalid selector %q: %w", clip(s), err)
+			return Selector{}, Invalidf("invalid selector %q: %w", clip(s), err)
 		}
 		sel.terms = append(sel.terms, term)
 	}

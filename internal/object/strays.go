@@ -147,7 +147,7 @@ func (s *Store) noteStray(value []byte, cluster string) error {
 	if err != nil {
 		return err
 	}
-	if user, speaks := r.SpeaksFor(cluster); speaks && r.Owner != nsSystem+"/"+string(KindUsr)+"/"+user {
+	if user, speaks := r.SpeaksFor(cluster); speaks && r.Owner != NamespaceSystem+"/"+string(KindUsr)+"/"+user {
 		s.strays.add(user, r.Serial())
 	}
 	return nil
@@ -158,7 +158,7 @@ func (s *Store) noteStray(value []byte, cluster string) error {
 // length is in front, so that the mark of one user is not the beginning of another's.
 func markOf(cluster, owner string) []byte {
 	const uniformResourceIdentifier, oneOctet = 0x80 | 6, 0x80 | 1
-	id := "spiffe://" + cluster + "/" + strings.TrimPrefix(owner, nsSystem+"/")
+	id := "spiffe://" + cluster + "/" + strings.TrimPrefix(owner, NamespaceSystem+"/")
 	mark := []byte{uniformResourceIdentifier}
 	if len(id) >= 0x80 { // X.690, 8.1.3.5; an ID is shorter than 256 octets, as cluster and path are
 		mark = append(mark, oneOctet)

@@ -432,7 +432,7 @@ func (s *Store) RevokeTokens(ctx context.Context, records []token.Record, by str
 // endTokens takes back the tokens of the user at p, which is about to go: what a
 // deleted user leaves behind must not be of use to the next one of that name.
 func (s *Store) endTokens(ctx context.Context, p Path, why string) error {
-	if p.Namespace != nsSystem || p.Kind != KindUsr {
+	if p.Namespace != NamespaceSystem || p.Kind != KindUsr {
 		return nil
 	}
 	if _, err := token.RevokeAll(ctx, s, p.Name, why, s.now()); err != nil {

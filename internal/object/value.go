@@ -30,13 +30,13 @@ const (
 // empty value is accepted: it is no value. Errors are [ca.ErrInvalid].
 func (k Keyword) Clean(value string) (string, error) {
 	if len(value) > maxValue {
-		return "", invalidf("keyword %q: the value has %d bytes, at most %d", k.Name, len(value), maxValue)
+		return "", Invalidf("keyword %q: the value has %d bytes, at most %d", k.Name, len(value), maxValue)
 	}
 	value = strings.TrimSpace(value)
 	if k.Type.List() {
 		words := strings.Fields(value)
 		if len(words) > maxWords {
-			return "", invalidf("keyword %q: %d words, at most %d", k.Name, len(words), maxWords)
+			return "", Invalidf("keyword %q: %d words, at most %d", k.Name, len(words), maxWords)
 		}
 		value = strings.Join(words, " ")
 	}
@@ -48,7 +48,7 @@ func (k Keyword) Clean(value string) (string, error) {
 		err = k.check(value)
 	}
 	if err != nil {
-		return "", invalidf("keyword %q: %w", k.Name, err)
+		return "", Invalidf("keyword %q: %w", k.Name, err)
 	}
 	return value, nil
 }
