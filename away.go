@@ -8,6 +8,7 @@ import (
 
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/store"
 	"omca/internal/store/replica"
 	"omca/internal/wire"
@@ -75,10 +76,10 @@ func (s *Server) storeStatus(ctx context.Context) (*wire.StoreStatus, error) {
 
 // explain says what callers are told of an error of the store.
 func (s *Server) explain(err error) (detail, way string) {
-	if refusal := s.objects.Refusal(); refusal != nil && errors.Is(err, object.ErrSetBack) {
+	if refusal := s.objects.Refusal(); refusal != nil && errors.Is(err, registry.ErrSetBack) {
 		return refusal.Error(), hint.Of(refusal)
 	}
-	if errors.Is(err, object.ErrForged) { // which one is named to root alone
+	if errors.Is(err, registry.ErrForged) { // which one is named to root alone
 		return "the store has a value that omca has not written there: it is refused", "\"omca doctor\" names all such values to root"
 	}
 	if s.db.follows == nil {

@@ -15,6 +15,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/usr"
 )
 
@@ -92,7 +93,7 @@ func (s *Server) makeCluster(ctx context.Context) error {
 		}
 	}
 	err := s.create(ctx, object.ClusterPath(), []string{"cluster.name=" + name, "cluster.id=" + object.NewUUID(), "cluster.nodes=" + s.config.NodeName})
-	if errors.Is(err, object.ErrExists) {
+	if errors.Is(err, registry.ErrExists) {
 		return s.keepsItsName(ctx)
 	}
 	if err == nil {
@@ -114,7 +115,7 @@ func (s *Server) keepsItsName(ctx context.Context) error {
 // makeHolder makes the object if need be, and its certificate if it has none.
 // Whatever an import has left in it is not touched.
 func (s *Server) makeHolder(ctx context.Context, p object.Path, keywords []string) error {
-	if err := s.create(ctx, p, keywords); err != nil && !errors.Is(err, object.ErrExists) {
+	if err := s.create(ctx, p, keywords); err != nil && !errors.Is(err, registry.ErrExists) {
 		return err
 	}
 	h, err := s.objects.Holder(ctx, p.String())
@@ -132,7 +133,7 @@ func (s *Server) create(ctx context.Context, p object.Path, keywords []string) e
 		if err != nil {
 			return err
 		}
-		return fmt.Errorf("%s: %w", p, object.ErrExists)
+		return fmt.Errorf("%s: %w", p, registry.ErrExists)
 	}
 	set, err := object.ParseExprs(keywords)
 	if err != nil {

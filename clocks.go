@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/store/etcd"
 	"omca/internal/wire"
 )
@@ -75,7 +75,7 @@ func (c *clocks) see(node string, shows time.Time) {
 
 // meet records the other nodes that are there, and reports whether the clocks of all
 // of them are known.
-func (c *clocks) meet(others []object.Node) (all bool) {
+func (c *clocks) meet(others []registry.Node) (all bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	there := make(map[string]bool)
@@ -180,7 +180,7 @@ func seconds(by time.Duration) int64 { return int64(by.Round(time.Second) / time
 
 // clockShown records the clock of another node. The time of a clock that this node's
 // copy of the store may have received late means nothing.
-func (s *Server) clockShown(c object.NodeClock) {
+func (s *Server) clockShown(c registry.NodeClock) {
 	age := s.config.Now().Sub(s.db.follows.Word())
 	if c.Node == s.config.NodeName || s.db.follows.Away() != nil || age < 0 || age > clockFresh {
 		return
@@ -197,7 +197,7 @@ func (a *attendance) showClock(ctx context.Context, x *etcd.Session) {
 	ctx, cancel := context.WithTimeout(ctx, clockWait)
 	defer cancel()
 	shows := a.clocks.wall()
-	put, err := object.NodeClock{Node: a.config.NodeName, Shows: shows}.Put()
+	put, err := registry.NodeClock{Node: a.config.NodeName, Shows: shows}.Put()
 	if err == nil {
 		err = x.Put(ctx, put.Key, put.Value)
 	}

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"omca/internal/object"
+	"omca/internal/registry"
 )
 
 // moments is what the clocks of a test go by: a time that goes on, and how far each
@@ -135,12 +135,12 @@ func TestClockIsSet(t *testing.T) {
 func TestClockIsForgotten(t *testing.T) {
 	m := newMoments(map[string]time.Duration{"a": time.Hour, "b": 0})
 	a := m.nodes["a"]
-	b := object.Node{Name: "b", StartedAt: m.shows("b")}
-	if a.meet([]object.Node{b}) {
+	b := registry.Node{Name: "b", StartedAt: m.shows("b")}
+	if a.meet([]registry.Node{b}) {
 		t.Error("the clock of a node that has shown none is known")
 	}
 	m.exchange()
-	if !a.meet([]object.Node{b}) || !a.isWrong() {
+	if !a.meet([]registry.Node{b}) || !a.isWrong() {
 		t.Errorf("its clock was seen, and off is %v", a.isWrong())
 	}
 	m.at += clockLife
@@ -148,7 +148,7 @@ func TestClockIsForgotten(t *testing.T) {
 		t.Error("forgotten within a minute")
 	}
 	m.at++
-	if a.isWrong() || a.meet([]object.Node{b}) {
+	if a.isWrong() || a.meet([]registry.Node{b}) {
 		t.Error("a clock that was not seen for more than a minute counts")
 	}
 	m.exchange()
@@ -190,7 +190,7 @@ func TestLateClock(t *testing.T) {
 		now := m.shows("a")
 		s := &Server{config: Config{NodeName: "a", Now: func() time.Time { return now }}, clocks: m.nodes["a"], look: make(chan struct{}, 1)}
 		s.db.follows = lately{now.Add(-c.age), c.away}
-		s.clockShown(object.NodeClock{Node: c.node, Shows: now.Add(-time.Hour)})
+		s.clockShown(registry.NodeClock{Node: c.node, Shows: now.Add(-time.Hour)})
 		if got := s.clocks.isWrong(); got != c.want || (len(s.look) == 1) != c.want {
 			t.Errorf("%s: off is %v, and looked at is %v", name, got, len(s.look) == 1)
 		}
@@ -202,7 +202,7 @@ func TestLateClock(t *testing.T) {
 func TestClockIsDue(t *testing.T) {
 	m := newMoments(map[string]time.Duration{"a": 0})
 	a := m.nodes["a"]
-	others := []object.Node{{Name: "b", StartedAt: m.shows("a")}}
+	others := []registry.Node{{Name: "b", StartedAt: m.shows("a")}}
 	due := func(what string, want bool) {
 		t.Helper()
 		if a.due() != want {

@@ -13,6 +13,7 @@ import (
 	"omca/internal/api"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/usr"
 	"omca/usr/clustercockpit"
 	"omca/usr/token"
@@ -176,8 +177,8 @@ func (s *Server) makeForeignKey(ctx context.Context, p object.Path) error {
 	if err != nil {
 		return err
 	}
-	err = s.objects.Decide(ctx, func(ctx context.Context) error { return s.storeForeignKey(ctx, p, object.Add, key) })
-	if errors.Is(err, object.ErrExists) {
+	err = s.objects.Decide(ctx, func(ctx context.Context) error { return s.storeForeignKey(ctx, p, registry.Add, key) })
+	if errors.Is(err, registry.ErrExists) {
 		return nil
 	}
 	if err == nil {
@@ -187,12 +188,12 @@ func (s *Server) makeForeignKey(ctx context.Context, p object.Path) error {
 }
 
 // storeForeignKey puts the key into its object, or makes the object with it.
-func (s *Server) storeForeignKey(ctx context.Context, p object.Path, action object.Action, key ed25519.PrivateKey) error {
+func (s *Server) storeForeignKey(ctx context.Context, p object.Path, action registry.Action, key ed25519.PrivateKey) error {
 	text, err := clustercockpit.FormatPrivateKey(clustercockpit.FormatBase64, key)
 	if err != nil {
 		return err
 	}
-	edits := []object.Edit{{Action: action, Name: ca.KeyPrivate, Value: []byte(strings.TrimSpace(text))}}
+	edits := []registry.Edit{{Action: action, Name: ca.KeyPrivate, Value: []byte(strings.TrimSpace(text))}}
 	if _, err := s.objects.Get(ctx, p); errors.Is(err, ca.ErrNotFound) {
 		return s.objects.MakeWith(ctx, p, object.NewConfig(p), edits)
 	} else if err != nil {
@@ -222,7 +223,7 @@ func (s *Server) importForeignKey(ctx context.Context, p object.Path, text []byt
 		return hint.With(fmt.Errorf("%w: %s: this is the key of ClusterCockpit's demonstration: everybody has it", ca.ErrInvalid, p),
 			"\"omca token keypair --out FILE\" makes one")
 	}
-	used, err := s.keysInUse(object.Unnoted(ctx)) // of any number of objects
+	used, err := s.keysInUse(registry.Unnoted(ctx)) // of any number of objects
 	if err != nil {
 		return err
 	}
@@ -232,7 +233,7 @@ func (s *Server) importForeignKey(ctx context.Context, p object.Path, text []byt
 				"each role has a key of its own: \"omca token keypair --out FILE\" makes one")
 		}
 	}
-	return s.storeForeignKey(ctx, p, object.PutKey, key)
+	return s.storeForeignKey(ctx, p, registry.PutKey, key)
 }
 
 // foreignKeysInUse are the keys of the profiles that have one.

@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"omca/internal/hint"
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/store"
 	"omca/internal/store/etcd"
 	"omca/internal/store/replica"
@@ -202,7 +202,7 @@ func explainShared(err error, name, file string) error {
 
 // mayBegin refuses a prefix in which no cluster is, unless one is to begin there.
 func mayBegin(ctx context.Context, db store.Store, clusterName, name, prefix string) error {
-	there, err := object.Sealed(ctx, db)
+	there, err := registry.Sealed(ctx, db)
 	if err != nil || there {
 		return err
 	}

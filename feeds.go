@@ -11,6 +11,7 @@ import (
 	"omca/crl"
 	"omca/internal/feed"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 )
 
@@ -182,7 +183,7 @@ func (e *enforcer) expect(trusted, awaited []*x509.Certificate) {
 }
 
 // listMemory keeps the last good copies in the store.
-type listMemory struct{ objects *object.Store }
+type listMemory struct{ objects *registry.Store }
 
 // keptList is what is kept beside the lists.
 type keptList struct {

@@ -14,6 +14,7 @@ import (
 	"omca/internal/hint"
 	"omca/internal/member"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/store"
 	"omca/internal/store/bolt"
 	"omca/internal/store/etcd"
@@ -239,7 +240,7 @@ func copyStore(ctx context.Context, from, to store.Store) (int, error) {
 	err := eachPage(ctx, from, func(entries []store.Entry) error {
 		var tx store.Tx
 		for _, e := range entries {
-			if object.StaysBehind(e.Key) {
+			if registry.StaysBehind(e.Key) {
 				continue
 			}
 			copied++
@@ -307,7 +308,7 @@ func (s *Server) makeNode(ctx context.Context, who usr.Caller, of member.Peer, c
 	if err != nil {
 		return ca.Issued{}, err
 	}
-	if err := s.create(ctx, p, keywords); errors.Is(err, object.ErrExists) {
+	if err := s.create(ctx, p, keywords); errors.Is(err, registry.ErrExists) {
 		// Of a machine that was to become this node and did not.
 		if err := s.dropNode(ctx, who, of.Name); err != nil {
 			return ca.Issued{}, err

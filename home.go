@@ -12,6 +12,7 @@ import (
 
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/registry"
 )
 
 // ErrNoHome means that a directory is not the home of an authority: it does not
@@ -40,7 +41,7 @@ func FindHome(home string) error {
 // begun returns an error of kind ErrNoHome unless the store holds what a first
 // start makes first: data keys and the object of the cluster.
 func begun(ctx context.Context, c Config, db opened) error {
-	sealed, err := object.Sealed(ctx, db)
+	sealed, err := registry.Sealed(ctx, db)
 	if err == nil && !sealed {
 		err = unfinished(c.Home)
 	}

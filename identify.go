@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 
 	"omca/ca"
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/listener"
 	"omca/usr"
 )
@@ -125,10 +125,10 @@ func (s *Server) byCertificate(r *http.Request) (usr.Caller, error) {
 // noteUnrevoked notes for a decision that no certificate of a chain, which was checked,
 // is revoked: commits for the caller expect that this is still so.
 func (s *Server) noteUnrevoked(ctx context.Context, chain []*x509.Certificate) error {
-	if !object.Deciding(ctx) {
+	if !registry.Deciding(ctx) {
 		return nil
 	}
-	ctx = object.Assumed(ctx)
+	ctx = registry.Assumed(ctx)
 	for i, cert := range chain[:len(chain)-1] {
 		if _, _, err := s.authority.RevocationBelow(ctx, cert, chain[i+1:]); err != nil {
 			return err
@@ -155,22 +155,22 @@ func (s *Server) noteAbove(ctx context.Context, anchor *x509.Certificate, most i
 
 // user returns the user of that name, who exists, is not disabled and may call
 // from where r comes from: usr.ErrUnauthenticated otherwise.
-func (s *Server) user(r *http.Request, name string) (object.User, error) {
+func (s *Server) user(r *http.Request, name string) (registry.User, error) {
 	u, err := s.objects.User(r.Context(), name)
 	if errors.Is(err, ca.ErrNotFound) {
-		return object.User{}, fmt.Errorf("%w: user %q does not exist", usr.ErrUnauthenticated, name)
+		return registry.User{}, fmt.Errorf("%w: user %q does not exist", usr.ErrUnauthenticated, name)
 	}
 	if err != nil {
-		return object.User{}, err
+		return registry.User{}, err
 	}
 	if err := admit(u, s.address(r)); err != nil {
-		return object.User{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
+		return registry.User{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
 	}
 	return u, nil
 }
 
 // admit says whether the user may call at all, from that address.
-func admit(u object.User, from netip.Addr) error {
+func admit(u registry.User, from netip.Addr) error {
 	if u.Disabled {
 		return fmt.Errorf("user %q is disabled", u.Name)
 	}

@@ -9,7 +9,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/api"
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/usr"
 )
 
@@ -82,11 +82,11 @@ func basic(headers []string) (name string, password []byte, err error) {
 // Everything else is [usr.ErrUnauthenticated], with the reason for the log, and
 // takes the same work: for a user who does not exist, is disabled or has no
 // password, and for a name that can be nobody's.
-func (s *Server) checkPassword(r *http.Request, name string, password []byte) (object.User, error) {
+func (s *Server) checkPassword(r *http.Request, name string, password []byte) (registry.User, error) {
 	ctx := r.Context()
 	guard, err := s.objects.Guard(ctx)
 	if err != nil {
-		return object.User{}, err
+		return registry.User{}, err
 	}
 	known, err := usr.NormalName(name)
 	if err != nil {
@@ -95,7 +95,7 @@ func (s *Server) checkPassword(r *http.Request, name string, password []byte) (o
 	u, err := s.objects.User(ctx, known)
 	exists := err == nil
 	if err != nil && !errors.Is(err, ca.ErrNotFound) {
-		return object.User{}, err
+		return registry.User{}, err
 	}
 	about := "a user who does not exist" // and whose name may be a password that went into the wrong field
 	if exists {
@@ -104,31 +104,31 @@ func (s *Server) checkPassword(r *http.Request, name string, password []byte) (o
 	address := s.address(r)
 	proved, err := api.Proved(ctx, known, password, s.objects.PasswordHash)
 	if err != nil {
-		return object.User{}, err
+		return registry.User{}, err
 	}
 	if exists && proved {
 		if err := admit(u, address); err != nil {
-			return object.User{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
+			return registry.User{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
 		}
 		return u, nil
 	}
 	attempt, err := s.guesses.Take(guard.Guesses, known, address)
 	if err != nil {
-		return object.User{}, fmt.Errorf("%s: %w", about, err)
+		return registry.User{}, fmt.Errorf("%s: %w", about, err)
 	}
 	hash, err := s.objects.PasswordHash(ctx, known)
 	if err != nil {
-		return object.User{}, err
+		return registry.User{}, err
 	}
 	better, err := s.passwords.Verify(ctx, password, hash)
 	if err != nil {
-		return object.User{}, fmt.Errorf("%s: %w", about, err)
+		return registry.User{}, fmt.Errorf("%s: %w", about, err)
 	}
 	if !exists { // made between the two looks
-		return object.User{}, fmt.Errorf("%w: %s", usr.ErrUnauthenticated, about)
+		return registry.User{}, fmt.Errorf("%w: %s", usr.ErrUnauthenticated, about)
 	}
 	if err := admit(u, address); err != nil {
-		return object.User{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
+		return registry.User{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
 	}
 	attempt.Succeeded()
 	api.Prove(ctx, known, password, hash)

@@ -14,6 +14,7 @@ import (
 	"omca/ca"
 	"omca/internal/api"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/pki"
 	"omca/usr"
 	"omca/usr/token"
@@ -83,7 +84,7 @@ func TestIdentityIsExpected(t *testing.T) {
 				if tries++; tries == 1 {
 					tt.meanwhile(f)
 				}
-				return f.s.objects.Edit(ctx, p, []object.Edit{{Action: object.PutKey, Name: "color", Value: []byte("red")}})
+				return f.s.objects.Edit(ctx, p, []registry.Edit{{Action: registry.PutKey, Name: "color", Value: []byte("red")}})
 			})
 			if !errors.Is(err, usr.ErrUnauthenticated) || tries != 1 {
 				t.Errorf("identified %d times, and then: %v", tries, err)

@@ -3,7 +3,7 @@ package omca
 import (
 	"net/http"
 
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/usr"
 )
 
@@ -23,7 +23,7 @@ func (s *Server) byOpenID(r *http.Request) (usr.Caller, error) {
 		}
 		return usr.Caller{}, err
 	}
-	if object.Deciding(r.Context()) { // on the keywords of the cluster: they name the issuer
+	if registry.Deciding(r.Context()) { // on the keywords of the cluster: they name the issuer
 		if _, err := s.openidSettings(r.Context()); err != nil {
 			return usr.Caller{}, err
 		}

@@ -12,6 +12,7 @@ import (
 	"omca/internal/api"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/usr"
 	"omca/usr/session"
 )
@@ -108,7 +109,7 @@ func (s *Server) loginByPassword(r *http.Request, name string, password []byte) 
 }
 
 // loginOf is what must stay as it is for a session of u to go on.
-func (s *Server) loginOf(r *http.Request, u object.User, method usr.Method) session.Login {
+func (s *Server) loginOf(r *http.Request, u registry.User, method usr.Method) session.Login {
 	return session.Login{User: u.Name, Method: method, Address: s.from(r), UserCreated: u.Created, PasswordChanged: u.PasswordChanged, Era: u.Era}
 }
 

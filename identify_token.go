@@ -15,6 +15,7 @@ import (
 
 	"omca/internal/api"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/store"
 	"omca/usr"
 	"omca/usr/token"
@@ -84,7 +85,7 @@ type holding struct {
 
 // now is what the token gives to whom u is now: what it was given, as far as u
 // still holds it.
-func (v *verifiedToken) now(u object.User) *holding {
+func (v *verifiedToken) now(u registry.User) *holding {
 	if h := v.holds.Load(); h != nil && h.revision == u.Revision {
 		return h
 	}
@@ -181,23 +182,23 @@ func (s *Server) byToken(r *http.Request) (usr.Caller, error) {
 // noteTokenKeys notes for a decision the keys that verify tokens. It is called before
 // they are used.
 func (s *Server) noteTokenKeys(ctx context.Context) error {
-	if !object.Deciding(ctx) {
+	if !registry.Deciding(ctx) {
 		return nil
 	}
 	keys, err := s.tokens.Keys(ctx)
 	if err != nil {
 		return err
 	}
-	object.Note(ctx, object.JWTPath(), keys.Revision())
+	registry.Note(ctx, object.JWTPath(), keys.Revision())
 	return nil
 }
 
 // noteToken notes for a decision that a token, which was checked, is not taken back.
 func (s *Server) noteToken(ctx context.Context, id string) error {
-	if !object.Deciding(ctx) {
+	if !registry.Deciding(ctx) {
 		return nil
 	}
-	_, err := s.objects.TokenRevoked(object.Assumed(ctx), id)
+	_, err := s.objects.TokenRevoked(registry.Assumed(ctx), id)
 	return err
 }
 
@@ -262,15 +263,15 @@ func (s *Server) tokenCaller(r *http.Request, v *verifiedToken) (usr.Caller, err
 }
 
 // tokenUser is the user whom a token is about.
-func (s *Server) tokenUser(r *http.Request, c *token.Claims) (object.User, error) {
+func (s *Server) tokenUser(r *http.Request, c *token.Claims) (registry.User, error) {
 	u, err := s.user(r, c.Subject)
 	if err != nil {
-		return object.User{}, err
+		return registry.User{}, err
 	}
 	// A claim is a whole second. What was issued in the very second to a former
 	// user of the name was revoked when that one was deleted.
 	if c.IssuedAt.Before(u.Created.Truncate(time.Second)) {
-		return object.User{}, fmt.Errorf("%w: token %s is that of an earlier user %q", usr.ErrUnauthenticated, c.ID, u.Name)
+		return registry.User{}, fmt.Errorf("%w: token %s is that of an earlier user %q", usr.ErrUnauthenticated, c.ID, u.Name)
 	}
 	return u, nil
 }

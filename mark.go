@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/store"
 )
 
@@ -29,7 +29,7 @@ type marker struct {
 	file string
 
 	mu         sync.Mutex
-	remembered object.Mark
+	remembered registry.Mark
 	err        error // why the mark is not kept; nil while it is
 }
 
@@ -42,7 +42,7 @@ func (c Config) markFile() string {
 }
 
 // readMark reads a mark; the zero Mark when there is none.
-func readMark(file string) (m object.Mark, err error) {
+func readMark(file string) (m registry.Mark, err error) {
 	f, err := os.Open(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil
@@ -59,7 +59,7 @@ func readMark(file string) (m object.Mark, err error) {
 		err = json.Unmarshal(text, &m)
 	}
 	if err != nil {
-		return object.Mark{}, fmt.Errorf("mark %s: %w", file, err)
+		return registry.Mark{}, fmt.Errorf("mark %s: %w", file, err)
 	}
 	return m, nil
 }
@@ -89,7 +89,7 @@ func (s *Server) checkMark(ctx context.Context) error {
 }
 
 // setBack returns in which ways the store is not what was written last.
-func (s *Server) setBack(ctx context.Context) (reasons []string, now object.Mark, err error) {
+func (s *Server) setBack(ctx context.Context) (reasons []string, now registry.Mark, err error) {
 	if now, err = s.objects.MarkNow(ctx); err != nil {
 		return nil, now, err
 	}
@@ -115,7 +115,7 @@ func (s *Server) refuse(ctx context.Context, reasons []string) {
 	}
 }
 
-func (m *marker) known() object.Mark {
+func (m *marker) known() registry.Mark {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.remembered
@@ -167,7 +167,7 @@ func (s *Server) keepMark(ctx context.Context) error {
 	return s.mark.write(now.Above(remembered))
 }
 
-func (m *marker) write(next object.Mark) error {
+func (m *marker) write(next registry.Mark) error {
 	text, err := json.Marshal(next)
 	if err == nil {
 		err = replaceFile(m.file, append(text, '\n'))

@@ -28,6 +28,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/store"
 	"omca/internal/store/mem"
 	"omca/pki"
@@ -658,7 +659,7 @@ func (w *modelWorld) restore(from savedWorld, knows bool) error {
 		return err
 	}
 	into := newOutliving()
-	c := object.RestoreConfig{Into: into.Store, Master: w.s.master, Now: w.now}
+	c := registry.RestoreConfig{Into: into.Store, Master: w.s.master, Now: w.now}
 	if knows {
 		c.Known = w.db.Store
 	} else {
@@ -668,7 +669,7 @@ func (w *modelWorld) restore(from savedWorld, knows bool) error {
 			s.forget()
 		}
 	}
-	if _, err := object.Restore(w.ctx, c, bytes.NewReader(from.text)); err != nil {
+	if _, err := registry.Restore(w.ctx, c, bytes.NewReader(from.text)); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	w.db, w.mark, w.m = into, object.NewUUID(), w.m.restored(from.model, knows, w.made)

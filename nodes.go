@@ -10,7 +10,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/hint"
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/seal"
 	"omca/internal/store/etcd"
 )
@@ -127,9 +127,9 @@ func (a *attendance) once(ctx context.Context) (err error) {
 }
 
 // others are the other nodes that are there.
-func (s *Server) others(ctx context.Context) ([]object.Node, error) {
+func (s *Server) others(ctx context.Context) ([]registry.Node, error) {
 	all, err := s.objects.Nodes(ctx)
-	return slices.DeleteFunc(all, func(n object.Node) bool { return n.Name == s.config.NodeName }), err
+	return slices.DeleteFunc(all, func(n registry.Node) bool { return n.Name == s.config.NodeName }), err
 }
 
 var errSessionLost = errors.New("the store has not heard of this node for too long")
@@ -155,14 +155,14 @@ func (s *Server) appear(ctx context.Context, x *etcd.Session) error {
 	return x.Put(ctx, put.Key, put.Value) // the home is locked by this process: nobody else can be it
 }
 
-func namesake(other object.Node) error {
+func namesake(other registry.Node) error {
 	return hint.With(fmt.Errorf("another node is called %q: it runs since %s, at %s", other.Name, other.StartedAt.Format(time.RFC3339), strings.Join(other.Addresses, ", ")),
 		"name this one with --node-name")
 }
 
 // asNode is what this node says of itself.
-func (s *Server) asNode() object.Node {
-	n := object.Node{Name: s.config.NodeName, Home: s.db.home, Version: s.config.Version, Addresses: []string{}, StartedAt: s.started.UTC(), Reads: seal.Reads}
+func (s *Server) asNode() registry.Node {
+	n := registry.Node{Name: s.config.NodeName, Home: s.db.home, Version: s.config.Version, Addresses: []string{}, StartedAt: s.started.UTC(), Reads: seal.Reads}
 	if heard := s.heard.Load(); heard != nil {
 		n.Addresses = *heard
 	}

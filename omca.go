@@ -24,6 +24,7 @@ import (
 	"omca/internal/hint"
 	"omca/internal/object"
 	"omca/internal/openid"
+	"omca/internal/registry"
 	"omca/internal/seal"
 	"omca/internal/store"
 	"omca/internal/trail"
@@ -88,7 +89,7 @@ type Server struct {
 	db        opened
 	master    seal.Master
 	mark      marker // of the store, outside of the home
-	objects   *object.Store
+	objects   *registry.Store
 	authority *ca.Authority
 	tries     []way // to prove a name
 	handler   http.Handler
@@ -239,7 +240,7 @@ func (s *Server) compose(ctx context.Context) error {
 	if s.master, err = s.openMaster(ctx); err != nil {
 		return err
 	}
-	if s.objects, err = object.OpenStore(ctx, object.StoreConfig{Store: s.db, Shared: s.db.follows != nil, Master: s.master, Now: c.Now, Log: c.Log, Panics: s.panics}); err != nil {
+	if s.objects, err = registry.OpenStore(ctx, registry.StoreConfig{Store: s.db, Shared: s.db.follows != nil, Master: s.master, Now: c.Now, Log: c.Log, Panics: s.panics}); err != nil {
 		return err
 	}
 	if err := s.checkMark(ctx); err != nil {
@@ -366,7 +367,7 @@ func full(err error) bool { return errors.Is(err, store.ErrFull) }
 // down reports whether an error means that the store takes no more work, or that
 // whoever issued the token cannot be asked.
 func down(err error) bool {
-	return errors.Is(err, store.ErrAway) || errors.Is(err, store.ErrUncertain) || errors.Is(err, errStale) || errors.Is(err, object.ErrSetBack) ||
+	return errors.Is(err, store.ErrAway) || errors.Is(err, store.ErrUncertain) || errors.Is(err, errStale) || errors.Is(err, registry.ErrSetBack) ||
 		errors.Is(err, store.ErrBroken) || errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrDamaged) ||
 		errors.Is(err, openid.ErrUnavailable)
 }

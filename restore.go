@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"omca/internal/hint"
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/seal"
 	"omca/internal/store/bolt"
 )
@@ -32,7 +32,7 @@ type RestoreConfig struct {
 }
 
 // Restored says what came out of a backup, and what the backup did not know.
-type Restored = object.Restored
+type Restored = registry.Restored
 
 // Restore makes a home of a backup. The home is there when everything in it is,
 // and not before.
@@ -88,7 +88,7 @@ func (c RestoreConfig) fill(ctx context.Context, dir string) (done Restored, err
 	if err != nil {
 		return Restored{}, err
 	}
-	plan := object.RestoreConfig{Into: into, Master: master, Now: c.Now}
+	plan := registry.RestoreConfig{Into: into, Master: master, Now: c.Now}
 	if c.Replaces != "" {
 		old, err := openReplaced(ctx, c.Replaces)
 		if err != nil {
@@ -97,11 +97,11 @@ func (c RestoreConfig) fill(ctx context.Context, dir string) (done Restored, err
 		defer func() { err = errors.Join(err, old.Close()) }()
 		plan.Known, plan.KnownMaster = old, c.replacedMaster
 	}
-	if done, err = object.Restore(ctx, plan, c.From); err != nil {
+	if done, err = registry.Restore(ctx, plan, c.From); err != nil {
 		return Restored{}, err
 	}
 	// The sealed values open with the new key, or it is not worth keeping.
-	objects, err := object.OpenStore(ctx, object.StoreConfig{Store: into, Master: master, Now: c.Now, Log: slog.New(slog.DiscardHandler)})
+	objects, err := registry.OpenStore(ctx, registry.StoreConfig{Store: into, Master: master, Now: c.Now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return done, err
 	}
@@ -109,7 +109,7 @@ func (c RestoreConfig) fill(ctx context.Context, dir string) (done Restored, err
 }
 
 // aboveMark has the numbers of the restored store go on above the mark of the home.
-func (c RestoreConfig) aboveMark(ctx context.Context, objects *object.Store) error {
+func (c RestoreConfig) aboveMark(ctx context.Context, objects *registry.Store) error {
 	mark, err := readMark(c.markFile())
 	if err != nil {
 		return err
@@ -126,7 +126,7 @@ func (c RestoreConfig) markFile() string { return Config{Home: c.Home, Mark: c.M
 
 // replaced is what a home that was there knows.
 type replaced interface {
-	object.Reader
+	registry.Reader
 	Close() error
 }
 

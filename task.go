@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"omca/internal/object"
+	"omca/internal/registry"
 )
 
 // errDraining means that this node is to be left alone.
@@ -14,7 +14,7 @@ var errDraining = errors.New("the node drains: its daemon serves, and wants no m
 // tasks does what this node is asked to through the store.
 type tasks struct {
 	*Server
-	begun object.Task // by this process
+	begun registry.Task // by this process
 }
 
 // followTasks does so while the daemon serves.
@@ -30,15 +30,15 @@ func (s *Server) followTasks() {
 
 // do does one thing. It is taken before it is done: a node that ends over it
 // does not begin again when it is back.
-func (s *tasks) do(t object.Task) error {
+func (s *tasks) do(t registry.Task) error {
 	ctx := s.background
-	if t.State == object.TaskTaken && !t.Same(s.begun) {
+	if t.State == registry.TaskTaken && !t.Same(s.begun) {
 		return s.end(ctx, t)
 	}
-	if t.State != object.TaskAsked {
+	if t.State != registry.TaskAsked {
 		return nil
 	}
-	t.State = object.TaskTaken
+	t.State = registry.TaskTaken
 	t, err := s.objects.Move(ctx, t)
 	if err != nil {
 		return err
@@ -49,9 +49,9 @@ func (s *tasks) do(t object.Task) error {
 	err = s.panics.Guard(taskTasks, func() error { return s.perform(t.Do) })
 	switch {
 	case err != nil:
-	case t.Do == object.DoRestart:
+	case t.Do == registry.DoRestart:
 		return nil // who serves next says that it is done
-	case t.Do == object.DoStop:
+	case t.Do == registry.DoStop:
 		defer s.requestStop()
 	}
 	return s.finish(ctx, t, err)
@@ -60,16 +60,16 @@ func (s *tasks) do(t object.Task) error {
 // perform does the part of a task that comes before the answer.
 func (s *tasks) perform(do string) error {
 	switch do {
-	case object.DoRestart:
+	case registry.DoRestart:
 		if s.config.Restart == nil {
 			return errors.New("no daemon is running here")
 		}
 		return s.config.Restart()
-	case object.DoDrain:
+	case registry.DoDrain:
 		s.draining.Store(true)
-	case object.DoResume:
+	case registry.DoResume:
 		s.draining.Store(false)
-	case object.DoStop:
+	case registry.DoStop:
 	default:
 		return fmt.Errorf("%q is nothing that this version does", do)
 	}
@@ -77,9 +77,9 @@ func (s *tasks) perform(do string) error {
 }
 
 // end says of what was begun before this process served how it went.
-func (s *tasks) end(ctx context.Context, t object.Task) error {
+func (s *tasks) end(ctx context.Context, t registry.Task) error {
 	switch {
-	case t.Do != object.DoRestart:
+	case t.Do != registry.DoRestart:
 		return s.finish(ctx, t, errors.New("the daemon ended over it"))
 	case s.config.RestartError != "":
 		return s.finish(ctx, t, errors.New(s.config.RestartError))
@@ -87,10 +87,10 @@ func (s *tasks) end(ctx context.Context, t object.Task) error {
 	return s.finish(ctx, t, nil)
 }
 
-func (s *tasks) finish(ctx context.Context, t object.Task, failed error) error {
-	t.State, t.Error = object.TaskDone, ""
+func (s *tasks) finish(ctx context.Context, t registry.Task, failed error) error {
+	t.State, t.Error = registry.TaskDone, ""
 	if failed != nil {
-		t.State, t.Error = object.TaskFailed, failed.Error()
+		t.State, t.Error = registry.TaskFailed, failed.Error()
 	}
 	_, err := s.objects.Move(ctx, t)
 	return err

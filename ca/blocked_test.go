@@ -17,6 +17,7 @@ import (
 	"omca/ca"
 	"omca/crl"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/seal"
 	"omca/internal/store"
 	"omca/internal/store/mem"
@@ -496,13 +497,13 @@ func TestBlockedAfterARestore(t *testing.T) {
 	}
 	w.lose(key, crl.KeyCompromise)
 	request := ca.SignRequest{CSR: over(t, key, "web.example.com"), Profile: ca.ProfileListener}
-	restored := func(known object.Reader) store.Store {
+	restored := func(known registry.Reader) store.Store {
 		master, err := seal.OpenFileMaster(home + "/seal.key")
 		if err != nil {
 			t.Fatal(err)
 		}
 		into := mem.New()
-		if _, err := object.Restore(t.Context(), object.RestoreConfig{Into: into, Master: master, Known: known, Now: time.Now}, bytes.NewReader(backup.Bytes())); err != nil {
+		if _, err := registry.Restore(t.Context(), registry.RestoreConfig{Into: into, Master: master, Known: known, Now: time.Now}, bytes.NewReader(backup.Bytes())); err != nil {
 			t.Fatal(err)
 		}
 		return into

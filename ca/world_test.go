@@ -13,6 +13,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/seal"
 	"omca/internal/store"
 	"omca/internal/store/mem"
@@ -26,7 +27,7 @@ type world struct {
 	*ca.Authority
 	ocsp    *ca.OCSP
 	t       testing.TB
-	objects *object.Store
+	objects *registry.Store
 	log     *bytes.Buffer
 	now     time.Time
 	more    []*ca.Authority // over the same objects
@@ -57,7 +58,7 @@ func openWorld(t testing.TB, db store.Store, home string) (*world, error) {
 	}
 	clock := func() time.Time { return w.now }
 	log := slog.New(slog.NewTextHandler(w.log, nil))
-	w.objects, err = object.OpenStore(t.Context(), object.StoreConfig{Store: db, Master: master, Now: clock, Log: log})
+	w.objects, err = registry.OpenStore(t.Context(), registry.StoreConfig{Store: db, Master: master, Now: clock, Log: log})
 	if err != nil {
 		return nil, err
 	}

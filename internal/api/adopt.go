@@ -8,6 +8,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 )
 
@@ -36,7 +37,7 @@ func (d *door) adopt(ctx context.Context, c *call) (response, error) {
 	if err := d.noteReign(ctx, c); err != nil {
 		return response{}, err
 	}
-	done, err := d.Authority.Adopt(object.Unnoted(object.Repeatable(ctx)), c.who, ad)
+	done, err := d.Authority.Adopt(registry.Unnoted(registry.Repeatable(ctx)), c.who, ad)
 	c.adopted = append(c.adopted, done.Users...)
 	c.recorded += done.Recorded
 	if err != nil {

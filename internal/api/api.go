@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"omca/ca"
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/usr"
 	"omca/usr/session"
@@ -22,7 +22,7 @@ import (
 // Config says what the door leads to. Every field is required, unless it says otherwise.
 type Config struct {
 	Authority *ca.Authority
-	Objects   *object.Store
+	Objects   *registry.Store
 
 	// Identify says who makes a request, or usr.ErrUnauthenticated when nobody
 	// proved a name. Any other error is a failure to find out: it is a 500.
@@ -100,7 +100,7 @@ type Config struct {
 	// too many; nil: nobody is ever locked out. Address says where a request comes
 	// from; nil: from the address of the connection.
 	Passwords     *usr.Passwords
-	CheckPassword func(r *http.Request, name string, password []byte) (object.User, error)
+	CheckPassword func(r *http.Request, name string, password []byte) (registry.User, error)
 	Unlock        func(r *http.Request, user string) (bool, error)
 	Address       func(*http.Request) wire.Address
 

@@ -10,7 +10,7 @@ import (
 
 	"filippo.io/age"
 
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/seal"
 	"omca/internal/store/mem"
 )
@@ -40,7 +40,7 @@ func TestBackup(t *testing.T) {
 			t.Fatal(err)
 		}
 		into := mem.New()
-		r, err := object.Restore(t.Context(), object.RestoreConfig{Into: into, Master: master, Now: time.Now}, plain)
+		r, err := registry.Restore(t.Context(), registry.RestoreConfig{Into: into, Master: master, Now: time.Now}, plain)
 		if err != nil || r.Cluster == "" {
 			t.Errorf("restored: %+v, %v", r, err)
 		}

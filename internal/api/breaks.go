@@ -12,6 +12,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
@@ -138,14 +139,14 @@ func (d *door) liveCA(ctx context.Context, p object.Path) (cert *x509.Certificat
 	if err != nil || len(held.Chain) == 0 {
 		return nil, false, err
 	}
-	signs = slices.ContainsFunc(o.Keys, func(k object.KeyInfo) bool { return k.Name == ca.KeyPrivate })
+	signs = slices.ContainsFunc(o.Keys, func(k registry.KeyInfo) bool { return k.Name == ca.KeyPrivate })
 	return held.Chain[0], signs, nil
 }
 
 // caBreaks is what a call breaks that ends what the CA at p is now. The sentence has one %s
 // for the certificates that lead to the CA.
 func (d *door) caBreaks(ctx context.Context, p object.Path, sentence string) ([]wire.Break, error) {
-	ctx = object.Unnoted(ctx)
+	ctx = registry.Unnoted(ctx)
 	cert, signs, err := d.liveCA(ctx, p)
 	switch {
 	case err != nil || cert == nil:
@@ -214,7 +215,7 @@ func (d *door) revocationBreaks(ctx context.Context, r ca.Record) ([]wire.Break,
 	if before, err := d.Authority.Revoked(ctx, r.Serial()); err != nil || before {
 		return nil, err
 	}
-	n, err := d.Authority.CountBelow(object.Unnoted(ctx), pki.AuthorityOf(r.Certificate))
+	n, err := d.Authority.CountBelow(registry.Unnoted(ctx), pki.AuthorityOf(r.Certificate))
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +225,7 @@ func (d *door) revocationBreaks(ctx context.Context, r ca.Record) ([]wire.Break,
 // rootBreaks is what it breaks that users are root no longer: nothing, unless no other user
 // is. The machine's root stays.
 func (d *door) rootBreaks(ctx context.Context, gone map[string]bool) ([]wire.Break, error) {
-	ctx = object.Unnoted(ctx)
+	ctx = registry.Unnoted(ctx)
 	var last []string
 	for name := range gone {
 		is, err := d.isRoot(ctx, name)
@@ -308,9 +309,9 @@ func (d *door) remakeBreaks(ctx context.Context, p object.Path, next object.Conf
 }
 
 // editBreaks is what edits of keys break: a part of the set of a CA that is taken away.
-func (d *door) editBreaks(ctx context.Context, p object.Path, edits []object.Edit) ([]wire.Break, error) {
+func (d *door) editBreaks(ctx context.Context, p object.Path, edits []registry.Edit) ([]wire.Break, error) {
 	for _, e := range edits {
-		if e.Action == object.Remove && ca.Imports(e.Name) {
+		if e.Action == registry.Remove && ca.Imports(e.Name) {
 			return d.endOfCA(ctx, p)
 		}
 	}

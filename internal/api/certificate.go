@@ -10,6 +10,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
@@ -110,7 +111,7 @@ func (d *door) answerIssued(ctx context.Context, c *call, opt ca.CreateOptions, 
 	if err != nil {
 		return response{}, err
 	}
-	if err := d.supersede(object.Undecided(ctx), c, old); err != nil {
+	if err := d.supersede(registry.Undecided(ctx), c, old); err != nil {
 		return response{}, err
 	}
 	return reply(http.StatusOK, wire.Issued{

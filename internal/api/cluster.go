@@ -12,6 +12,7 @@ import (
 	"omca/internal/hint"
 	"omca/internal/join"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/usr"
 )
@@ -107,7 +108,7 @@ func (d *door) clusterJoin(ctx context.Context, c *call) (response, error) {
 	}
 	from := d.from(c.request)
 	// The token decides, and one commit spends it. The rest is not all in the store.
-	answer, err := d.Members.Join(object.Undecided(ctx), from, c.body)
+	answer, err := d.Members.Join(registry.Undecided(ctx), from, c.body)
 	if errors.Is(err, join.ErrRefused) {
 		d.Log.WarnContext(ctx, "join refused", "address", from.Shown, "request_id", c.id, "error", join.Reason(err))
 		return response{}, fmt.Errorf("%w: %w", usr.ErrDenied, join.ErrRefused)
@@ -153,7 +154,7 @@ func (d *door) removeMember(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	// From here on the node is out, even if the decision no longer stands.
-	if err := members.Remove(object.Undecided(ctx), c.who, c.vars["node"]); err != nil {
+	if err := members.Remove(registry.Undecided(ctx), c.who, c.vars["node"]); err != nil {
 		return response{}, err
 	}
 	return noContent()

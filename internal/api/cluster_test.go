@@ -11,7 +11,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/join"
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/usr"
 )
@@ -139,7 +139,7 @@ func TestAskNode(t *testing.T) {
 	for _, do := range []string{"restart", "stop", "drain", "resume"} {
 		w.do(request{method: http.MethodPost, target: nodes + "node2/daemon/action/" + do, by: "root"}).want(http.StatusOK)
 		got := into[wire.NodeTask](w.do(request{target: nodes + "node2/daemon/action", by: "root"}).want(http.StatusOK))
-		if got.Do != do || got.State != object.TaskAsked || got.By != usr.MachineRoot {
+		if got.Do != do || got.State != registry.TaskAsked || got.By != usr.MachineRoot {
 			t.Errorf("%s: %+v", do, got)
 		}
 	}
@@ -147,7 +147,7 @@ func TestAskNode(t *testing.T) {
 		t.Error("node1 did what node2 was asked")
 	}
 	taken := must(w.objects.Task(t.Context(), "node2"))(t)
-	taken.State = object.TaskTaken
+	taken.State = registry.TaskTaken
 	must(w.objects.Move(t.Context(), taken))(t)
 	w.do(request{method: http.MethodPost, target: nodes + "node2/daemon/action/stop", by: "root"}).refused(http.StatusConflict, "resume")
 	w.do(request{method: http.MethodPost, target: nodes + "node2/daemon/action/explode", by: "root"}).refused(http.StatusBadRequest, "explode")

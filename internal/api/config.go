@@ -12,6 +12,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 )
 
@@ -119,7 +120,7 @@ func (d *door) configure(ctx context.Context, c *call, change func(object.Config
 	}
 	c.note(slog.String("keywords", strings.Join(names, " ")))
 	if disabled {
-		err = d.endTokens(object.Undecided(ctx), c, c.path)
+		err = d.endTokens(registry.Undecided(ctx), c, c.path)
 	}
 	return len(names) > 0, err
 }
@@ -153,7 +154,7 @@ func (d *door) putConfigFile(ctx context.Context, c *call) (response, error) {
 func (d *door) postConfigFile(ctx context.Context, c *call) (response, error) {
 	_, err := d.Objects.Get(ctx, c.path)
 	if err == nil {
-		return response{}, hint.With(fmt.Errorf("%w: %s", object.ErrExists, c.path), "replace the config with PUT")
+		return response{}, hint.With(fmt.Errorf("%w: %s", registry.ErrExists, c.path), "replace the config with PUT")
 	}
 	if !errors.Is(err, ca.ErrNotFound) {
 		return response{}, err

@@ -13,6 +13,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
@@ -42,7 +43,7 @@ func (d *door) doctor(ctx context.Context, c *call) (response, error) {
 	}
 	for _, check := range checks {
 		all, err := check(ctx, c.who)
-		if errors.Is(err, object.ErrForged) { // checkStore names all such values
+		if errors.Is(err, registry.ErrForged) { // checkStore names all such values
 			all, err = []wire.Trouble{{Check: "store", Level: levelError, What: "a check did not come to its end: " + err.Error(), Mend: mendStore}}, nil
 		}
 		if err != nil {

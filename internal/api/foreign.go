@@ -14,6 +14,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/usr"
 	"omca/usr/token"
@@ -181,7 +182,7 @@ func (d *door) certifiable(p object.Path) error {
 
 // importTokenKey brings the key of a profile. The object is made when it is not
 // there: it is nothing but its key.
-func (d *door) importTokenKey(ctx context.Context, c *call, e object.Edit) error {
+func (d *door) importTokenKey(ctx context.Context, c *call, e registry.Edit) error {
 	if e.Name != ca.KeyPrivate {
 		return d.certifiable(c.path)
 	}

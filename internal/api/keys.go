@@ -13,6 +13,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
@@ -137,7 +138,7 @@ func (d *door) requestFor(ctx context.Context, c *call) ([]byte, error) {
 		text, err = d.Authority.SigningRequest(ctx, c.who, c.path.String())
 		return err
 	}
-	if slices.ContainsFunc(o.Keys, func(k object.KeyInfo) bool { return k.Name == ca.KeyPrivate }) {
+	if slices.ContainsFunc(o.Keys, func(k registry.KeyInfo) bool { return k.Name == ca.KeyPrivate }) {
 		err = request(ctx)
 		return text, err
 	}
@@ -154,14 +155,14 @@ func (d *door) requestFor(ctx context.Context, c *call) ([]byte, error) {
 }
 
 func (d *door) addKey(ctx context.Context, c *call) (response, error) {
-	return d.writeKey(ctx, c, object.Add)
+	return d.writeKey(ctx, c, registry.Add)
 }
 
 func (d *door) changeKey(ctx context.Context, c *call) (response, error) {
-	return d.writeKey(ctx, c, object.Change)
+	return d.writeKey(ctx, c, registry.Change)
 }
 
-func (d *door) writeKey(ctx context.Context, c *call, action object.Action) (response, error) {
+func (d *door) writeKey(ctx context.Context, c *call, action registry.Action) (response, error) {
 	name, err := keyName(c)
 	if err != nil {
 		return response{}, err
@@ -173,8 +174,8 @@ func (d *door) writeKey(ctx context.Context, c *call, action object.Action) (res
 	if err != nil {
 		return response{}, err
 	}
-	edit := object.Edit{Action: action, Name: name, Value: c.body}
-	if err := d.edit(ctx, c, []object.Edit{edit}, form); err != nil {
+	edit := registry.Edit{Action: action, Name: name, Value: c.body}
+	if err := d.edit(ctx, c, []registry.Edit{edit}, form); err != nil {
 		return response{}, err
 	}
 	return noContent()
@@ -185,7 +186,7 @@ func (d *door) removeKey(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	if err := d.edit(ctx, c, []object.Edit{{Action: object.Remove, Name: name}}, passwordForm{}); err != nil {
+	if err := d.edit(ctx, c, []registry.Edit{{Action: registry.Remove, Name: name}}, passwordForm{}); err != nil {
 		return response{}, err
 	}
 	return noContent()
@@ -199,7 +200,7 @@ func (d *door) patchData(ctx context.Context, c *call) (response, error) {
 	if len(steps) == 0 {
 		return response{}, fmt.Errorf("%w: no step to take", errBadRequest)
 	}
-	var edits []object.Edit
+	var edits []registry.Edit
 	var names []string
 	var forms []passwordForm
 	locked := 0
@@ -214,7 +215,7 @@ func (d *door) patchData(ctx context.Context, c *call) (response, error) {
 		if err != nil {
 			return response{}, err
 		}
-		edits = append(edits, object.Edit{Action: object.Action(s.Action), Name: s.Name, Value: value, To: s.To})
+		edits = append(edits, registry.Edit{Action: registry.Action(s.Action), Name: s.Name, Value: value, To: s.To})
 		names = append(names, s.Name)
 		forms = append(forms, passwordForm{s.Hashed, s.Weak})
 	}
@@ -228,7 +229,7 @@ func (d *door) patchData(ctx context.Context, c *call) (response, error) {
 // edit changes keys, all or none. A part of a certificate set goes to ca, which
 // looks whether it fits; it comes alone. forms say of each edit what its value
 // is, where that is the password of a user.
-func (d *door) edit(ctx context.Context, c *call, edits []object.Edit, forms ...passwordForm) error {
+func (d *door) edit(ctx context.Context, c *call, edits []registry.Edit, forms ...passwordForm) error {
 	for _, e := range edits {
 		if err := d.mayEdit(ctx, c, e); err != nil {
 			return err
@@ -243,7 +244,7 @@ func (d *door) edit(ctx context.Context, c *call, edits []object.Edit, forms ...
 	if err := d.hashPasswords(ctx, c, edits, forms); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(edits, func(e object.Edit) bool { return importing(c.path, e) }) {
+	if slices.ContainsFunc(edits, func(e registry.Edit) bool { return importing(c.path, e) }) {
 		if len(edits) > 1 {
 			return fmt.Errorf("%w: private_key, certificate and certificate_chain are imported one at a time, in any order", errBadRequest)
 		}
@@ -257,8 +258,8 @@ func (d *door) edit(ctx context.Context, c *call, edits []object.Edit, forms ...
 
 // keepsItsSet refuses to take away a part of the certificate set that the
 // cluster signs with or that the listener presents.
-func (d *door) keepsItsSet(ctx context.Context, p object.Path, edits []object.Edit) error {
-	taken := slices.IndexFunc(edits, func(e object.Edit) bool { return e.Action == object.Remove && ca.Imports(e.Name) })
+func (d *door) keepsItsSet(ctx context.Context, p object.Path, edits []registry.Edit) error {
+	taken := slices.IndexFunc(edits, func(e registry.Edit) bool { return e.Action == registry.Remove && ca.Imports(e.Name) })
 	if taken < 0 {
 		return nil
 	}
@@ -274,9 +275,9 @@ func (d *door) keepsItsSet(ctx context.Context, p object.Path, edits []object.Ed
 }
 
 // importPart brings one part of a certificate set, and says what came of it.
-func (d *door) importPart(ctx context.Context, c *call, e object.Edit) error {
-	if len(e.Value) > object.MaxKeySize {
-		return fmt.Errorf("%w: %s: %d bytes, at most %d", errTooLarge, e.Name, len(e.Value), object.MaxKeySize)
+func (d *door) importPart(ctx context.Context, c *call, e registry.Edit) error {
+	if len(e.Value) > registry.MaxKeySize {
+		return fmt.Errorf("%w: %s: %d bytes, at most %d", errTooLarge, e.Name, len(e.Value), registry.MaxKeySize)
 	}
 	if e.Name == ca.KeyPrivate && pki.KeyEncrypted(e.Value) {
 		return hint.With(fmt.Errorf("%w: %s: %s is encrypted, and no password was given", errBadRequest, c.path, e.Name),
@@ -303,7 +304,7 @@ func (d *door) openOnce(ctx context.Context, c *call, s wire.KeyEdit, value []by
 	if c.opened != nil {
 		return c.opened, nil
 	}
-	if err := d.mayEdit(ctx, c, object.Edit{Action: object.Action(s.Action), Name: s.Name, Value: value, To: s.To}); err != nil {
+	if err := d.mayEdit(ctx, c, registry.Edit{Action: registry.Action(s.Action), Name: s.Name, Value: value, To: s.To}); err != nil {
 		return nil, err
 	}
 	if _, err := d.Objects.Get(ctx, c.path); err != nil {
@@ -337,15 +338,15 @@ func (d *door) decrypted(ctx context.Context, name string, value []byte, passwor
 }
 
 // importing reports whether the step brings a part of a certificate set.
-func importing(p object.Path, e object.Edit) bool {
-	return p.Kind.Sealed() && ca.Imports(e.Name) && (e.Action == object.Add || e.Action == object.Change)
+func importing(p object.Path, e registry.Edit) bool {
+	return p.Kind.Sealed() && ca.Imports(e.Name) && (e.Action == registry.Add || e.Action == registry.Change)
 }
 
 // mayEdit refuses the steps that are not for hands, and those that would give
 // away what the caller may not read.
-func (d *door) mayEdit(ctx context.Context, c *call, e object.Edit) error {
+func (d *door) mayEdit(ctx context.Context, c *call, e registry.Edit) error {
 	switch e.Action {
-	case object.Add, object.Change, object.Remove, object.Rename:
+	case registry.Add, registry.Change, registry.Remove, registry.Rename:
 	default:
 		return fmt.Errorf("%w: action %.32q is none of add, change, remove and rename", errBadRequest, string(e.Action))
 	}
@@ -355,7 +356,7 @@ func (d *door) mayEdit(ctx context.Context, c *call, e object.Edit) error {
 	if c.path == object.JWTPath() {
 		return hint.With(fmt.Errorf("%w: the keys of %s are made here, and changed by no hand", errBadRequest, c.path), "\"omca token rotate-key\" makes a new one")
 	}
-	if e.Action == object.Rename {
+	if e.Action == registry.Rename {
 		if err := d.mayReadKey(ctx, c.who, c.path, e.Name); err != nil {
 			return err
 		}
@@ -372,7 +373,7 @@ func (d *door) mayEdit(ctx context.Context, c *call, e object.Edit) error {
 			return err
 		}
 	}
-	if e.Action != object.Remove {
+	if e.Action != registry.Remove {
 		return writable(c.path, e.Name)
 	}
 	return nil

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"omca/ca"
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/pki"
 )
@@ -92,13 +92,13 @@ func TestPatchData(t *testing.T) {
 		`[{"action":"add","name":"../y","string":"3"}]`:                                          http.StatusBadRequest,
 		`[]`: http.StatusBadRequest,
 		`{}`: http.StatusBadRequest,
-		`[{"action":"rename","name":"y","to":"private_key"}]`:                                                       http.StatusBadRequest,
-		`[{"action":"rename","name":"y","to":"fullpem"}]`:                                                           http.StatusBadRequest,
-		`[{"action":"add","name":"serial_number","string":"1"}]`:                                                    http.StatusBadRequest,
-		`[{"action":"add","name":"certificate","string":"x"},{"action":"add","name":"z","string":"x"}]`:             http.StatusBadRequest,
-		`[{"action":"add","name":"big","string":"` + strings.Repeat("a", object.MaxKeySize+1) + `"}]`:               http.StatusRequestEntityTooLarge,
-		`[{"action":"add","name":"certificate_chain","string":"` + strings.Repeat("a", object.MaxKeySize+1) + `"}]`: http.StatusRequestEntityTooLarge,
-		`[{"action":"add","name":"big","string":"` + strings.Repeat("a", limitJSON) + `"}]`:                         http.StatusRequestEntityTooLarge,
+		`[{"action":"rename","name":"y","to":"private_key"}]`:                                                         http.StatusBadRequest,
+		`[{"action":"rename","name":"y","to":"fullpem"}]`:                                                             http.StatusBadRequest,
+		`[{"action":"add","name":"serial_number","string":"1"}]`:                                                      http.StatusBadRequest,
+		`[{"action":"add","name":"certificate","string":"x"},{"action":"add","name":"z","string":"x"}]`:               http.StatusBadRequest,
+		`[{"action":"add","name":"big","string":"` + strings.Repeat("a", registry.MaxKeySize+1) + `"}]`:               http.StatusRequestEntityTooLarge,
+		`[{"action":"add","name":"certificate_chain","string":"` + strings.Repeat("a", registry.MaxKeySize+1) + `"}]`: http.StatusRequestEntityTooLarge,
+		`[{"action":"add","name":"big","string":"` + strings.Repeat("a", limitJSON) + `"}]`:                           http.StatusRequestEntityTooLarge,
 	} {
 		res := patch(body)
 		res.what = body[:min(len(body), 100)]
@@ -133,7 +133,7 @@ func TestNotForHands(t *testing.T) {
 			w.do(request{method: method, target: at + "system/usr/none/data/key?name=" + name, by: "root", body: "x", media: "text/plain"}).refused(http.StatusBadRequest, word)
 		}
 	}
-	big := strings.Repeat("x", object.MaxKeySize+1)
+	big := strings.Repeat("x", registry.MaxKeySize+1)
 	w.do(request{method: http.MethodPost, target: at + "ns1/sec/web/data/key?name=big", by: "admin1", body: big, media: "text/plain"}).refused(http.StatusRequestEntityTooLarge)
 	w.do(request{method: http.MethodPost, target: at + "ns1/sec/web/data/key?name=big", by: "admin1", body: big[1:], media: "text/plain"}).want(http.StatusNoContent)
 	// On a cfg these are names like any other.

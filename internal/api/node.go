@@ -13,6 +13,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/usr"
 )
@@ -41,7 +42,7 @@ func (d *door) nodeRoutes() []route {
 // askNode leaves word for a node in the store, which the node follows.
 func (d *door) askNode(ctx context.Context, c *call) (response, error) {
 	do := c.vars["action"]
-	if !slices.Contains([]string{object.DoStop, object.DoDrain, object.DoResume}, do) {
+	if !slices.Contains([]string{registry.DoStop, registry.DoDrain, registry.DoResume}, do) {
 		return response{}, fmt.Errorf("%w: a node does restart, stop, drain or resume, not %.32q", errBadRequest, do)
 	}
 	name, _, err := d.node(ctx, c.vars["node"])
@@ -60,7 +61,7 @@ func (d *door) ask(ctx context.Context, c *call, node, do string) (response, err
 	}
 	c.note(slog.String("node", node))
 	c.note(slog.String("do", do))
-	if err := d.Objects.Ask(ctx, object.Task{Node: node, Do: do, By: c.who.By()}); err != nil {
+	if err := d.Objects.Ask(ctx, registry.Task{Node: node, Do: do, By: c.who.By()}); err != nil {
 		return response{}, err
 	}
 	return reply(http.StatusOK, wire.Called{Title: "background daemon " + do + " has been called", Status: http.StatusOK, Detail: "the daemon of " + node + " was asked to " + do})
@@ -101,7 +102,7 @@ var errNoNode = errors.New("no node of the cluster")
 // only the keyword knows.
 type members struct {
 	names []string // sorted
-	there map[string]object.Node
+	there map[string]registry.Node
 	self  wire.Status
 }
 
@@ -114,7 +115,7 @@ func (d *door) members(ctx context.Context) (members, error) {
 	if err != nil && !errors.Is(err, ca.ErrNotFound) {
 		return members{}, err
 	}
-	m := members{names: []string{self.Node}, there: make(map[string]object.Node), self: self}
+	m := members{names: []string{self.Node}, there: make(map[string]registry.Node), self: self}
 	if err == nil {
 		others, err := cluster.Config.Strings("cluster.nodes")
 		if err != nil {
@@ -130,7 +131,7 @@ func (d *door) members(ctx context.Context) (members, error) {
 		m.there[n.Name] = n
 		m.names = append(m.names, n.Name)
 	}
-	m.there[self.Node] = object.Node{Name: self.Node, Version: self.Version, Addresses: self.Addresses, StartedAt: self.StartedAt}
+	m.there[self.Node] = registry.Node{Name: self.Node, Version: self.Version, Addresses: self.Addresses, StartedAt: self.StartedAt}
 	slices.Sort(m.names)
 	m.names = slices.Compact(m.names)
 	return m, nil
@@ -241,7 +242,7 @@ func (d *door) restartNode(ctx context.Context, c *call) (response, error) {
 	case err != nil:
 		return response{}, err
 	case name != self.Node:
-		return d.ask(ctx, c, name, object.DoRestart)
+		return d.ask(ctx, c, name, registry.DoRestart)
 	}
 	c.note(slog.String("node", name))
 	if _, err := d.restart(ctx, c); err != nil {

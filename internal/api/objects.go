@@ -12,6 +12,7 @@ import (
 	"omca/crl"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
@@ -98,7 +99,7 @@ func (d *door) item(ctx context.Context, who usr.Caller, p object.Path) (wire.Ob
 	return wire.ObjectItem{Kind: "ObjectItem", Meta: wire.ObjectMeta{Object: p.String()}, Data: data}, nil
 }
 
-func keyInfos(o object.Object) []wire.KeyInfo {
+func keyInfos(o registry.Object) []wire.KeyInfo {
 	keys := make([]wire.KeyInfo, 0, len(o.Keys))
 	for _, k := range o.Keys {
 		keys = append(keys, wire.KeyInfo{Name: k.Name, Size: k.Size})
@@ -126,7 +127,7 @@ func (d *door) createObject(ctx context.Context, c *call) (response, error) {
 	case err != nil && !errors.Is(err, ca.ErrNotFound):
 		return response{}, err
 	case exists && want.Config != "" && !want.Force:
-		return response{}, hint.With(fmt.Errorf("%w: %s", object.ErrExists, c.path), "replace its config with \"omca %s config edit\", or all of it with --force", c.path)
+		return response{}, hint.With(fmt.Errorf("%w: %s", registry.ErrExists, c.path), "replace its config with \"omca %s config edit\", or all of it with --force", c.path)
 	case exists && !want.Force:
 		return d.updateObject(ctx, c, exprs)
 	}
@@ -147,7 +148,7 @@ func (d *door) createObject(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	if exists && want.Revoke {
-		if err := d.supersedeOwned(object.Undecided(ctx), c, former.Created); err != nil {
+		if err := d.supersedeOwned(registry.Undecided(ctx), c, former.Created); err != nil {
 			return response{}, err
 		}
 	}
@@ -194,7 +195,7 @@ func (d *door) makeObject(ctx context.Context, c *call, config object.Config, st
 // its certificate too, and gives others the configs in beside: in one commit, so that
 // there is the old one or the new one and never half of it. The revision is that of the
 // one that is there, or 0.
-func (d *door) write(ctx context.Context, c *call, revision int64, config object.Config, beside ...object.Reconfigured) error {
+func (d *door) write(ctx context.Context, c *call, revision int64, config object.Config, beside ...registry.Reconfigured) error {
 	wanted, err := d.wantsCertificate(ctx, c)
 	if err != nil {
 		return err
@@ -260,24 +261,24 @@ func (d *door) settle(ctx context.Context, c *call, config object.Config) error 
 // claim is the config of the caller's user with admin on the namespace of the call,
 // as a squatter earns it (docs/authorization.md, New namespaces). What the caller's
 // object holds counts, not what the caller came with: a token may hold less.
-func (d *door) claim(ctx context.Context, c *call) (object.Reconfigured, error) {
+func (d *door) claim(ctx context.Context, c *call) (registry.Reconfigured, error) {
 	self, err := selfPath(c.who)
 	if err != nil {
-		return object.Reconfigured{}, err
+		return registry.Reconfigured{}, err
 	}
 	o, err := d.Objects.Get(ctx, self)
 	if err != nil {
-		return object.Reconfigured{}, err
+		return registry.Reconfigured{}, err
 	}
 	held, err := configGrants(o.Config)
 	if err != nil {
-		return object.Reconfigured{}, err
+		return registry.Reconfigured{}, err
 	}
 	if held, err = held.With(usr.RoleAdmin, c.path.Namespace); err != nil {
-		return object.Reconfigured{}, err
+		return registry.Reconfigured{}, err
 	}
 	next, _, err := o.Config.Apply(object.Update{Set: []object.Expr{{Keyword: "grant", Op: object.OpSet, Value: held.String()}}})
-	return object.Reconfigured{Path: self, Revision: o.Revision, Config: next}, err
+	return registry.Reconfigured{Path: self, Revision: o.Revision, Config: next}, err
 }
 
 // firstCertificate gives a user that was made when there was no CA yet its
@@ -412,7 +413,7 @@ func (d *door) deleteObject(ctx context.Context, c *call) (response, error) {
 	// And once more: what was on its way to the object meanwhile is on record now,
 	// and nothing gets there any more.
 	if wanted {
-		if err := d.revokeOwned(object.Undecided(context.WithoutCancel(ctx)), c, made, "", crl.CessationOfOperation); err != nil {
+		if err := d.revokeOwned(registry.Undecided(context.WithoutCancel(ctx)), c, made, "", crl.CessationOfOperation); err != nil {
 			return response{}, fmt.Errorf("%s is deleted, and not all that was issued for it meanwhile is revoked: %w", c.path, err)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/store"
 	"omca/internal/wire"
 )
@@ -261,7 +261,7 @@ func TestStoreFaults(t *testing.T) {
 		{store.ErrFull, http.StatusInsufficientStorage},
 		{store.ErrBroken, http.StatusServiceUnavailable},
 		{store.ErrTooLarge, http.StatusBadRequest},
-		{object.ErrKeyTooLarge, http.StatusRequestEntityTooLarge},
+		{registry.ErrKeyTooLarge, http.StatusRequestEntityTooLarge},
 	} {
 		w.db.fault = tt.fault
 		w.do(request{method: http.MethodPost, target: at + "ns1/sec/new", by: "root"}).refused(tt.status)

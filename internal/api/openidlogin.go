@@ -10,7 +10,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/hint"
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/usr"
 )
@@ -74,7 +74,7 @@ func (d *door) loginOpenID(ctx context.Context, c *call) (response, error) {
 	}
 	// The issuer answers once, so this is not run again. The session itself keeps the
 	// facts that must still hold, and they are looked at each time that it is used.
-	return d.begin(object.Undecided(ctx), c, proved)
+	return d.begin(registry.Undecided(ctx), c, proved)
 }
 
 // upstream makes what an issuer failed at an error of what is behind this server,

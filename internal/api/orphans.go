@@ -8,6 +8,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/pki"
 )
 
@@ -35,7 +36,7 @@ func (d *door) noteReign(ctx context.Context, c *call) error {
 	if c.before != nil || c.path.Kind != object.KindSec {
 		return nil
 	}
-	ctx = object.Unnoted(ctx)
+	ctx = registry.Unnoted(ctx)
 	o, err := d.Objects.Get(ctx, c.path)
 	switch {
 	case err != nil && !errors.Is(err, ca.ErrNotFound):
@@ -89,5 +90,5 @@ func (d *door) orphans(ctx context.Context, before reign) (int, error) {
 			return 0, nil
 		}
 	}
-	return d.Authority.CountBelow(object.Unnoted(ctx), id)
+	return d.Authority.CountBelow(registry.Unnoted(ctx), id)
 }

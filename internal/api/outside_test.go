@@ -14,7 +14,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/hint"
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
@@ -111,8 +111,8 @@ func TestStatusOf(t *testing.T) {
 		want int
 	}{
 		{usr.ErrUnauthenticated, 401}, {usr.ErrDenied, 403}, {pki.ErrNotAllowed, 403}, {fmt.Errorf("%w: %w", usr.ErrDenied, ca.ErrInvalid), 403},
-		{ca.ErrNotFound, 404}, {errNoRoute, 404}, {errMethod, 405}, {ca.ErrConflict, 409}, {object.ErrExists, 409},
-		{errTooLarge, 413}, {object.ErrKeyTooLarge, 413}, {errMediaType, 415}, {errBadRequest, 400}, {ca.ErrInvalid, 400}, {pki.ErrInvalid, 400}, {usr.ErrInvalid, 400},
+		{ca.ErrNotFound, 404}, {errNoRoute, 404}, {errMethod, 405}, {ca.ErrConflict, 409}, {registry.ErrExists, 409},
+		{errTooLarge, 413}, {registry.ErrKeyTooLarge, 413}, {errMediaType, 415}, {errBadRequest, 400}, {ca.ErrInvalid, 400}, {pki.ErrInvalid, 400}, {usr.ErrInvalid, 400},
 		{context.Canceled, 503}, {context.DeadlineExceeded, 503}, {errNotReady, 503}, {errors.New("x"), 500},
 	} {
 		if got := d.statusOf(fmt.Errorf("trying: %w", tt.err)); got != tt.want {

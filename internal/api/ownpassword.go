@@ -9,7 +9,7 @@ import (
 	"reflect"
 
 	"omca/internal/hint"
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/usr"
 	"omca/usr/session"
@@ -72,7 +72,7 @@ func (d *door) changeOwnPassword(ctx context.Context, c *call) (response, error)
 	}
 	login := own.Login
 	login.PasswordChanged = changed
-	return d.goOn(object.Undecided(ctx), c, *own, login)
+	return d.goOn(registry.Undecided(ctx), c, *own, login)
 }
 
 // goOn begins another session in the place of one that is over, for what began

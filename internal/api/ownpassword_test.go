@@ -6,20 +6,20 @@ import (
 	"strings"
 	"testing"
 
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/usr"
 	"omca/usr/session"
 )
 
 // checkPassword knows one password, and that of somebody who guessed too often.
-func (w *world) checkPassword(r *http.Request, name string, password []byte) (object.User, error) {
+func (w *world) checkPassword(r *http.Request, name string, password []byte) (registry.User, error) {
 	switch string(password) {
 	case thePassword:
 		return w.objects.User(r.Context(), name)
 	case "again and again":
-		return object.User{}, &usr.LimitedError{After: 7}
+		return registry.User{}, &usr.LimitedError{After: 7}
 	}
-	return object.User{}, fmt.Errorf("%w: the secret reason", usr.ErrUnauthenticated)
+	return registry.User{}, fmt.Errorf("%w: the secret reason", usr.ErrUnauthenticated)
 }
 
 const ownPassword = "/api/auth/password"

@@ -13,6 +13,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/usr"
 )
@@ -59,11 +60,11 @@ type passwordForm struct {
 // hashPasswords has the passwords that the edits set hashed: what gets to the
 // store is a hash, whichever way the password came. One call sets one: a hash
 // is made to be work.
-func (d *door) hashPasswords(ctx context.Context, c *call, edits []object.Edit, forms []passwordForm) error {
+func (d *door) hashPasswords(ctx context.Context, c *call, edits []registry.Edit, forms []passwordForm) error {
 	seen := false
 	for i := range edits {
 		e := &edits[i]
-		if e.Action != object.Add && e.Action != object.Change {
+		if e.Action != registry.Add && e.Action != registry.Change {
 			continue
 		}
 		if !isPassword(c.path, e.Name) {

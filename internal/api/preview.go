@@ -13,6 +13,7 @@ import (
 	"omca/ca"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/pki"
 )
@@ -61,7 +62,7 @@ func (d *door) previewCertificate(ctx context.Context, c *call) (response, error
 	case err != nil:
 		return response{}, err
 	case len(want.Keywords) > 0:
-		return response{}, hint.With(fmt.Errorf("%w: %s", object.ErrExists, c.path), "set its keywords first; the preview then needs none")
+		return response{}, hint.With(fmt.Errorf("%w: %s", registry.ErrExists, c.path), "set its keywords first; the preview then needs none")
 	}
 	p, err := d.Authority.Preview(ctx, c.who, c.path.String(), opt)
 	if err != nil {
@@ -103,7 +104,7 @@ func (d *door) previewNew(ctx context.Context, c *call, keywords []string, opt c
 // which there may be several: the one that lives longest. nil for none among
 // those that are looked at.
 func (d *door) predecessor(ctx context.Context, c *call, p ca.Preview) (*x509.Certificate, error) {
-	ctx = object.Unnoted(ctx)
+	ctx = registry.Unnoted(ctx)
 	var old *x509.Certificate
 	looked := 0
 	for r, err := range d.Authority.Records(ctx, ca.Query{Owner: p.Owner, Profile: p.Profile, ExpiresAfter: d.Now()}) {

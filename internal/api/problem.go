@@ -11,7 +11,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/hint"
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/text"
 	"omca/internal/wire"
 	"omca/pki"
@@ -35,7 +35,7 @@ func (d *door) statusOf(err error) int {
 		return http.StatusMethodNotAllowed
 	case errors.Is(err, errMediaType):
 		return http.StatusUnsupportedMediaType
-	case errors.Is(err, errTooLarge), errors.Is(err, object.ErrKeyTooLarge):
+	case errors.Is(err, errTooLarge), errors.Is(err, registry.ErrKeyTooLarge):
 		return http.StatusRequestEntityTooLarge
 	case errors.Is(err, ca.ErrNotFound), errors.Is(err, errNoRoute):
 		return http.StatusNotFound

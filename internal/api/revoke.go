@@ -15,6 +15,7 @@ import (
 	"omca/crl"
 	"omca/internal/hint"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/pki"
 	"omca/usr"
@@ -116,7 +117,7 @@ func (d *door) revoke(ctx context.Context, c *call, record ca.Record, want wire.
 	} else if !listed {
 		c.notice("certificate %s is refused here, and on no list: the key of the CA that signed it (%q) is not here", serial, record.Certificate.Issuer.String())
 	}
-	others, err := d.Authority.RevokeKey(object.Unnoted(ctx), c.who, record, reason)
+	others, err := d.Authority.RevokeKey(registry.Unnoted(ctx), c.who, record, reason)
 	if len(others) > 0 {
 		c.overTheSameKey(others)
 	}
@@ -162,7 +163,7 @@ func (c *call) overTheSameKey(others []ca.Record) {
 // then, or its issuer finds the session gone. The command may be repeated when it fails.
 func (d *door) endUse(ctx context.Context, c *call, r ca.Record) error {
 	if r.Certificate.IsCA {
-		return d.endBelow(object.Unnoted(ctx), c, r)
+		return d.endBelow(registry.Unnoted(ctx), c, r)
 	}
 	if r.Profile != ca.ProfileUser {
 		return nil
@@ -285,7 +286,7 @@ func (d *door) revokeOwned(ctx context.Context, c *call, made time.Time, keep pk
 	if c.who.May(usr.Root()) == nil && c.path.String() != userRoot {
 		made = time.Time{}
 	}
-	ctx = object.Unnoted(ctx)
+	ctx = registry.Unnoted(ctx)
 	n, err := d.Authority.RevokeOwned(ctx, c.who, c.path.String(), made, keep, reason)
 	if err == nil {
 		var strays int

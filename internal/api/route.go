@@ -12,6 +12,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"omca/internal/object"
+	"omca/internal/registry"
 )
 
 // A route is one row of the table: everything there is to know about one
@@ -91,7 +92,7 @@ const (
 // The limits of bodies, in bytes.
 const (
 	limitJSON   = 1_500_000 // a value of 1 MB in base64
-	limitRaw    = object.MaxKeySize
+	limitRaw    = registry.MaxKeySize
 	limitCSR    = 64 << 10
 	limitConfig = 256 << 10
 )

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/usr"
 	"omca/usr/session"
@@ -18,7 +18,7 @@ import (
 // thePassword is that of every user of a world.
 const thePassword = "correct horse"
 
-func newSessions(t testing.TB, objects *object.Store, clock func() time.Time) *session.Service {
+func newSessions(t testing.TB, objects *registry.Store, clock func() time.Time) *session.Service {
 	t.Helper()
 	return must(session.New(session.Config{
 		Store: objects, Now: clock,

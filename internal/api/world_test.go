@@ -23,6 +23,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/seal"
 	"omca/internal/store"
 	"omca/internal/store/mem"
@@ -44,7 +45,7 @@ type world struct {
 	t       testing.TB
 	door    *door
 	handler http.Handler
-	objects *object.Store
+	objects *registry.Store
 	doc     routers.Router
 	db      *faultyStore
 	log     *lockedBuffer
@@ -162,7 +163,7 @@ func emptyWorld(t testing.TB) *world {
 	clock := func() time.Time { return w.now }
 	log := slog.New(slog.NewJSONHandler(w.log, nil))
 	master := must(seal.CreateFileMaster(filepath.Join(t.TempDir(), "seal.key")))(t)
-	w.objects = must(object.OpenStore(t.Context(), object.StoreConfig{Store: w.db, Master: master, Now: clock, Log: log}))(t)
+	w.objects = must(registry.OpenStore(t.Context(), registry.StoreConfig{Store: w.db, Master: master, Now: clock, Log: log}))(t)
 	authority := must(ca.New(ca.Config{Store: w.objects, Now: clock, Log: log}))(t)
 	w.objects.OnChange(func(p object.Path) {
 		if p == object.ClusterPath() {
@@ -317,7 +318,7 @@ func (w *world) put(path string, set ...string) {
 func (w *world) key(path, name, value string) {
 	w.t.Helper()
 	p := must(object.ParsePath(path))(w.t)
-	if err := w.objects.Edit(w.t.Context(), p, []object.Edit{{Action: object.PutKey, Name: name, Value: []byte(value)}}); err != nil {
+	if err := w.objects.Edit(w.t.Context(), p, []registry.Edit{{Action: registry.PutKey, Name: name, Value: []byte(value)}}); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"omca/ca"
-	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/seal"
 	"omca/internal/store/bolt"
 	"omca/pki"
@@ -92,7 +92,7 @@ func fill(ctx context.Context, home string, n int) error {
 	if err != nil {
 		return err
 	}
-	objects, err := object.OpenStore(ctx, object.StoreConfig{Store: db, Master: master, Now: time.Now, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	objects, err := registry.OpenStore(ctx, registry.StoreConfig{Store: db, Master: master, Now: time.Now, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		return err
 	}

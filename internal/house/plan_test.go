@@ -24,7 +24,7 @@ func plan() map[string]room {
 		cli  = "github.com/urfave/cli"
 	)
 	doors := room{
-		own:   []string{"ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/object", "internal/join", "internal/hint", "internal/text", "internal/wire"},
+		own:   []string{"ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/object", "internal/registry", "internal/join", "internal/hint", "internal/text", "internal/wire"},
 		never: []string{bolt, etcd, cli},
 	}
 	driver := room{own: []string{"internal/store", "internal/store/internal/ring"}, never: []string{"net/http", cli}}
@@ -59,9 +59,11 @@ func plan() map[string]room {
 		"internal/store/replica":       {own: []string{"internal/background", "internal/store", "internal/store/bolt"}, never: []string{"net/http", cli, bolt, etcd}},
 		"internal/join":                {never: []string{"os", "net/http", "log", "flag", cli, bolt, etcd}},
 		"internal/member":              {own: []string{"internal/background", "internal/hint"}, never: []string{"flag", cli}},
-		"internal/object": {
-			own:   []string{"internal/background", "internal/store", "internal/join", "ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/hint"},
-			never: []string{"net/http", cli, bolt, etcd},
+		"internal/object":              {own: []string{"ca", "pki", "usr", "internal/hint"}, never: []string{"os", "net/http", "log", cli, bolt, etcd}},
+		"internal/seal":                {own: []string{"internal/hint"}, never: []string{"net", "net/http", "log", cli, bolt, etcd}},
+		"internal/registry": {
+			own:   []string{"internal/background", "internal/store", "internal/seal", "internal/object", "internal/join", "ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/hint"},
+			never: []string{"os", "net/http", cli, bolt, etcd},
 		},
 		"internal/feed":     {own: []string{"internal/background", "crl", "pki", "internal/hint", "internal/outbound"}, never: []string{"flag", cli, bolt, etcd}},
 		"internal/openid":   {own: []string{"internal/background", "usr", "internal/hint", "internal/outbound"}, never: []string{"os", "flag", cli, bolt, etcd}},

@@ -328,7 +328,9 @@ func (c Config) Strings(name string) ([]string, error) {
 
 // Lives evaluates a keyword that is durations by profile. That of "" is for the profiles that are
 // not named.
-func (c Config) Lives(name string) (map[string]time.Duration, error) { return parse(c, name, parseLives) }
+func (c Config) Lives(name string) (map[string]time.Duration, error) {
+	return parse(c, name, parseLives)
+}
 
 // Duration evaluates a duration; 0 is no value.
 func (c Config) Duration(name string) (time.Duration, error) { return parse(c, name, ParseDuration) }

@@ -45,9 +45,9 @@ const (
 	maxPart = 63            // bytes in one part of a path
 	maxPath = 3*maxPart + 2 // bytes in a whole path
 
-	nsRoot      = "root"
-	NamespaceSystem    = "system"
-	nameCluster = "cluster"
+	nsRoot          = "root"
+	NamespaceSystem = "system"
+	nameCluster     = "cluster"
 )
 
 // Path is the address of an object. The zero Path is no address at all; any
