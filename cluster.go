@@ -285,7 +285,7 @@ func (s *Server) beMember(ctx context.Context) error {
 	}
 	// Below a CA of the cluster that is revoked, the members go on until it has another
 	// key: without each other they could not even make that.
-	refused := func(chain member.Chain) error { return s.checkBelow(chain) }
+	refused := func(chain member.Chain) error { return s.enforcer.CheckBelow(chain) }
 	n.refused.Store(&refused)
 	n.Check()
 	s.run("member", func(ctx context.Context) {

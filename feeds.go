@@ -127,7 +127,7 @@ func (s *Server) externalLists(context.Context) []wire.ExternalList {
 func (s *Server) undetermined(cas []*x509.Certificate) []string {
 	var names []string
 	for _, cert := range cas {
-		if _, alone := s.enforcer.standing(cert); !alone && !slices.Contains(names, cert.Subject.String()) {
+		if !s.enforcer.Alone(cert) && !slices.Contains(names, cert.Subject.String()) {
 			names = append(names, cert.Subject.String())
 		}
 	}
@@ -156,9 +156,7 @@ func (s *Server) listValue(ctx context.Context, path string) ([]byte, error) {
 // listsCame takes the lists of others into the snapshot, and ends the
 // connections that they speak against.
 func (s *Server) listsCame(ctx context.Context, lists []*crl.Verified) {
-	s.enforcer.mu.Lock()
-	s.enforcer.external = lists
-	s.enforcer.mu.Unlock()
+	s.enforcer.SetLists(lists)
 	s.expectLists(ctx)
 }
 
@@ -170,16 +168,7 @@ func (s *Server) expectLists(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		s.config.Log.ErrorContext(ctx, "trusted CAs not read", "error", err)
 	}
-	s.enforcer.expect(trusted, s.feeds.Awaited(trusted))
-	s.closeRevoked(ctx)
-}
-
-// expect sets the CAs whose lists are believed, and those of them that need one.
-func (e *enforcer) expect(trusted, awaited []*x509.Certificate) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.authorities, e.covered = trusted, awaited
-	e.rebuild()
+	s.enforcer.Expect(ctx, trusted, s.feeds.Awaited(trusted))
 }
 
 // listMemory keeps the last good copies in the store.

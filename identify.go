@@ -102,7 +102,7 @@ func (s *Server) byCertificate(r *http.Request) (usr.Caller, error) {
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
 		return usr.Caller{}, errNotTried
 	}
-	if err := s.check(r.TLS.VerifiedChains); err != nil { // a connection that is being closed
+	if err := s.enforcer.Check(r.TLS.VerifiedChains); err != nil { // a connection that is being closed
 		return usr.Caller{}, fmt.Errorf("%w: %w", usr.ErrUnauthenticated, err)
 	}
 	if err := s.noteUnrevoked(ctx, r.TLS.VerifiedChains[0]); err != nil {
@@ -134,23 +134,10 @@ func (s *Server) noteUnrevoked(ctx context.Context, chain []*x509.Certificate) e
 			return err
 		}
 	}
-	return s.noteAbove(ctx, chain[len(chain)-1], mostAbove)
-}
-
-// noteAbove is noteUnrevoked for a trust anchor.
-func (s *Server) noteAbove(ctx context.Context, anchor *x509.Certificate, most int) error {
-	for _, issuer := range s.enforcer.lineage.Load().Issuers(anchor) {
-		if _, _, err := s.authority.RevocationBelow(ctx, anchor, []*x509.Certificate{issuer}); err != nil {
-			return err
-		}
-		if most == 0 {
-			continue
-		}
-		if err := s.noteAbove(ctx, issuer, most-1); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.enforcer.Above(chain[len(chain)-1], func(cert, issuer *x509.Certificate) error {
+		_, _, err := s.authority.RevocationBelow(ctx, cert, []*x509.Certificate{issuer})
+		return err
+	})
 }
 
 // user returns the user of that name, who exists, is not disabled and may call
@@ -204,7 +191,9 @@ func (s *Server) identity(ctx context.Context, state *tls.ConnectionState) (ca.I
 // verify is asked by the listener about each handshake with a client
 // certificate, full or resumed: the revoked are refused. A certificate that
 // speaks for nobody is refused by the routes, which can say so.
-func (s *Server) verify(state tls.ConnectionState) error { return s.check(state.VerifiedChains) }
+func (s *Server) verify(state tls.ConnectionState) error {
+	return s.enforcer.Check(state.VerifiedChains)
+}
 
 // userOf names the user of a connection, so that it ends with the user.
 func (s *Server) userOf(state tls.ConnectionState) string {

@@ -173,7 +173,7 @@ func (s *Server) certificateHolds(ctx context.Context, l session.Login) error {
 	if err != nil {
 		return refuse(err)
 	}
-	if err := s.check(chains); err != nil {
+	if err := s.enforcer.Check(chains); err != nil {
 		return refuse(err)
 	}
 	if err := s.noteUnrevoked(ctx, chains[0]); err != nil {

@@ -342,7 +342,7 @@ func (w *modelWorld) holdHandshakes() error {
 		if len(chains) == 0 {
 			continue
 		}
-		clean, err := w.clean(chains), w.s.check(chains)
+		clean, err := w.clean(chains), w.s.enforcer.Check(chains)
 		if clean == accepted && err != nil {
 			return fmt.Errorf("not revoked, and refused: %s: %w", w.describe(i), err)
 		}

@@ -20,6 +20,7 @@ import (
 	"omca/internal/api"
 	"omca/internal/background"
 	"omca/internal/console"
+	"omca/internal/enforce"
 	"omca/internal/feed"
 	"omca/internal/hint"
 	"omca/internal/object"
@@ -95,7 +96,7 @@ type Server struct {
 	handler   http.Handler
 	public    http.Handler // what may be read in the clear
 
-	enforcer  *enforcer
+	enforcer  *enforce.Enforcer
 	publisher *ca.Publisher
 	ocsp      *ca.OCSP
 	feeds     *feed.Feeds
@@ -253,7 +254,7 @@ func (s *Server) compose(ctx context.Context) error {
 	if s.authority, err = ca.New(own); err != nil {
 		return err
 	}
-	s.enforcer = newEnforcer()
+	s.enforcer = s.newEnforcer()
 	s.publisher = s.authority.NewPublisher()
 	if s.db.follows != nil {
 		s.publisher.Share(s.chosen)
@@ -278,7 +279,7 @@ func (s *Server) compose(ctx context.Context) error {
 	if err := s.bootstrap(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(s.loadRevocations(ctx), s.readPolicy(ctx)); err != nil {
+	if err := errors.Join(s.enforcer.Load(ctx), s.readPolicy(ctx)); err != nil {
 		return err
 	}
 	if err := s.beMember(ctx); err != nil {
@@ -446,9 +447,9 @@ func (s *Server) isOwn(ctx context.Context, p object.Path) bool {
 
 // ownChanged replaces what is enforced and served of the object at p, or of any.
 func (s *Server) ownChanged(ctx context.Context, p object.Path) {
-	if err := errors.Join(s.knowAuthorities(ctx), s.readPolicy(ctx)); err != nil {
+	if err := errors.Join(s.enforcer.KnowAuthorities(ctx), s.readPolicy(ctx)); err != nil {
 		level := slog.LevelError
-		if !s.enforcer.loaded.Load() { // the first start makes the first CA, and the start fails on what it cannot read
+		if !s.enforcer.Loaded() { // the first start makes the first CA, and the start fails on what it cannot read
 			level = slog.LevelDebug
 		}
 		s.config.Log.Log(ctx, level, "CAs not read", "changed", p.String(), "error", err)

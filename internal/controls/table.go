@@ -28,18 +28,18 @@ const (
 // table is all controls, those of one change of the sources together: go builds it once.
 func table() []control {
 	var (
-		closing  = cut{"revoked.go", "return l.CloseCertificate(r.Serial.Int(), func(p listener.Peer) bool { return s.check(p.Chains) != nil })", "return 0"}
+		closing  = cut{"internal/enforce/enforce.go", "return e.config.Connections.CloseCertificate(r.Serial, func(chains [][]*x509.Certificate) bool { return e.Check(chains) != nil })", "return 0"}
 		resuming = cut{"listener/generation.go", "VerifyConnection: l.verifyConnection,",
 			"VerifyConnection: func(state tls.ConnectionState) error {\nif state.DidResume {\nreturn nil\n}\nreturn l.verifyConnection(state)\n},"}
 		dormant = cut{"ca/authorities.go", "\t\t\t\tdormant = append(dormant, is)\n", ""}
-		objects = cut{"revoked.go", "if err := onRecord(own, cert, issuer); err != nil {",
+		objects = cut{"internal/enforce/check.go", "if err := onRecord(own, cert, issuer); err != nil {",
 			"held := func(l ca.PublishedList) bool { return l.Former == 0 && l.Signer.Equal(issuer) }\nif err := onRecord(own, cert, issuer); err != nil && slices.ContainsFunc(s.publisher.All(), held) {"}
 		byKeyID = []cut{{"pki/authority.go", "\th.Write(name)\n\th.Write(CanonicalKey(cert))\n", "\th.Write(cert.SubjectKeyId)\n"},
 			{"pki/authority.go", "binary.BigEndian.AppendUint32(nil, uint32(len(name)))", "[]byte{byte(len(name)) & 0}"}}
-		ledger = cut{"revoked.go", "return fmt.Errorf(\"%w: %s was taken back here (%s)\", errRevoked, e.Serial, e.Reason)", "_ = e\nreturn nil"}
+		ledger = cut{"internal/enforce/check.go", "return fmt.Errorf(\"%w: %s was taken back here (%s)\", ErrRevoked, e.Serial, e.Reason)", "_ = e\nreturn nil"}
 		// The record of a user's certificate is asked as well.
 		recorded = cut{"ca/identify.go", "err != nil || revoked {\n\t\treturn Record{}", "err != nil || revoked && r.Owner == \"\" {\n\t\treturn Record{}"}
-		blocked  = cut{"revoked.go", "if err := s.enforcer.blocked.check(cert); err != nil {\n\t\treturn err\n\t}\n\town, foreign", "own, foreign"}
+		blocked  = cut{"internal/enforce/check.go", "if err := e.blocked.check(cert); err != nil {\n\t\treturn err\n\t}\n\town, foreign", "own, foreign"}
 		revoked  = cut{"usr/token/service.go", "if s.Store.Revoked(id) {", "if false {"}
 		// An answer that is there at all is a yes.
 		unrecorded = cut{"usr/token/service.go", "\t\tcase recorded:\n", "\t\tcase recorded || err == nil:\n"}
@@ -49,29 +49,29 @@ func table() []control {
 		// Revocation, in handshakes and of what is open.
 		{"open-own", interop, opened + "our_own_CA/open_connections", "of the revoked user is open", "the closing of connections by a revocation of ours", []cut{closing}},
 		{"open-list", interop, opened + "the_list_of_another/open_connections", "of the revoked user is open", "the closing of connections by a list that came",
-			[]cut{{"feeds.go", "\ts.closeRevoked(ctx)\n", ""}}},
+			[]cut{{"internal/enforce/enforce.go", "\te.mu.Unlock()\n\te.CloseRevoked(ctx)\n", "\te.mu.Unlock()\n"}}},
 		{"open-all", interop, opened + "our_own_CA/open_connections", "of another user was closed", "the choice of whose connections a revocation of ours closes",
 			[]cut{{"listener/index.go", "return x.bySerial[k] }", "return x.open }"},
-				{"revoked.go", "r.Serial.Int(), func(p listener.Peer) bool { return s.check(p.Chains) != nil })", "r.Serial.Int(), func(listener.Peer) bool { return true })"}}},
+				{"internal/enforce/enforce.go", "r.Serial, func(chains [][]*x509.Certificate) bool { return e.Check(chains) != nil })", "r.Serial, func([][]*x509.Certificate) bool { return true })"}}},
 		{"open-all-list", interop, opened + "the_list_of_another/open_connections", "of another user was closed", "the choice of whose connections a list closes",
-			[]cut{{"revoked.go", "l.CloseConnections(func(p listener.Peer) bool { return s.check(p.Chains) != nil })", "l.CloseConnections(func(listener.Peer) bool { return true })"}}},
+			[]cut{{"internal/enforce/enforce.go", "CloseConnections(func(chains [][]*x509.Certificate) bool { return e.Check(chains) != nil })", "CloseConnections(func([][]*x509.Certificate) bool { return true })"}}},
 		{"resumed-13", interop, opened + "our_own_CA/resumed,_TLS_1.3", "a ticket of a revoked certificate was taken", resumed, []cut{resuming}},
 		{"resumed-12", interop, opened + "our_own_CA/resumed,_TLS_1.2", "a ticket of a revoked certificate was taken", resumed, []cut{resuming}},
 		{"resumed-list-13", interop, opened + "the_list_of_another/resumed,_TLS_1.3", "a ticket of a revoked certificate was taken", resumed, []cut{resuming}},
 		{"resumed-list-12", interop, opened + "the_list_of_another/resumed,_TLS_1.2", "a ticket of a revoked certificate was taken", resumed, []cut{resuming}},
 		{"handshake", interop, "TestRefusedCertificates/a_deleted_user_over_HTTP/2.0", "expected that the server refuses the handshake", "the check of handshakes",
-			[]cut{{"identify.go", "error { return s.check(state.VerifiedChains) }", "error { return nil }"}}},
+			[]cut{{"identify.go", "\treturn s.enforcer.Check(state.VerifiedChains)\n", "\treturn nil\n"}}},
 		{"request", ".", "TestRevokedOnAnOpenConnection", "status 200, want 401", "the check of each request on a connection",
-			[]cut{recorded, {"identify.go", "if err := s.check(r.TLS.VerifiedChains); err != nil {", "if err := error(nil); err != nil {"}}},
+			[]cut{recorded, {"identify.go", "if err := s.enforcer.Check(r.TLS.VerifiedChains); err != nil {", "if err := error(nil); err != nil {"}}},
 		{"revoked", ".", "TestRevokedAtOnce", "the end of a connection of alice", "the refusal of the revoked, in handshakes and routes",
 			[]cut{ledger, recorded}},
 		{"restart", ".", "TestRevokedAfterARestart", "before the restart got in", "the reading of revocations at the start",
-			[]cut{recorded, {"omca.go", "if err := s.bootstrap(ctx); err != nil {\n\t\treturn err\n\t}\n\tif err := errors.Join(s.loadRevocations(ctx), s.readPolicy(ctx)); err != nil {",
+			[]cut{recorded, {"omca.go", "if err := s.bootstrap(ctx); err != nil {\n\t\treturn err\n\t}\n\tif err := errors.Join(s.enforcer.Load(ctx), s.readPolicy(ctx)); err != nil {",
 				"if err := s.bootstrap(ctx); err != nil {\n\t\treturn err\n\t}\n\tif err := s.readPolicy(ctx); err != nil {"}}},
 		{"two-lists", ".", "TestTwoListsOfOneCA", "who is revoked, is let in", "the look at the lists of others beside our own",
-			[]cut{{"revoked.go", "return s.judge(foreign.Check(cert, issuer, s.config.Now()), issuer)", "_ = foreign\nreturn nil"}}},
+			[]cut{{"internal/enforce/check.go", "return e.judge(foreign.Check(cert, issuer, e.config.Now()), issuer)", "_ = foreign\nreturn nil"}}},
 		{"hard", ".", "TestExternalList", "and the policy hard, got in", "the refusal of what is not settled",
-			[]cut{{"revoked.go", "\tif !soft {\n", "\tif !soft && false {\n"}}},
+			[]cut{{"internal/enforce/check.go", "\tif !soft {\n", "\tif !soft && false {\n"}}},
 		// The table of revocation.
 		{"table-ledger", ".", cells + "subordinate/object_deleted/revoked_after/new_handshake", "which is revoked, is accepted in TLS 1.3", "the look at what was revoked here",
 			[]cut{ledger, recorded, blocked}},
@@ -88,7 +88,7 @@ func table() []control {
 		{"model-s1-list", ".", model, "seed ", "the lists of CAs that no object holds", []cut{dormant}},
 		{"model-s2", ".", model, "seed ", "name and key in the identity of a CA, in favour of its subjectKeyIdentifier", byKeyID},
 		{"model-s2-none", ".", model, "a handshake with", "the enforcement for CAs without a subjectKeyIdentifier",
-			[]cut{{"revoked.go", "if e, revoked := own.Check(cert, issuer); revoked {", "if e, revoked := own.Check(cert, issuer); revoked && len(issuer.SubjectKeyId) > 0 {"}}},
+			[]cut{{"internal/enforce/check.go", "if entry, revoked := own.Check(cert, issuer); revoked {", "if entry, revoked := own.Check(cert, issuer); revoked && len(issuer.SubjectKeyId) > 0 {"}}},
 		{"model-c1", ".", model, "is without", "the memory of entries that a clock says are over",
 			[]cut{{"crl/builder.go", "\treturn entries.dated(thisUpdate)", "\tb.entries = entries\n\treturn entries.dated(thisUpdate)"}}},
 		{"model-c1-left", ".", model, "has no more", "the entry on a list after the end of its certificate",
@@ -139,16 +139,16 @@ func table() []control {
 			[]cut{{"crl/check.go", "if l.foreign {", "if false {"}}},
 		{"identity-key", "pki", "TestKeySpelledAnew", "another CA", "the form of a key that depends on the key alone",
 			[]cut{{"pki/authority.go", "\tif err != nil {\n\t\treturn cert.RawSubjectPublicKeyInfo\n", "\tif err != nil || len(der) > 0 {\n\t\treturn cert.RawSubjectPublicKeyInfo\n"}}},
-		{"identity-chains", ".", "TestConvictedInOneChain", "revoked below the second: <nil>", "the refusal of a leaf that is revoked in another chain",
-			[]cut{{"revoked.go", "\tif len(chains) > 1 {\n", "\tif len(chains) > 1<<10 {\n"}}},
+		{"identity-chains", "internal/enforce", "TestConvictedInOneChain", "revoked below the second: <nil>", "the refusal of a leaf that is revoked in another chain",
+			[]cut{{"internal/enforce/check.go", "\tif len(chains) > 1 {\n", "\tif len(chains) > 1<<10 {\n"}}},
 		// A trust anchor that another CA issued.
-		{"anchor", ".", "TestRevokedAnchor", "revoked is true: <nil>", "the question what is above a trust anchor",
-			[]cut{{"revoked.go", "return s.checkAnchor(chain[len(chain)-1], mostAbove)", "return nil"}}},
-		{"anchor-issuer", ".", "TestRevokedAnchor/here,_the_issuer", "revoked is true: <nil>", "the question what is above the issuer of a trust anchor",
-			[]cut{{"revoked.go", "\tif most == 0 {\n\t\treturn nil\n", "\tif most >= 0 {\n\t\treturn nil\n"}}},
+		{"anchor", "internal/enforce", "TestRevokedAnchor", "revoked is true: <nil>", "the question what is above a trust anchor",
+			[]cut{{"internal/enforce/check.go", "return e.checkAnchor(chain[len(chain)-1], mostAbove)", "return nil"}}},
+		{"anchor-issuer", "internal/enforce", "TestRevokedAnchor/here,_the_issuer", "revoked is true: <nil>", "the question what is above the issuer of a trust anchor",
+			[]cut{{"internal/enforce/check.go", "\tif most == 0 {\n\t\treturn nil\n", "\tif most >= 0 {\n\t\treturn nil\n"}}},
 		{"anchor-cell", ".", cells + "subordinate_that_is_an_anchor/object_there/revoked_after/new_handshake", "which is revoked, is accepted", "the reading of what is above a trust anchor",
-			[]cut{{"revoked.go", "\t\ts.enforcer.lineage.Store(now)\n", ""}}},
-		{"anchor-signature", ".", "TestRevokedAnchor/here,_by_another_CA_of_that_name", "revoked is false: trust anchor", "the signature on a trust anchor, beside the name of its issuer",
+			[]cut{{"internal/enforce/enforce.go", "\t\te.lineage.Store(now)\n", ""}}},
+		{"anchor-signature", "internal/enforce", "TestRevokedAnchor/here,_by_another_CA_of_that_name", "revoked is false: trust anchor", "the signature on a trust anchor, beside the name of its issuer",
 			[]cut{{"ca/lineage.go", "return err == nil || errors.Is", "return true || errors.Is"}}},
 		{"anchor-import", "ca", "TestRevokedNotImported", "over the CA of the cluster: <nil>", "the refusal to import a CA that was revoked",
 			[]cut{{"ca/import.go", "if err := a.unrevoked(ctx, chain); err != nil {", "if err := a.unrevoked(ctx, nil); err != nil {"}}},
@@ -158,14 +158,14 @@ func table() []control {
 			[]cut{{"internal/api/revoke.go", "return d.endBelow(registry.Unnoted(ctx), c, r)", "return nil"}}},
 		{"below-low", "internal/api", "TestRevocationOfACAEndsUse", "of lou there is \"token session\"", "the end of what was made below a CA below a revoked one",
 			[]cut{{"internal/api/below.go", "if known && found[signer] {", "if known && found[signer] && false {"}}},
-		{"blocked-chain", ".", "TestBlockedKeyInAChain", "the key of the leaf, blocked is true", "the question whether the key of a certificate in a chain is blocked",
-			[]cut{{"revoked.go", "\tif err := s.enforcer.blocked.check(cert); err != nil {\n\t\treturn err\n\t}\n\town, foreign", "\town, foreign"}}},
-		{"blocked-anchor", ".", "TestBlockedKeyInAChain", "the key of the CA, blocked is true, below itself", "the question whether the key of a trust anchor is blocked",
-			[]cut{{"revoked.go", "\tif err := s.enforcer.blocked.check(cert); err != nil {\n\t\treturn err\n\t}\n\tissuers", "\tissuers"}}},
+		{"blocked-chain", "internal/enforce", "TestBlockedKeyInAChain", "the key of the leaf, blocked is true", "the question whether the key of a certificate in a chain is blocked",
+			[]cut{{"internal/enforce/check.go", "\tif err := e.blocked.check(cert); err != nil {\n\t\treturn err\n\t}\n\town, foreign", "\town, foreign"}}},
+		{"blocked-anchor", "internal/enforce", "TestBlockedKeyInAChain", "the key of the CA, blocked is true, below itself", "the question whether the key of a trust anchor is blocked",
+			[]cut{{"internal/enforce/check.go", "\tif err := e.blocked.check(cert); err != nil {\n\t\treturn err\n\t}\n\tissuers", "\tissuers"}}},
 		{"blocked-later", ".", "TestBlockedKeyOfAnotherPKI/found_out_later", "the end of the connection", "the word of a key that is blocked after its revocation",
 			[]cut{{"internal/registry/blocked.go", "\t\trev = 0\n\t}\n\treturn s.blockInForce(ctx, r.Block, rev)", "\t\trev = 0\n\t}\n\treturn s.revoked.wait(ctx, rev)"}}},
 		{"blocked-start", ".", "TestBlockedKeyOfAnotherPKI/at_once", "a blocked key is accepted", "the reading of the blocked keys at a start",
-			[]cut{{"revoked.go", "s.enforcer.blocked.load(s.objects.AllBlocked(ctx))", "error(nil)"}}},
+			[]cut{{"internal/enforce/enforce.go", "e.blocked.load(e.config.Records.AllBlocked(ctx))", "error(nil)"}}},
 		{"clock-step", "ca", "TestClockSetWhilePublishing", "the list of the CA that was deleted is gone", "the look whether the clock was set",
 			[]cut{{"ca/publish.go", "by.Abs() >= stepLeast", "by.Abs() >= stepLeast && by == 1"}}},
 		{"policy-gone", "internal/api", "TestPolicyOutlivesItsObject", "deleted: 200", "the refusal to delete the policy of a CA with its object",
@@ -256,7 +256,7 @@ func table() []control {
 		{"crl-names-ocsp", "crl", "TestRespondSpelled", "want an answer true", "the spellings of an issuer's name in OCSP requests",
 			[]cut{{"crl/ocsp_response.go", "range spellings(issuer.RawSubject) {", "range spellings(issuer.RawSubject)[:1] {"}}},
 		{"lists-partial", ".", "TestListThatCannotBeUsed", "the lists are in force: not within", "the wait for the list of a CA of which one cannot be used",
-			[]cut{{"feeds.go", "e.covered = trusted, awaited", "e.covered = trusted, awaited[:0]"}}},
+			[]cut{{"internal/enforce/enforce.go", "e.covered = trusted, awaited", "e.covered = trusted, awaited[:0]"}}},
 		{"lists-refused", ".", "TestListRefused", "the end of the connection that nothing settles any more", "the note of which lists were refused",
 			[]cut{{"internal/feed/accept.go", "f.leaveOut(ctx, s, p, s.aside, s.lost(ders, unread, err))", "f.leaveOut(ctx, s, p, s.aside, s.lost(ders, unread, err)[:0])"}}},
 		{"lists-refused-restart", "internal/feed", "TestPartialRefused/badly_signed", "undetermined are []", "the memory of which lists were refused",

@@ -59,6 +59,7 @@ func plan() map[string]room {
 		"internal/store/replica":       {own: []string{"internal/background", "internal/store", "internal/store/bolt"}, never: []string{"net/http", cli, bolt, etcd}},
 		"internal/join":                {never: []string{"os", "net/http", "log", "flag", cli, bolt, etcd}},
 		"internal/member":              {own: []string{"internal/background", "internal/hint"}, never: []string{"flag", cli}},
+		"internal/enforce":             {own: []string{"ca", "crl", "pki"}, never: []string{"os", "net", "net/http", cli, bolt, etcd}},
 		"internal/object":              {own: []string{"ca", "pki", "usr", "internal/hint"}, never: []string{"os", "net/http", "log", cli, bolt, etcd}},
 		"internal/seal":                {own: []string{"internal/hint"}, never: []string{"net", "net/http", "log", cli, bolt, etcd}},
 		"internal/registry": {

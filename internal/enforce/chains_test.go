@@ -1,4 +1,4 @@
-package omca
+package enforce
 
 import (
 	"crypto/x509"
@@ -14,7 +14,7 @@ import (
 
 // TestConvictedInOneChain: a leaf that is revoked below one CA is refused, whatever other chain a client finds for it.
 func TestConvictedInOneChain(t *testing.T) {
-	s := &Server{enforcer: newEnforcer(), config: Config{Now: time.Now}}
+	e := New(Config{Now: time.Now})
 	authority := func() *x509.Certificate {
 		key, err := pki.GenerateKey(pki.ECP256)
 		if err != nil {
@@ -34,18 +34,18 @@ func TestConvictedInOneChain(t *testing.T) {
 	ours, other := authority(), authority()
 	leaf := &x509.Certificate{SerialNumber: big.NewInt(4711), RawIssuer: ours.RawSubject}
 	chains := [][]*x509.Certificate{{leaf, other}, {leaf, ours}}
-	if err := s.check(chains); err != nil {
+	if err := e.Check(chains); err != nil {
 		t.Errorf("before: %v", err)
 	}
 	ledger, err := crl.NewLedger().With(pki.AuthorityOf(ours), crl.Entry{Serial: pki.SerialOf(leaf), At: time.Now(), Reason: crl.KeyCompromise})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.enforcer.ledger.Store(ledger)
-	if err := s.check(chains); !errors.Is(err, errRevoked) {
+	e.ledger.Store(ledger)
+	if err := e.Check(chains); !errors.Is(err, ErrRevoked) {
 		t.Errorf("revoked below the second: %v", err)
 	}
-	if err := s.check(chains[:1]); err != nil {
+	if err := e.Check(chains[:1]); err != nil {
 		t.Errorf("another CA with that serial number: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package omca
+package enforce
 
 import (
 	"crypto/x509"
@@ -62,7 +62,7 @@ func (b *blockedKeys) check(cert *x509.Certificate) error {
 		}
 	}
 	if blocked {
-		return fmt.Errorf("%w: the key of %q was revoked here as compromised", errRevoked, cert.Subject)
+		return fmt.Errorf("%w: the key of %q was revoked here as compromised", ErrRevoked, cert.Subject)
 	}
 	return nil
 }
@@ -74,13 +74,4 @@ func (b *blockedKeys) learn(cert *x509.Certificate, key pki.KeyHash) {
 		b.learned = make(map[string]pki.KeyHash)
 	}
 	b.learned[string(cert.RawSubjectPublicKeyInfo)] = key
-}
-
-// keyBlocked puts the block of a key in force, as revoked does for a revocation.
-func (s *Server) keyBlocked(key pki.KeyHash) {
-	s.enforcer.blocked.add(key)
-	s.closeRevoked(s.background)
-	if s.db.node != nil {
-		s.db.node.Check()
-	}
 }

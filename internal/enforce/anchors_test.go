@@ -1,4 +1,4 @@
-package omca
+package enforce
 
 import (
 	"crypto"
@@ -136,13 +136,13 @@ func TestRevokedAnchor(t *testing.T) {
 		"a root, by the serial number of what is below": {root.cert, all, here(root.cert, root.cert), nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &Server{enforcer: newEnforcer(), config: Config{Now: time.Now}}
-			s.enforcer.ledger.Store(tt.ledger)
-			s.enforcer.foreign.Store(crl.NewSet(crl.Sources{Lists: tt.lists}))
-			s.enforcer.lineage.Store(ca.NewLineage([]*x509.Certificate{tt.anchor}, tt.known))
+			e := New(Config{Now: time.Now})
+			e.ledger.Store(tt.ledger)
+			e.foreign.Store(crl.NewSet(crl.Sources{Lists: tt.lists}))
+			e.lineage.Store(ca.NewLineage([]*x509.Certificate{tt.anchor}, tt.known))
 			leaf := &x509.Certificate{SerialNumber: big.NewInt(4711), RawIssuer: tt.anchor.RawSubject}
-			err := s.check([][]*x509.Certificate{{leaf, tt.anchor}})
-			if tt.revoked != errors.Is(err, errRevoked) || !tt.revoked && err != nil {
+			err := e.Check([][]*x509.Certificate{{leaf, tt.anchor}})
+			if tt.revoked != errors.Is(err, ErrRevoked) || !tt.revoked && err != nil {
 				t.Errorf("revoked is %t: %v", tt.revoked, err)
 			}
 		})
@@ -154,17 +154,17 @@ func TestAnchorsInACircle(t *testing.T) {
 	w := &tree{t: t}
 	one, two := w.ca("One", nil), w.ca("Two", nil)
 	first, second := w.certify("One", one.key, two), w.certify("Two", two.key, one)
-	s := &Server{enforcer: newEnforcer(), config: Config{Now: time.Now}}
-	s.enforcer.lineage.Store(ca.NewLineage([]*x509.Certificate{first}, []*x509.Certificate{second}))
-	if err := s.checkAnchor(first, mostAbove); err != nil {
+	e := New(Config{Now: time.Now})
+	e.lineage.Store(ca.NewLineage([]*x509.Certificate{first}, []*x509.Certificate{second}))
+	if err := e.checkAnchor(first, mostAbove); err != nil {
 		t.Errorf("nothing is revoked: %v", err)
 	}
 	ledger, err := crl.NewLedger().With(pki.AuthorityOf(one.cert), crl.Entry{Serial: pki.SerialOf(second), At: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.enforcer.ledger.Store(ledger)
-	if err := s.checkAnchor(first, mostAbove); !errors.Is(err, errRevoked) {
+	e.ledger.Store(ledger)
+	if err := e.checkAnchor(first, mostAbove); !errors.Is(err, ErrRevoked) {
 		t.Errorf("the issuer is revoked: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package omca
+package enforce
 
 import (
 	"crypto/x509"
@@ -20,8 +20,8 @@ func TestBlockedKeyInAChain(t *testing.T) {
 	leaf := w.certify("leaf", w.ca("leaf", nil).key, sub)
 	leaf.IsCA = false
 	other := w.ca("Other", nil)
-	s := &Server{enforcer: newEnforcer(), config: Config{Now: time.Now}}
-	s.enforcer.lineage.Store(ca.NewLineage([]*x509.Certificate{crossed, corp.cert}, []*x509.Certificate{root.cert}))
+	e := New(Config{Now: time.Now})
+	e.lineage.Store(ca.NewLineage([]*x509.Certificate{crossed, corp.cert}, []*x509.Certificate{root.cert}))
 	chains := map[string][]*x509.Certificate{
 		"below its root":     {leaf, sub.cert, root.cert},
 		"below an anchor":    {leaf, crossed},
@@ -37,14 +37,14 @@ func TestBlockedKeyInAChain(t *testing.T) {
 		{"the key of the CA", sub.cert, true},
 		{"the key of the leaf", leaf, true},
 	} {
-		s.enforcer.blocked = new(blockedKeys)
+		e.blocked = new(blockedKeys)
 		for _, blocked := range []bool{false, true} {
 			if blocked {
-				s.enforcer.blocked.add(pki.KeyHashOf(tt.key))
+				e.blocked.add(pki.KeyHashOf(tt.key))
 			}
 			for range 2 { // the second look finds what the first has learned
 				for name, chain := range chains {
-					if err := s.checkChain(chain); errors.Is(err, errRevoked) != (blocked && tt.refused) || err != nil && !(blocked && tt.refused) {
+					if err := e.checkChain(chain); errors.Is(err, ErrRevoked) != (blocked && tt.refused) || err != nil && !(blocked && tt.refused) {
 						t.Errorf("%s, blocked is %t, %s: %v", tt.what, blocked, name, err)
 					}
 				}
