@@ -49,7 +49,7 @@ func table() []control {
 		// Revocation, in handshakes and of what is open.
 		{"open-own", interop, opened + "our_own_CA/open_connections", "of the revoked user is open", "the closing of connections by a revocation of ours", []cut{closing}},
 		{"open-list", interop, opened + "the_list_of_another/open_connections", "of the revoked user is open", "the closing of connections by a list that came",
-			[]cut{{"internal/enforce/enforce.go", "\te.mu.Unlock()\n\te.CloseRevoked(ctx)\n", "\te.mu.Unlock()\n"}}},
+			[]cut{{"internal/enforce/enforce.go", "\te.expect(trusted, awaited)\n\te.CloseRevoked(ctx)\n", "\te.expect(trusted, awaited)\n"}}},
 		{"open-all", interop, opened + "our_own_CA/open_connections", "of another user was closed", "the choice of whose connections a revocation of ours closes",
 			[]cut{{"listener/index.go", "return x.bySerial[k] }", "return x.open }"},
 				{"internal/enforce/enforce.go", "r.Serial, func(chains [][]*x509.Certificate) bool { return e.Check(chains) != nil })", "r.Serial, func([][]*x509.Certificate) bool { return true })"}}},

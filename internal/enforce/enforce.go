@@ -311,11 +311,15 @@ func (e *Enforcer) SetLists(lists []*crl.Verified) {
 // Expect sets the CAs whose lists are believed, and those of them that need one, and ends the
 // connections that are refused by that.
 func (e *Enforcer) Expect(ctx context.Context, trusted, awaited []*x509.Certificate) {
+	e.expect(trusted, awaited)
+	e.CloseRevoked(ctx)
+}
+
+func (e *Enforcer) expect(trusted, awaited []*x509.Certificate) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.authorities, e.covered = trusted, awaited
 	e.rebuild()
-	e.mu.Unlock()
-	e.CloseRevoked(ctx)
 }
 
 // Above calls note for each CA certificate above a trust anchor that Check asks about, with the
