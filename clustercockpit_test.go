@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"omca/ca"
+	"omca/internal/object"
+	"omca/internal/registry"
 	"omca/internal/wire"
 	"omca/usr/clustercockpit"
 )
@@ -383,18 +386,23 @@ func TestImportTokenKey(t *testing.T) {
 func TestTokenKeyIsNoCertificateKey(t *testing.T) {
 	c := newCockpit(t)
 	c.want(c.root(http.MethodPost, keyAt, anotherKey), http.StatusNoContent)
-	key, err := c.s.profileKey(t.Context(), profileClusterCockpit, false)
+	path := func(text string) object.Path {
+		p, err := object.ParsePath(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	key, err := c.s.objects.Value(t.Context(), path("system/sec/jwt-clustercockpit"), ca.KeyPrivate)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := tokenKeyPath(profileMetricStore)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := path("system/sec/jwt-metric-store")
 	if err := c.s.separateKeys(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.s.storeForeignKey(t.Context(), p, "put", key); err != nil { // behind the back of the import
+	edits := []registry.Edit{{Action: registry.PutKey, Name: ca.KeyPrivate, Value: key}}
+	if err := c.s.objects.MakeWith(t.Context(), p, object.NewConfig(p), edits); err != nil { // behind the back of the import
 		t.Fatal(err)
 	}
 	if err := c.s.separateKeys(t.Context()); err == nil || !strings.Contains(err.Error(), "the same key") {

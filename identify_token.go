@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"omca/internal/api"
+	"omca/internal/clustercockpit"
 	"omca/internal/object"
 	"omca/internal/registry"
 	"omca/internal/store"
@@ -23,7 +24,11 @@ import (
 
 // newTokens makes the service of the tokens.
 func (s *Server) newTokens() error {
-	c := token.Config{Store: s.objects, Settings: s.objects.TokenSettings, Now: s.config.Now, Profiles: s.foreignProfiles()}
+	s.cockpit = clustercockpit.New(clustercockpit.Config{
+		Objects: s.objects, CheckRecord: func(ctx context.Context, id string) error { return s.tokens.CheckRecord(ctx, id) },
+		KeysInUse: s.keysInUse, Now: s.config.Now, Log: s.config.Log,
+	})
+	c := token.Config{Store: s.objects, Settings: s.objects.TokenSettings, Now: s.config.Now, Profiles: s.cockpit.All()}
 	if s.db.follows != nil {
 		c.Latest = s.latestTokens
 	}

@@ -9,23 +9,15 @@ import (
 	"strings"
 
 	"omca/ca"
+	"omca/internal/clustercockpit"
 	"omca/internal/hint"
 	"omca/internal/object"
 )
 
-// A keyRole is a key that is in use, and what for.
-type keyRole struct {
-	role, path string
-	public     crypto.PublicKey
+// standsAlone tells whether the key must have no other role: what it signs is believed.
+func standsAlone(k clustercockpit.Key) bool {
+	return k.Role == ca.ProfileCA || k.Role == ca.ProfileOCSP || strings.HasPrefix(k.Role, clustercockpit.RoleToken)
 }
-
-// apart tells whether the key must have no other role: what it signs is believed.
-func (k keyRole) apart() bool {
-	return k.role == ca.ProfileCA || k.role == ca.ProfileOCSP || strings.HasPrefix(k.role, roleToken)
-}
-
-// roleToken is the role of the keys that sign tokens.
-const roleToken = "token"
 
 // separateKeys refuses to start when one key has two roles: what is signed in one
 // of them could be taken for something of the other. The roles are CA, OCSP
@@ -37,13 +29,13 @@ func (s *Server) separateKeys(ctx context.Context) error {
 	}
 	type public interface{ Equal(crypto.PublicKey) bool }
 	for i, a := range used {
-		key, ok := a.public.(public)
+		key, ok := a.Public.(public)
 		if !ok {
-			return fmt.Errorf("%s: a key of type %T", a.path, a.public)
+			return fmt.Errorf("%s: a key of type %T", a.Path, a.Public)
 		}
 		for _, b := range used[:i] {
-			if a.role != b.role && (a.apart() || b.apart()) && key.Equal(b.public) {
-				return hint.With(fmt.Errorf("%s and %s have the same key, and one is for a %s, the other for a %s", b.path, a.path, b.role, a.role),
+			if a.Role != b.Role && (standsAlone(a) || standsAlone(b)) && key.Equal(b.Public) {
+				return hint.With(fmt.Errorf("%s and %s have the same key, and one is for a %s, the other for a %s", b.Path, a.Path, b.Role, a.Role),
 					"each role has a key of its own; commands work without a daemon: \"omca PATH certificate renew --rekey\" makes another one")
 			}
 		}
@@ -52,7 +44,7 @@ func (s *Server) separateKeys(ctx context.Context) error {
 }
 
 // keysInUse lists the keys of system/sec/*, each with its role.
-func (s *Server) keysInUse(ctx context.Context) ([]keyRole, error) {
+func (s *Server) keysInUse(ctx context.Context) ([]clustercockpit.Key, error) {
 	sel, err := object.ParseSelector("system/sec/*")
 	if err != nil {
 		return nil, err
@@ -61,7 +53,7 @@ func (s *Server) keysInUse(ctx context.Context) ([]keyRole, error) {
 	if err != nil {
 		return nil, err
 	}
-	var used []keyRole
+	var used []clustercockpit.Key
 	for _, p := range paths {
 		h, err := s.objects.Holder(ctx, p.String())
 		if err != nil {
@@ -77,15 +69,15 @@ func (s *Server) keysInUse(ctx context.Context) ([]keyRole, error) {
 		if err != nil {
 			return nil, err
 		}
-		used = append(used, keyRole{h.Profile, p.String(), chain[0].PublicKey})
+		used = append(used, clustercockpit.Key{Role: h.Profile, Path: p.String(), Public: chain[0].PublicKey})
 	}
 	keys, err := s.tokens.PublicKeys(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, k := range keys {
-		used = append(used, keyRole{roleToken, object.JWTPath().String(), ed25519.PublicKey(k.Public)})
+		used = append(used, clustercockpit.Key{Role: clustercockpit.RoleToken, Path: object.JWTPath().String(), Public: ed25519.PublicKey(k.Public)})
 	}
-	foreign, err := s.foreignKeysInUse(ctx)
+	foreign, err := s.cockpit.KeysInUse(ctx)
 	return append(used, foreign...), err
 }

@@ -19,6 +19,7 @@ import (
 	"omca/ca"
 	"omca/internal/api"
 	"omca/internal/background"
+	"omca/internal/clustercockpit"
 	"omca/internal/console"
 	"omca/internal/enforce"
 	"omca/internal/feed"
@@ -104,6 +105,7 @@ type Server struct {
 	passwords *usr.Passwords
 	guesses   *usr.Guesses // at passwords, on this node
 	tokens    *token.Service
+	cockpit   *clustercockpit.Profiles
 	openid    *openid.Verifier
 	flows     flows // to log in at the OpenID issuer
 	verified  verifiedTokens
@@ -300,7 +302,7 @@ func (s *Server) compose(ctx context.Context) error {
 		Sessions: s.sessions, Login: s.login, AskOpenID: s.askOpenID, LoginOpenID: s.loginOpenID,
 		Passwords: s.passwords, CheckPassword: s.checkPassword, Unlock: s.unlock, Address: s.origin,
 		Tokens: s.tokens, IdentifyRefresh: s.identifyRefresh, InspectToken: s.inspectToken,
-		Foreign: s.foreignTokens(), Trail: s.lastLines, Members: members,
+		Foreign: api.ForeignTokens{Profile: clustercockpit.ProfileAt, PublicKey: s.cockpit.PublicKey, Import: s.cockpit.Import}, Trail: s.lastLines, Members: members,
 		AcceptSetBack: s.acceptSetBack, Unmarked: s.mark.unmarked,
 	}
 	if s.db.follows != nil {
@@ -408,7 +410,7 @@ func (s *Server) changed(p object.Path) {
 	case p == object.JWTPath():
 		s.tokenKeysChanged(ctx)
 		return
-	case tokenProfileAt(p) != "":
+	case clustercockpit.ProfileAt(p) != "":
 		s.verified.clear()
 		return
 	default:

@@ -59,9 +59,13 @@ func plan() map[string]room {
 		"internal/store/replica":       {own: []string{"internal/background", "internal/store", "internal/store/bolt"}, never: []string{"net/http", cli, bolt, etcd}},
 		"internal/join":                {never: []string{"os", "net/http", "log", "flag", cli, bolt, etcd}},
 		"internal/member":              {own: []string{"internal/background", "internal/hint"}, never: []string{"flag", cli}},
-		"internal/enforce":             {own: []string{"ca", "crl", "pki"}, never: []string{"os", "net", "net/http", cli, bolt, etcd}},
-		"internal/object":              {own: []string{"ca", "pki", "usr", "internal/hint"}, never: []string{"os", "net/http", "log", cli, bolt, etcd}},
-		"internal/seal":                {own: []string{"internal/hint"}, never: []string{"net", "net/http", "log", cli, bolt, etcd}},
+		"internal/clustercockpit": {
+			own:   []string{"ca", "usr", "usr/clustercockpit", "usr/token", "internal/hint", "internal/object", "internal/registry"},
+			never: []string{"os", "net", "net/http", cli, bolt, etcd},
+		},
+		"internal/enforce": {own: []string{"ca", "crl", "pki"}, never: []string{"os", "net", "net/http", cli, bolt, etcd}},
+		"internal/object":  {own: []string{"ca", "pki", "usr", "internal/hint"}, never: []string{"os", "net/http", "log", cli, bolt, etcd}},
+		"internal/seal":    {own: []string{"internal/hint"}, never: []string{"net", "net/http", "log", cli, bolt, etcd}},
 		"internal/registry": {
 			own:   []string{"internal/background", "internal/store", "internal/seal", "internal/object", "internal/join", "ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/hint"},
 			never: []string{"os", "net/http", cli, bolt, etcd},
