@@ -168,6 +168,15 @@ type Query struct {
 	After         string // a cursor: only records behind the one it names
 }
 
+// Selects reports whether a record is one of those that the query selects, whatever Key and After say.
+func (q Query) Selects(r Record) bool {
+	end := r.Certificate.NotAfter.Truncate(time.Second)
+	return (q.Owner == "" || q.Owner == r.Owner) && (q.Issuer == "" || q.Issuer == r.Issuer) &&
+		(q.Profile == "" || q.Profile == r.Profile) &&
+		(q.ExpiresAfter.IsZero() || end.After(q.ExpiresAfter.Truncate(time.Second))) &&
+		(q.ExpiresBefore.IsZero() || end.Before(q.ExpiresBefore.Truncate(time.Second)))
+}
+
 // Cluster is what the authority needs to know about the cluster.
 type Cluster struct {
 	Name    string   // trust domain of the SPIFFE IDs

@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -156,6 +158,11 @@ func (c *call) search() (func(ca.Record) bool, error) {
 		return nil, fmt.Errorf("%w: search has %d bytes, at most %d", errBadRequest, len(text), mostSearch)
 	}
 	words := strings.Fields(strings.ToLower(text))
+	for i, word := range words {
+		if serial, err := pki.ParseSerial(word); err == nil && len(serial) >= leastSerial {
+			words[i] = string(serial) // without colons, as below
+		}
+	}
 	if len(words) == 0 {
 		return func(ca.Record) bool { return true }, nil
 	}
@@ -170,6 +177,30 @@ func (c *call) search() (func(ca.Record) bool, error) {
 		}
 		return true
 	}, nil
+}
+
+// leastSerial is how many hexadecimal digits make a word that is searched for a serial number: those
+// that are issued here have 40.
+const leastSerial = 32
+
+// searched are the records to look at: where a word is the serial number of one, that one alone.
+func (d *door) searched(ctx context.Context, c *call, q ca.Query) iter.Seq2[ca.Listed, error] {
+	for _, word := range strings.Fields(c.query.Get("search")) {
+		serial, err := pki.ParseSerial(word)
+		if err != nil || len(serial) < leastSerial {
+			continue
+		}
+		r, err := d.Authority.Record(ctx, serial)
+		if errors.Is(err, ca.ErrNotFound) {
+			continue // the digits may be a part of a name
+		}
+		return func(yield func(ca.Listed, error) bool) {
+			if err != nil || q.Selects(r) {
+				yield(ca.Listed{Record: r}, err)
+			}
+		}
+	}
+	return d.Authority.Records(ctx, q)
 }
 
 // listCertificates gives a page of what the caller may see. A page may have
@@ -190,7 +221,7 @@ func (d *door) listCertificates(ctx context.Context, c *call) (response, error) 
 	}
 	list := wire.CertificateList{Kind: "CertificateList", Items: []wire.Record{}}
 	looked, cursor := 0, ""
-	for r, err := range d.Authority.Records(ctx, q) {
+	for r, err := range d.searched(ctx, c, q) {
 		if err != nil {
 			return response{}, err
 		}

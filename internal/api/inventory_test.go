@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -117,6 +118,17 @@ func TestRecordCannotBeProbed(t *testing.T) {
 
 // What is searched for and the state select what is listed, and only of what
 // the caller may see.
+// colons is a serial number as OpenSSL prints it.
+func colons(serial string) string {
+	if len(serial)%2 == 1 {
+		serial = "0" + serial
+	}
+	return strings.Join(slices.Collect(func(yield func(string) bool) {
+		for i := 0; i < len(serial) && yield(serial[i:i+2]); i += 2 {
+		}
+	}), ":")
+}
+
 func TestInventorySearch(t *testing.T) {
 	w := newWorld(t)
 	got := into[wire.Signed](w.sign("signer", asJSON(t, wire.SignRequest{CSR: csr(t, "Find.clu.mycorp", "other.clu.mycorp"), Validity: "2d"})).want(http.StatusCreated))
@@ -130,6 +142,13 @@ func TestInventorySearch(t *testing.T) {
 		{"root", "search=OTHER+usr/signer", got.Serial},
 		{"root", "search=find+old", ""},
 		{"root", "search=" + got.Serial, got.Serial},
+		{"root", "search=" + colons(got.Serial), got.Serial},
+		{"root", "search=find+" + strings.ToUpper(got.Serial), got.Serial},
+		{"root", "search=nowhere+" + got.Serial, ""},
+		{"root", "profile=usr&search=" + got.Serial, ""},
+		{"root", "expiring=36h&search=" + got.Serial, ""},
+		{"root", "state=revoked&search=" + got.Serial, ""},
+		{"guest1", "search=" + got.Serial, ""},
 		{"guest1", "search=find", ""},
 		{"root", "state=revoked", old.Serial},
 		{"root", "state=revoked&revoked=false", ""},
