@@ -168,7 +168,7 @@ type Query struct {
 	After         string // a cursor: only records behind the one it names
 }
 
-// Selects reports whether a record is one of those that the query selects, whatever Key and After say.
+// Selects reports whether a record is one of those that the query selects. It ignores Key and After.
 func (q Query) Selects(r Record) bool {
 	end := r.Certificate.NotAfter.Truncate(time.Second)
 	return (q.Owner == "" || q.Owner == r.Owner) && (q.Issuer == "" || q.Issuer == r.Issuer) &&

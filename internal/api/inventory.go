@@ -184,13 +184,13 @@ func (c *call) search() (func(ca.Record) bool, error) {
 const leastSerial = 32
 
 // searched are the records to look at: where a word is the serial number of one, that one alone.
-func (d *door) searched(ctx context.Context, c *call, q ca.Query) iter.Seq2[ca.Listed, error] {
-	for _, word := range strings.Fields(c.query.Get("search")) {
+func searched(ctx context.Context, authority *ca.Authority, search string, q ca.Query) iter.Seq2[ca.Listed, error] {
+	for _, word := range strings.Fields(search) {
 		serial, err := pki.ParseSerial(word)
 		if err != nil || len(serial) < leastSerial {
 			continue
 		}
-		r, err := d.Authority.Record(ctx, serial)
+		r, err := authority.Record(ctx, serial)
 		if errors.Is(err, ca.ErrNotFound) {
 			continue // the digits may be a part of a name
 		}
@@ -200,7 +200,7 @@ func (d *door) searched(ctx context.Context, c *call, q ca.Query) iter.Seq2[ca.L
 			}
 		}
 	}
-	return d.Authority.Records(ctx, q)
+	return authority.Records(ctx, q)
 }
 
 // listCertificates gives a page of what the caller may see. A page may have
@@ -221,7 +221,7 @@ func (d *door) listCertificates(ctx context.Context, c *call) (response, error) 
 	}
 	list := wire.CertificateList{Kind: "CertificateList", Items: []wire.Record{}}
 	looked, cursor := 0, ""
-	for r, err := range d.searched(ctx, c, q) {
+	for r, err := range searched(ctx, d.Authority, c.query.Get("search"), q) {
 		if err != nil {
 			return response{}, err
 		}
