@@ -19,6 +19,7 @@ const (
 	agreePause = time.Second // between two looks at a leader that does not tell yet
 	agreeLooks = 15          // after which a leader has applied what was committed before it led
 	agreeMost  = time.Minute // for one answer: the hash is over the whole store
+	agreeBytes = 256 << 20   // of a store that is hashed: commits wait for that, about a second for so much
 )
 
 // agree compares what is here with what the leader has, at the start and whenever another
@@ -102,8 +103,12 @@ func (m *Member) leaderURL() string {
 var errDiffers = errors.New("the contents differ")
 
 // compare compares what was here at revision at, now when that is 0, with what the leader had
-// then. It returns that revision when the leader does not have it, else 0.
+// then. It returns that revision when the leader does not have it, else 0. A large store is compared
+// by its revision alone.
 func (m *Member) compare(client *http.Client, url string, at int64) (behind int64, err error) {
+	if m.etcd.Server.Backend().SizeInUse() > agreeBytes {
+		return m.compareRevision(client, url, at)
+	}
 	mine, err := m.hash(at)
 	if err != nil {
 		return 0, err
@@ -120,6 +125,19 @@ func (m *Member) compare(client *http.Client, url string, at int64) (behind int6
 		return 0, fmt.Errorf("%w at revision %d: here %08x, on the leader at %s %08x", errDiffers, mine.HashRevision, mine.Hash, url, theirs.Hash)
 	}
 	return 0, nil
+}
+
+func (m *Member) compareRevision(client *http.Client, url string, at int64) (behind int64, err error) {
+	if at == 0 {
+		if at, err = m.revision(m.ended); err != nil {
+			return 0, err
+		}
+	}
+	rev, err := askRevision(m.ended, client, url)
+	if err != nil || rev >= at {
+		return 0, err
+	}
+	return at, nil
 }
 
 // hash is over what is here at a revision; 0 is now.

@@ -90,7 +90,7 @@ func (m *Member) withRevision(h http.Handler) http.Handler {
 			h.ServeHTTP(w, r)
 			return
 		}
-		rev, err := attach(r.Context(), m.etcd.Server, struct{}{}, func(context.Context, struct{}) (int64, error) { return m.etcd.Server.KV().Rev(), nil })
+		rev, err := m.revision(r.Context())
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
@@ -99,6 +99,11 @@ func (m *Member) withRevision(h http.Handler) http.Handler {
 			m.config.Log.Debug("answering a member", "error", err)
 		}
 	})
+}
+
+// revision is that of the last change here.
+func (m *Member) revision(ctx context.Context) (int64, error) {
+	return attach(ctx, m.etcd.Server, struct{}{}, func(context.Context, struct{}) (int64, error) { return m.etcd.Server.KV().Rev(), nil })
 }
 
 func askRevision(ctx context.Context, client *http.Client, url string) (rev int64, err error) {

@@ -85,7 +85,7 @@ func TestOthersSetBack(t *testing.T) {
 // TestDiffers: the same when the others have committed as much as the third has.
 func TestDiffers(t *testing.T) {
 	t.Parallel()
-	_, ahead := overtaken(t, 30)
+	_, ahead := overtaken(t, 100)
 	ahead.again(t)
 	select {
 	case <-ahead.Done():
