@@ -34,7 +34,7 @@ func (m *Member) agree() {
 	defer client.CloseIdleConnections()
 	for m.ended.Err() == nil {
 		changed := m.etcd.Server.LeaderChangedNotify()
-		m.agreeWith(client, changed)
+		agreement{m, client}.with(changed)
 		select {
 		case <-changed:
 		case <-m.ended.Done():
@@ -55,26 +55,32 @@ func (m *Member) comparer() (*http.Client, error) {
 	}, nil
 }
 
-// agreeWith compares with the one that leads, until that is done or another leads. A leader
+// agreement is the comparison of a member with its leader.
+type agreement struct {
+	m      *Member
+	client *http.Client // of the other members
+}
+
+// with compares with the one that leads, until that is done or another leads. A leader
 // that has just begun may lack for a moment what it has not applied yet.
-func (m *Member) agreeWith(client *http.Client, changed <-chan struct{}) {
+func (a agreement) with(changed <-chan struct{}) {
 	var had int64 // the revision that was here when the leader was first seen to lack it
 	for looks := agreeLooks; ; {
-		at := m.leaderURL()
+		at := a.leaderURL()
 		if at == "" {
 			return // this member leads, or nobody does
 		}
-		behind, err := m.compare(client, at, had)
+		behind, err := a.compare(at, had)
 		switch {
 		case err == nil && behind == 0:
 			return
 		case errors.Is(err, errDiffers):
-			m.halt(othersSetBack(err))
+			a.m.halt(othersSetBack(err))
 			return
 		case err != nil:
-			m.config.Log.Debug("not compared with the leader yet", "error", err)
+			a.m.config.Log.Debug("not compared with the leader yet", "error", err)
 		case looks == 0:
-			m.halt(othersSetBack(fmt.Errorf("the leader at %s does not have revision %d", at, behind)))
+			a.m.halt(othersSetBack(fmt.Errorf("the leader at %s does not have revision %d", at, behind)))
 			return
 		default:
 			looks, had = looks-1, behind
@@ -82,7 +88,7 @@ func (m *Member) agreeWith(client *http.Client, changed <-chan struct{}) {
 		select {
 		case <-changed:
 			return
-		case <-m.ended.Done():
+		case <-a.m.ended.Done():
 			return
 		case <-time.After(agreePause):
 		}
@@ -90,9 +96,9 @@ func (m *Member) agreeWith(client *http.Client, changed <-chan struct{}) {
 }
 
 // leaderURL is where another member leads; "" when this one does, or nobody.
-func (m *Member) leaderURL() string {
-	for _, i := range m.Members() {
-		if i.Leader && i.Name != m.config.Name {
+func (a agreement) leaderURL() string {
+	for _, i := range a.m.Members() {
+		if i.Leader && i.Name != a.m.config.Name {
 			return i.URL
 		}
 	}
@@ -105,15 +111,15 @@ var errDiffers = errors.New("the contents differ")
 // compare compares what was here at revision at, now when that is 0, with what the leader had
 // then. It returns that revision when the leader does not have it, else 0. A large store is compared
 // by its revision alone.
-func (m *Member) compare(client *http.Client, url string, at int64) (behind int64, err error) {
-	if m.etcd.Server.Backend().SizeInUse() > agreeBytes {
-		return m.compareRevision(client, url, at)
+func (a agreement) compare(url string, at int64) (behind int64, err error) {
+	if a.m.etcd.Server.Backend().SizeInUse() > agreeBytes {
+		return a.compareRevision(url, at)
 	}
-	mine, err := m.hash(at)
+	mine, err := a.hash(at)
 	if err != nil {
 		return 0, err
 	}
-	theirs, err := etcdserver.HashByRev(m.ended, m.etcd.Server.Cluster().ID(), client, url, mine.HashRevision)
+	theirs, err := etcdserver.HashByRev(a.m.ended, a.m.etcd.Server.Cluster().ID(), a.client, url, mine.HashRevision)
 	switch {
 	case errors.Is(err, rpctypes.ErrFutureRev):
 		return mine.HashRevision, nil
@@ -127,13 +133,13 @@ func (m *Member) compare(client *http.Client, url string, at int64) (behind int6
 	return 0, nil
 }
 
-func (m *Member) compareRevision(client *http.Client, url string, at int64) (behind int64, err error) {
+func (a agreement) compareRevision(url string, at int64) (behind int64, err error) {
 	if at == 0 {
-		if at, err = m.revision(m.ended); err != nil {
+		if at, err = a.m.revision(a.m.ended); err != nil {
 			return 0, err
 		}
 	}
-	rev, err := askRevision(m.ended, client, url)
+	rev, err := askRevision(a.m.ended, a.client, url)
 	if err != nil || rev >= at {
 		return 0, err
 	}
@@ -141,9 +147,9 @@ func (m *Member) compareRevision(client *http.Client, url string, at int64) (beh
 }
 
 // hash is over what is here at a revision; 0 is now.
-func (m *Member) hash(at int64) (*pb.HashKVResponse, error) {
-	return attach(m.ended, m.etcd.Server, at, func(_ context.Context, at int64) (*pb.HashKVResponse, error) {
-		h, _, err := m.etcd.Server.KV().HashStorage().HashByRev(at)
+func (a agreement) hash(at int64) (*pb.HashKVResponse, error) {
+	return attach(a.m.ended, a.m.etcd.Server, at, func(_ context.Context, at int64) (*pb.HashKVResponse, error) {
+		h, _, err := a.m.etcd.Server.KV().HashStorage().HashByRev(at)
 		return &pb.HashKVResponse{Hash: h.Hash, CompactRevision: h.CompactRevision, HashRevision: h.Revision}, err
 	})
 }

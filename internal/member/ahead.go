@@ -39,7 +39,7 @@ func (m *Member) ahead() error {
 	}
 	defer client.CloseIdleConnections()
 	for looks := agreeLooks; ; looks-- {
-		lack, have := m.lacking(client, was)
+		lack, have := was.lacking(m, client)
 		switch {
 		case have > 0 || lack <= was.members/2:
 			return nil
@@ -52,7 +52,7 @@ func (m *Member) ahead() error {
 
 // lacking asks the other members whether they have what was here. Who does not answer is not
 // counted.
-func (m *Member) lacking(client *http.Client, was past) (lack, have int) {
+func (was past) lacking(m *Member, client *http.Client) (lack, have int) {
 	ctx, cancel := context.WithTimeout(context.Background(), lackingMost)
 	defer cancel()
 	revs := make([]int64, len(was.others)) // 0: no answer
