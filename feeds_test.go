@@ -19,6 +19,7 @@ import (
 	"omca"
 	"omca/crl"
 	"omca/pki"
+	"omca/pki/lint"
 )
 
 // rawName is a Name of one common name in a string type.
@@ -50,7 +51,7 @@ func namedPKI(t *testing.T, name []byte) *otherPKI {
 		t.Fatal(err)
 	}
 	p.cert = p.selfSigned(t, name)
-	if p.issuer, err = pki.NewIssuer([]*x509.Certificate{p.cert}, p.key); err != nil {
+	if p.issuer, err = pki.NewIssuer([]*x509.Certificate{p.cert}, p.key, lint.New()); err != nil {
 		t.Fatal(err)
 	}
 	p.publishAs(t, p.cert)

@@ -31,6 +31,7 @@ import (
 	"omca/internal/store"
 	"omca/internal/trail"
 	"omca/listener"
+	"omca/pki/lint"
 	"omca/usr"
 	"omca/usr/session"
 	"omca/usr/token"
@@ -249,7 +250,7 @@ func (s *Server) compose(ctx context.Context) error {
 	if err := s.checkMark(ctx); err != nil {
 		return err
 	}
-	own := ca.Config{Store: s.objects, Now: c.Now, Moment: time.Now, Log: c.Log}
+	own := ca.Config{Store: s.objects, Linter: lint.New(), Now: c.Now, Moment: time.Now, Log: c.Log}
 	if s.db.follows != nil {
 		own.Node, own.NodeListener = c.NodeName, object.NodeListenerPath(c.NodeName).String()
 	}

@@ -18,6 +18,7 @@ import (
 	"omca"
 	"omca/crl"
 	"omca/pki"
+	"omca/pki/lint"
 )
 
 // serialOf is the serial number that a client shows.
@@ -175,12 +176,12 @@ func newOtherPKI(t *testing.T) *otherPKI {
 	if p.key, err = pki.GenerateKey(pki.ECP384); err != nil {
 		t.Fatal(err)
 	}
-	root, err := pki.NewRoot(p.key)
+	root, err := pki.NewRoot(p.key, lint.New())
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.cert = p.sign(t, root, "ca", "MyCorp Root", p.key.Public())
-	if p.issuer, err = pki.NewIssuer([]*x509.Certificate{p.cert}, p.key); err != nil {
+	if p.issuer, err = pki.NewIssuer([]*x509.Certificate{p.cert}, p.key, lint.New()); err != nil {
 		t.Fatal(err)
 	}
 	if p.builder, err = crl.NewBuilder(crl.BuilderConfig{Issuer: p.cert, Key: p.key}); err != nil {

@@ -17,6 +17,7 @@ import (
 	"omca/internal/object"
 	"omca/pki"
 	"omca/pki/flocker/flockertest"
+	"omca/pki/lint"
 	"omca/usr"
 )
 
@@ -192,7 +193,7 @@ func TestAdoptedTwin(t *testing.T) {
 	alice := o.User("alice")
 	o.add("alice.crt", alice)
 	w.mustAdopt(o)
-	issuer, err := pki.NewIssuer([]*x509.Certificate{read(t, o.Holder)}, o.Key)
+	issuer, err := pki.NewIssuer([]*x509.Certificate{read(t, o.Holder)}, o.Key, lint.New())
 	if err != nil {
 		t.Fatal(err)
 	}

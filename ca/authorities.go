@@ -333,7 +333,7 @@ func (a *Authority) dormantIssuer(ctx context.Context, r AuthorityRecord) (*issu
 	if err != nil {
 		return nil, fmt.Errorf("its key on record: %w", err)
 	}
-	signer, err := pki.NewIssuer(r.Chain, key)
+	signer, err := pki.NewIssuer(r.Chain, key, a.linter)
 	if err != nil {
 		return nil, err
 	}

@@ -29,11 +29,12 @@ var (
 	ErrOvertaken = fmt.Errorf("%w: what this was decided on changed at the same moment", ErrConflict)
 )
 
-// Config says what an authority works with. Store, Now and Log are required.
+// Config says what an authority works with. Store, Linter, Now and Log are required.
 type Config struct {
-	Store Store
-	Now   func() time.Time
-	Log   *slog.Logger // the audit trail
+	Store  Store
+	Linter pki.Linter // looks at every draft before a key signs it
+	Now    func() time.Time
+	Log    *slog.Logger // the audit trail
 
 	// Moment tells time that nobody sets: only differences between two moments count. Nil:
 	// that of Now, which notices no clock that is set.
@@ -47,11 +48,12 @@ type Config struct {
 
 // Authority issues certificates. It is safe for concurrent use.
 type Authority struct {
-	store Store
-	now   func() time.Time
-	since func() time.Time // Config.Moment
-	log   *slog.Logger
-	self  usr.Caller // who asks for the renewals that nobody asks for
+	store  Store
+	linter pki.Linter
+	now    func() time.Time
+	since  func() time.Time // Config.Moment
+	log    *slog.Logger
+	self   usr.Caller // who asks for the renewals that nobody asks for
 
 	node, nodeListener string // see Config
 
@@ -76,14 +78,14 @@ type Authority struct {
 
 // New returns an authority over the store of c.
 func New(c Config) (*Authority, error) {
-	if c.Store == nil || c.Now == nil || c.Log == nil {
-		return nil, errors.New("ca: Config needs Store, Now and Log")
+	if c.Store == nil || c.Linter == nil || c.Now == nil || c.Log == nil {
+		return nil, errors.New("ca: Config needs Store, Linter, Now and Log")
 	}
 	if c.Moment == nil {
 		c.Moment = c.Now
 	}
 	self := usr.Caller{Name: "omca", Method: usr.MethodDaemon, Grants: usr.RootGrants()}
-	return &Authority{store: c.Store, now: c.Now, since: c.Moment, log: c.Log, self: self, node: c.Node, nodeListener: c.NodeListener, issuers: make(map[string]*issuer), dormant: make(map[pki.AuthorityID]*issuer)}, nil
+	return &Authority{store: c.Store, linter: c.Linter, now: c.Now, since: c.Moment, log: c.Log, self: self, node: c.Node, nodeListener: c.NodeListener, issuers: make(map[string]*issuer), dormant: make(map[pki.AuthorityID]*issuer)}, nil
 }
 
 // Changed tells the authority that the object at path is not what it was. The
@@ -171,7 +173,7 @@ func (a *Authority) issuerAt(ctx context.Context, path string) (*issuer, error) 
 	if err != nil {
 		return nil, fmt.Errorf("issuer: %w", err)
 	}
-	is, err := newIssuer(h)
+	is, err := a.newIssuer(h)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +185,7 @@ func (a *Authority) issuerAt(ctx context.Context, path string) (*issuer, error) 
 	return is, nil
 }
 
-func newIssuer(h Holder) (*issuer, error) {
+func (a *Authority) newIssuer(h Holder) (*issuer, error) {
 	if h.Profile != ProfileCA {
 		return nil, fmt.Errorf("%w: %s is not a CA: its profile is %q, not %q", ErrInvalid, h.Path, h.Profile, ProfileCA)
 	}
@@ -195,7 +197,7 @@ func newIssuer(h Holder) (*issuer, error) {
 		return nil, hint.With(fmt.Errorf("%w: %s holds no complete CA certificate, so it cannot sign", ErrConflict, h.Path),
 			"create it with \"omca %s certificate create\", or import its private_key and certificate_chain", h.Path)
 	}
-	signer, err := pki.NewIssuer(s.chain, s.key)
+	signer, err := pki.NewIssuer(s.chain, s.key, a.linter)
 	if err != nil {
 		return nil, fmt.Errorf("%s cannot sign: %w", h.Path, err)
 	}

@@ -260,7 +260,7 @@ func holderIdentity(cluster string, h Holder) (*url.URL, error) {
 func (a *Authority) issuerFor(ctx context.Context, h Holder, key crypto.Signer) (*issuer, error) {
 	path := h.IssuerPath
 	if h.Profile == ProfileCA && path == "" {
-		root, err := pki.NewRoot(key)
+		root, err := pki.NewRoot(key, a.linter)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, h.Path, err)
 		}

@@ -16,6 +16,7 @@ import (
 	"omca/ca"
 	"omca/crl"
 	"omca/pki"
+	"omca/pki/lint"
 	"omca/usr"
 )
 
@@ -186,7 +187,7 @@ func TestIdentifyWantsTheInventory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	issuer, err := pki.NewIssuer(chain, key)
+	issuer, err := pki.NewIssuer(chain, key, lint.New())
 	if err != nil {
 		t.Fatal(err)
 	}

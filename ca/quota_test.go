@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"omca/ca"
+	"omca/pki/lint"
 	"omca/usr"
 )
 
@@ -29,7 +30,7 @@ func (s asked) IssuedBy(ctx context.Context, by string, since time.Time) ([]time
 // another is an authority over the same store, as another node has, or a restart.
 func (w *world) another(s ca.Store) *ca.Authority {
 	w.t.Helper()
-	a, err := ca.New(ca.Config{Store: s, Now: func() time.Time { return w.now }, Log: slog.New(slog.DiscardHandler)})
+	a, err := ca.New(ca.Config{Store: s, Linter: lint.New(), Now: func() time.Time { return w.now }, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"omca/ca"
 	"omca/crl"
 	"omca/pki"
+	"omca/pki/lint"
 	"omca/usr"
 )
 
@@ -121,7 +122,7 @@ func TestDueForEver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := ca.New(ca.Config{Store: forgetful{w.objects, h}, Now: func() time.Time { return w.now }, Log: slog.New(slog.NewTextHandler(w.log, nil))})
+	a, err := ca.New(ca.Config{Store: forgetful{w.objects, h}, Linter: lint.New(), Now: func() time.Time { return w.now }, Log: slog.New(slog.NewTextHandler(w.log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

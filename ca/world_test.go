@@ -19,6 +19,7 @@ import (
 	"omca/internal/store/mem"
 	"omca/internal/store/storetest"
 	"omca/pki"
+	"omca/pki/lint"
 	"omca/usr"
 )
 
@@ -62,7 +63,7 @@ func openWorld(t testing.TB, db store.Store, home string) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	if w.Authority, err = ca.New(ca.Config{Store: w.objects, Now: clock, Moment: time.Now, Log: log}); err != nil {
+	if w.Authority, err = ca.New(ca.Config{Store: w.objects, Linter: lint.New(), Now: clock, Moment: time.Now, Log: log}); err != nil {
 		return nil, err
 	}
 	w.objects.OnChange(func(p object.Path) {

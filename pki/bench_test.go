@@ -20,7 +20,7 @@ func benchRequest(b *testing.B) []byte {
 // certificate in PEM: the measure for BenchmarkIssue.
 func BenchmarkBare(b *testing.B) {
 	k := key(b, pki.ECP256)
-	self := must[*pki.Issuer](b)(pki.NewRoot(k))
+	self := must[*pki.Issuer](b)(pki.NewRoot(k, linter()))
 	ca := issue(b, self, request(b, k.Public(), "test CA"), terms(b, "ca"))
 	csr := benchRequest(b)
 	for b.Loop() {
@@ -59,7 +59,7 @@ func BenchmarkLint(b *testing.B) {
 	leaf := issue(b, ca, request(b, key(b, pki.ECP256).Public(), "n1", "n1.example.com"), terms(b, "node"))
 	node := profile(b, "node")
 	for b.Loop() {
-		if f := pki.Lint(leaf, ca.Certificate(), node); len(f) > 0 {
+		if f := pki.Lint(linter(), leaf, ca.Certificate(), node); len(f) > 0 {
 			b.Fatal(f)
 		}
 	}

@@ -17,7 +17,7 @@ func family(t testing.TB) (leaf, sub, top, stranger *x509.Certificate) {
 	ca := root(t, pki.ECP256, nil)
 	k := key(t, pki.ECP256)
 	sub = issue(t, ca, request(t, k.Public(), "sub CA"), terms(t, "ca"))
-	issuer := must[*pki.Issuer](t)(pki.NewIssuer([]*x509.Certificate{sub, ca.Certificate()}, k))
+	issuer := must[*pki.Issuer](t)(pki.NewIssuer([]*x509.Certificate{sub, ca.Certificate()}, k, linter()))
 	leaf = issue(t, issuer, request(t, key(t, pki.ECP256).Public(), "alice"), terms(t, "usr"))
 	stranger = issue(t, root(t, pki.ECP256, nil), request(t, key(t, pki.ECP256).Public(), "bob"), terms(t, "usr"))
 	return leaf, sub, ca.Certificate(), stranger
@@ -168,7 +168,7 @@ func FuzzParseCertificates(f *testing.F) {
 			return
 		}
 		for _, cert := range certs {
-			pki.Lint(cert, nil, pki.Profile{})
+			pki.Lint(linter(), cert, nil, pki.Profile{})
 			if info := pki.Info(cert); info.Serial != pki.SerialOf(cert) {
 				t.Fatalf("serial %s", info.Serial)
 			}

@@ -11,6 +11,10 @@
 // and lints what it reads. [Issuer.Sign] puts the real key to the bytes of a draft,
 // once. No function leads from a request to a certificate.
 //
+// The lints about profiles are here. Those for any certificate are zlint's, which
+// is large: an issuer is given them as a [Linter], that of pki/lint, and there is
+// no issuer without one.
+//
 // The package never reads a clock, a disk, a network or the environment, and
 // never logs. Times are arguments; randomness is crypto/rand. It imports no
 // other package of the project.

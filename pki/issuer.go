@@ -31,14 +31,14 @@ type Issuer struct {
 	throwaway crypto.Signer
 	sample    []byte            // a signature of the throwaway key, for drafts whose signature nobody verifies
 	twin      *x509.Certificate // the CA's certificate with the throwaway key in its place, for checkConstraints
-	lints     linter
+	linter    Linter            // never nil
 }
 
 // NewIssuer returns the issuer of a chain, own certificate first. The key must
-// be its key, every certificate a CA, and each signed by the next. Errors:
-// ErrInvalid. Whether the chain is in its validity period is not looked at: a
-// draft never outlives it.
-func NewIssuer(chain []*x509.Certificate, key crypto.Signer) (*Issuer, error) {
+// be its key, every certificate a CA, and each signed by the next. linter looks
+// at every draft; without one there is no issuer. Errors: ErrInvalid. Whether
+// the chain is in its validity period is not looked at: a draft never outlives it.
+func NewIssuer(chain []*x509.Certificate, key crypto.Signer, linter Linter) (*Issuer, error) {
 	if len(chain) == 0 {
 		return nil, fmt.Errorf("%w: an issuer needs its certificate", ErrInvalid)
 	}
@@ -53,7 +53,7 @@ func NewIssuer(chain []*x509.Certificate, key crypto.Signer) (*Issuer, error) {
 	if err := checkLinks(chain, 1); err != nil {
 		return nil, err
 	}
-	i, err := newIssuer(key)
+	i, err := newIssuer(key, linter)
 	if err != nil {
 		return nil, err
 	}
@@ -69,12 +69,15 @@ func NewIssuer(chain []*x509.Certificate, key crypto.Signer) (*Issuer, error) {
 
 // NewRoot returns an issuer that signs one kind of certificate: a self-signed
 // CA for its own key. Once that is signed, [NewIssuer] makes the issuer of
-// everything else. Errors: ErrInvalid for a weak key.
-func NewRoot(key crypto.Signer) (*Issuer, error) {
-	return newIssuer(key)
+// everything else. linter is as in NewIssuer. Errors: ErrInvalid for a weak key.
+func NewRoot(key crypto.Signer, linter Linter) (*Issuer, error) {
+	return newIssuer(key, linter)
 }
 
-func newIssuer(key crypto.Signer) (*Issuer, error) {
+func newIssuer(key crypto.Signer, linter Linter) (*Issuer, error) {
+	if linter == nil {
+		return nil, errNoLinter
+	}
 	if err := CheckPublicKey(key.Public()); err != nil {
 		return nil, err
 	}
@@ -90,7 +93,7 @@ func newIssuer(key crypto.Signer) (*Issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("throwaway signature: %w", err)
 	}
-	return &Issuer{key: key, keyID: id, throwaway: throwaway, sample: sample, lints: newLinter()}, nil
+	return &Issuer{key: key, keyID: id, throwaway: throwaway, sample: sample, linter: linter}, nil
 }
 
 // throwawayKey makes a key that signs with the algorithm of pub, as cheaply as
@@ -240,7 +243,7 @@ func (i *Issuer) Draft(r Request, t Terms) (Draft, error) {
 		return Draft{}, err
 	}
 	above := cmp.Or(i.Certificate(), d.linted)
-	findings := i.lints.run(d.linted, above, t.Profile)
+	findings := Lint(i.linter, d.linted, above, t.Profile)
 	if t.Outlives {
 		findings = slices.DeleteFunc(findings, func(f Finding) bool { return f.Lint == lintLifeName })
 	}

@@ -157,7 +157,7 @@ func (k *faultyKey) Sign(r io.Reader, digest []byte, opts crypto.SignerOpts) ([]
 
 func TestSignNeverReturnsABadSignature(t *testing.T) {
 	k := &faultyKey{Signer: key(t, pki.ECP256)}
-	self := must[*pki.Issuer](t)(pki.NewRoot(k))
+	self := must[*pki.Issuer](t)(pki.NewRoot(k, linter()))
 	draft := must[pki.Draft](t)(self.Draft(request(t, k.Public(), "test CA"), terms(t, "ca")))
 	k.faulty = true
 	if cert, err := self.Sign(draft); err == nil || cert != nil || !strings.Contains(err.Error(), "does not verify") {
@@ -222,7 +222,7 @@ func TestDraftRefuses(t *testing.T) {
 
 func TestRootSignsOnlyItself(t *testing.T) {
 	k := key(t, pki.ECP256)
-	self := must[*pki.Issuer](t)(pki.NewRoot(k))
+	self := must[*pki.Issuer](t)(pki.NewRoot(k, linter()))
 	if _, err := self.Draft(request(t, k.Public(), "alice"), terms(t, "usr")); !errors.Is(err, pki.ErrInvalid) {
 		t.Errorf("a leaf: %v", err)
 	}
@@ -247,7 +247,7 @@ func subordinate(t *testing.T, ca *pki.Issuer, cn string, edit func(*pki.Terms))
 		return nil, err
 	}
 	cert := must[*x509.Certificate](t)(ca.Sign(draft))
-	return pki.NewIssuer(append([]*x509.Certificate{cert}, ca.Chain()...), k)
+	return pki.NewIssuer(append([]*x509.Certificate{cert}, ca.Chain()...), k, linter())
 }
 
 func TestPathLengthShrinks(t *testing.T) {
@@ -302,7 +302,7 @@ func TestNewIssuerRefuses(t *testing.T) {
 	for name, chain := range map[string][]*x509.Certificate{
 		"no certificate": nil, "a leaf": {leaf}, "another key": {ca.Certificate()}, "a foreign issuer": {leaf, other.Certificate()},
 	} {
-		if _, err := pki.NewIssuer(chain, k); !errors.Is(err, pki.ErrInvalid) {
+		if _, err := pki.NewIssuer(chain, k, linter()); !errors.Is(err, pki.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -314,7 +314,7 @@ func TestNewIssuerCountsItself(t *testing.T) {
 	template.MaxPathLen, template.MaxPathLenZero = 0, true
 	rootCert := raw(t, template, template, top.Public(), top)
 	subCert := raw(t, caTemplate(t, "sub", sub.Public()), rootCert, sub.Public(), top)
-	if _, err := pki.NewIssuer([]*x509.Certificate{subCert, rootCert}, sub); !errors.Is(err, pki.ErrInvalid) || !strings.Contains(err.Error(), "path length 0") {
+	if _, err := pki.NewIssuer([]*x509.Certificate{subCert, rootCert}, sub, linter()); !errors.Is(err, pki.ErrInvalid) || !strings.Contains(err.Error(), "path length 0") {
 		t.Errorf("a CA below path length 0: %v", err)
 	}
 }

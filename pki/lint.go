@@ -5,15 +5,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
-	zcrypto "github.com/zmap/zcrypto/x509"
-	zlint "github.com/zmap/zlint/v3/lint"
-	_ "github.com/zmap/zlint/v3/lints/community" // these two register their lints
-	_ "github.com/zmap/zlint/v3/lints/rfc"
 	"golang.org/x/crypto/cryptobyte"
 	cryptobyte_asn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
@@ -35,153 +31,30 @@ type Finding struct {
 	Detail   string
 }
 
-// Lint holds cert against zlint's RFC 5280 and community lints and our own.
+// A Linter looks at every draft of an [Issuer] before its key signs. It brings the lints that hold for any
+// X.509 certificate; those about a profile are this package's own and always run.
+type Linter interface {
+	// Lint returns the findings on cert, none for a certificate that is well made. It must return an error,
+	// and never nothing, for a certificate that it cannot look at: without a finding the draft is signed.
+	// Several goroutines call it at once, and it must not keep or change cert.
+	Lint(cert *x509.Certificate) []Finding
+}
+
+// Lint holds cert against our own lints and those of linter, in this order.
 // issuer is the certificate of its issuer (cert itself for a root), nil when
 // that is not known; with the zero Profile the lints about its use are left
-// out. No finding means that it is well made, not that it is valid.
-func Lint(cert, issuer *x509.Certificate, profile Profile) []Finding {
-	return newLinter().run(cert, issuer, profile)
-}
-
-// A skip takes a lint of zlint out for the certificates that it is wrong about.
-type skip struct {
-	lint, reason string
-	applies      func(*x509.Certificate) bool
-}
-
-// skips is the reviewed list of lints of zlint that we do not follow.
-func skips() []skip {
-	return []skip{{
-		lint:   "e_ext_san_uri_host_not_fqdn_or_ip",
-		reason: "a SPIFFE trust domain may be a single label (SPIFFE-ID, 2.1); canonicalURI checks the host of every other URI",
-		applies: func(c *x509.Certificate) bool {
-			return !slices.ContainsFunc(NamesOf(c).URI, func(s string) bool { return !strings.HasPrefix(s, "spiffe://") })
-		},
-	}, {
-		lint:   "e_name_constraint_not_fqdn",
-		reason: "a URI constraint may be a SPIFFE trust domain, so a single label; sortRules checks every constraint that we write",
-		applies: func(c *x509.Certificate) bool {
-			return !slices.ContainsFunc(slices.Concat(c.PermittedURIDomains, c.ExcludedURIDomains), func(s string) bool {
-				_, err := canonicalDNS(strings.TrimPrefix(s, "."))
-				return err != nil
-			})
-		},
-	}}
-}
-
-// A topic is an extension that some lints of zlint speak of, and of nothing else.
-type topic struct {
-	word string // in their names
-	oid  asn1.ObjectIdentifier
-}
-
-// topics are extensions that few certificates have. zlint writes the OID of an extension out for
-// each lint that asks for it, which took a hundredth of issuing.
-func topics() []topic {
-	return []topic{
-		{"_ian_", asn1.ObjectIdentifier{2, 5, 29, 18}},
-		{"name_constraint", asn1.ObjectIdentifier{2, 5, 29, 30}},
-		{"policy_map", asn1.ObjectIdentifier{2, 5, 29, 33}},
-		{"policy_constraints", asn1.ObjectIdentifier{2, 5, 29, 36}},
-	}
-}
-
-// topicOf returns the place of the topic of a lint among topics; -1 when it has none.
-func topicOf(lint string, topics []topic) int {
-	return slices.IndexFunc(topics, func(t topic) bool { return strings.Contains(lint, t.word) })
-}
-
-// A linter holds the lints to run, chosen once.
-type linter struct {
-	lints  []*zlint.CertificateLint
-	topics []topic
-	about  []int // of each of lints, the place of its topic; -1: none
-	skips  []skip
-	made   *sync.Pool // of *[]zlint.LintInterface, one for each of lints
-}
-
-// newLinter chooses the lints: those of the sources that speak of any X.509
-// certificate. The CA/Browser Forum's refuse private names and addresses. Those
-// whose names begin with n_ notice at most, which is no finding here.
-func newLinter() linter {
-	registry := zlint.GlobalRegistry()
-	l := linter{skips: skips(), topics: topics()}
-	for _, source := range []zlint.LintSource{
-		zlint.RFC5280, zlint.RFC3279, zlint.RFC5480, zlint.RFC5891, zlint.RFC8813, zlint.Community,
-	} {
-		l.lints = append(l.lints, registry.CertificateLints().BySource(source)...)
-	}
-	l.lints = slices.DeleteFunc(l.lints, func(lint *zlint.CertificateLint) bool { return strings.HasPrefix(lint.Name, "n_") })
-	for _, lint := range l.lints {
-		l.about = append(l.about, topicOf(lint.Name, l.topics))
-	}
-	// A lint looks at one certificate after another, for one goroutine at a time.
-	// zlint makes each anew for each certificate, and a result for each that has
-	// nothing to say: a tenth of all that issuing allocates.
-	l.made = &sync.Pool{New: func() any {
-		made := make([]zlint.LintInterface, len(l.lints))
-		for i, lint := range l.lints {
-			made[i] = lint.Lint()
-		}
-		return &made
-	}}
-	return l
-}
-
-// run returns the findings on cert, ours first.
-func (l linter) run(cert, issuer *x509.Certificate, profile Profile) []Finding {
+// out. No finding means that it is well made, not that it is valid. A nil linter
+// is a finding itself.
+func Lint(linter Linter, cert, issuer *x509.Certificate, profile Profile) []Finding {
 	findings := ownFindings(cert, issuer, profile)
-	parsed, err := zcrypto.ParseCertificate(cert.Raw)
-	if err != nil {
-		return append(findings, Finding{"omca_readable", SeverityError, "RFC 5280: 4.1", err.Error()})
+	if linter == nil {
+		return append(findings, Finding{"omca_linted", SeverityError, "RFC 5280: 4.1", errNoLinter.Error()})
 	}
-	made, ok := l.made.Get().(*[]zlint.LintInterface)
-	if !ok {
-		return append(findings, Finding{"omca_readable", SeverityError, "RFC 5280: 4.1", "there are no lints to read it with"})
-	}
-	defer l.made.Put(made)
-	lacks := make([]bool, len(l.topics))
-	for i, t := range l.topics {
-		lacks[i] = !slices.ContainsFunc(cert.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(t.oid) })
-	}
-	for i, lint := range l.lints {
-		if about := l.about[i]; about >= 0 && lacks[about] {
-			continue
-		}
-		result := look((*made)[i], lint, parsed)
-		if result == nil || result.Status < zlint.Warn || l.skipped(lint.Name, cert) {
-			continue
-		}
-		severity := SeverityError
-		if result.Status == zlint.Warn {
-			severity = SeverityWarning
-		}
-		detail := result.Details
-		if detail == "" {
-			detail = lint.Description
-		}
-		findings = append(findings, Finding{lint.Name, severity, lint.Citation, detail})
-	}
-	return findings
+	return append(findings, linter.Lint(cert)...)
 }
 
-// look lets one lint look at a certificate: nil when it does not speak of such a
-// certificate. One that panics has met something that it cannot read.
-func look(lint zlint.LintInterface, about *zlint.CertificateLint, cert *zcrypto.Certificate) (result *zlint.LintResult) {
-	defer func() {
-		if v := recover(); v != nil {
-			result = &zlint.LintResult{Status: zlint.Fatal, Details: fmt.Sprintf("the lint panicked: %v", v)}
-		}
-	}()
-	if !lint.CheckApplies(cert) || !about.CheckEffective(cert) {
-		return nil
-	}
-	return lint.Execute(cert)
-}
-
-func (l linter) skipped(name string, cert *x509.Certificate) bool {
-	return slices.ContainsFunc(l.skips, func(s skip) bool { return s.lint == name && s.applies(cert) })
-}
+// errNoLinter is the mistake of a program, not of its input.
+var errNoLinter = errors.New("an issuer needs a linter, such as that of pki/lint")
 
 // refusal returns ErrInvalid with every finding that is an error, nil without one.
 func refusal(findings []Finding) error {

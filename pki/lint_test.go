@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"math/big"
 	"strings"
 	"testing"
@@ -62,10 +63,10 @@ func TestOwnLints(t *testing.T) {
 		return raw(t, template, ca, pub, caKey)
 	}
 	listener := profile(t, "listener")
-	if f := pki.Lint(sign(func(*x509.Certificate) {}), ca, listener); len(f) > 0 {
+	if f := pki.Lint(linter(), sign(func(*x509.Certificate) {}), ca, listener); len(f) > 0 {
 		t.Fatalf("a good leaf: %v", f)
 	}
-	if f := pki.Lint(ca, ca, profile(t, "ca")); len(f) > 0 {
+	if f := pki.Lint(linter(), ca, ca, profile(t, "ca")); len(f) > 0 {
 		t.Fatalf("a good CA: %v", f)
 	}
 	basicNotCritical := pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 19}, Value: []byte{0x30, 0}}
@@ -92,7 +93,7 @@ func TestOwnLints(t *testing.T) {
 		"zlint: a relative URI":    {func(c *x509.Certificate) { c.URIs = uris(t, "path") }, "e_ext_san_uri_relative"},
 		"zlint: a URI's bare host": {func(c *x509.Certificate) { c.URIs = uris(t, "https://intranet/") }, "e_ext_san_uri_host_not_fqdn_or_ip"},
 	} {
-		if got := names(pki.Lint(sign(tt.edit), ca, listener)); !strings.Contains(got, tt.want) {
+		if got := names(pki.Lint(linter(), sign(tt.edit), ca, listener)); !strings.Contains(got, tt.want) {
 			t.Errorf("%s: found %q, want %s", name, got, tt.want)
 		}
 	}
@@ -100,33 +101,63 @@ func TestOwnLints(t *testing.T) {
 	noCheck := func(c *x509.Certificate) {
 		c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}, Value: asn1.NullBytes}}
 	}
-	if got := names(pki.Lint(sign(noCheck), ca, listener)); got != "omca_no_check_by_profile" {
+	if got := names(pki.Lint(linter(), sign(noCheck), ca, listener)); got != "omca_no_check_by_profile" {
 		t.Errorf("a listener that nobody asks about: found %q", got)
 	}
-	if got := names(pki.Lint(sign(answers), ca, profile(t, "ocsp"))); got != "omca_no_check_by_profile" {
+	if got := names(pki.Lint(linter(), sign(answers), ca, profile(t, "ocsp"))); got != "omca_no_check_by_profile" {
 		t.Errorf("a responder that is asked about itself: found %q", got)
 	}
-	if f := pki.Lint(sign(func(c *x509.Certificate) { answers(c); noCheck(c) }), ca, profile(t, "ocsp")); len(f) > 0 {
+	if f := pki.Lint(linter(), sign(func(c *x509.Certificate) { answers(c); noCheck(c) }), ca, profile(t, "ocsp")); len(f) > 0 {
 		t.Errorf("a good responder: %v", f)
 	}
 	spiffe := sign(func(c *x509.Certificate) { c.URIs = uris(t, "spiffe://cluster/listener/cert") })
-	if f := pki.Lint(spiffe, ca, listener); len(f) > 0 {
+	if f := pki.Lint(linter(), spiffe, ca, listener); len(f) > 0 {
 		t.Errorf("a SPIFFE ID with a single label: %v", f)
 	}
 	otherKey := key(t, pki.ECP256)
 	other := raw(t, caTemplate(t, "test CA", otherKey.Public()), caTemplate(t, "test CA", otherKey.Public()), otherKey.Public(), otherKey)
-	if got := names(pki.Lint(sign(func(*x509.Certificate) {}), other, listener)); got != "omca_key_identifiers" {
+	if got := names(pki.Lint(linter(), sign(func(*x509.Certificate) {}), other, listener)); got != "omca_key_identifiers" {
 		t.Errorf("another issuer of the same name: found %q", got)
 	}
-	if f := pki.Lint(sign(func(c *x509.Certificate) { c.ExtKeyUsage = nil }), nil, pki.Profile{}); len(f) > 0 {
+	if f := pki.Lint(linter(), sign(func(c *x509.Certificate) { c.ExtKeyUsage = nil }), nil, pki.Profile{}); len(f) > 0 {
 		t.Errorf("a foreign certificate, nothing known of it: %v", f)
 	}
 }
 
-func TestSkippedLintsExist(t *testing.T) {
-	for _, name := range pki.SkippedLints() {
-		if !pki.KnownLint(name) {
-			t.Errorf("%s is skipped, and no such lint is run", name)
+// A linter that finds what it was given.
+type finds []pki.Finding
+
+func (f finds) Lint(*x509.Certificate) []pki.Finding { return f }
+
+// TestNoLinterNoSignature: there is no issuer that signs what nothing looked at, and none that signs what a linter
+// has an error against.
+func TestNoLinterNoSignature(t *testing.T) {
+	k := key(t, pki.ECP256)
+	if i, err := pki.NewRoot(k, nil); err == nil || i != nil || !strings.Contains(err.Error(), "needs a linter") {
+		t.Errorf("a root without a linter: %v, %v", i, err)
+	}
+	ca := root(t, pki.ECP256, nil).Certificate()
+	for _, chain := range [][]*x509.Certificate{{ca}, {raw(t, caTemplate(t, "test CA", k.Public()), caTemplate(t, "test CA", k.Public()), k.Public(), k)}} {
+		if i, err := pki.NewIssuer(chain, k, nil); err == nil || i != nil {
+			t.Errorf("an issuer without a linter: %v, %v", i, err)
 		}
+	}
+	if got := names(pki.Lint(nil, ca, ca, profile(t, "ca"))); got != "omca_linted" {
+		t.Errorf("a certificate without a linter: found %q", got)
+	}
+	bad := finds{{Lint: "e_one", Severity: pki.SeverityError, Citation: "X.1", Detail: "it is bad"}}
+	self := must[*pki.Issuer](t)(pki.NewRoot(k, bad))
+	draft, err := self.Draft(request(t, k.Public(), "test CA"), terms(t, "ca"))
+	if !errors.Is(err, pki.ErrInvalid) || !strings.HasSuffix(err.Error(), "e_one: it is bad (X.1)") {
+		t.Errorf("a draft that the linter has an error against: %v", err)
+	}
+	if cert, err := self.Sign(draft); err == nil || cert != nil {
+		t.Error("what the linter refused was signed")
+	}
+	warned := finds{{Lint: "w_one", Severity: pki.SeverityWarning}}
+	self = must[*pki.Issuer](t)(pki.NewRoot(k, warned))
+	draft = must[pki.Draft](t)(self.Draft(request(t, k.Public(), "test CA"), terms(t, "ca")))
+	if f := draft.Findings(); len(f) != 1 || f[0] != warned[0] {
+		t.Errorf("findings %v, want those of the linter", f)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"omca/pki"
+	"omca/pki/lint"
 )
 
 // epoch is the time of every test: this package never asks for another.
@@ -25,6 +26,9 @@ func must[T any](t testing.TB) func(T, error) T {
 		return v
 	}
 }
+
+// linter returns the linter of omca.
+func linter() pki.Linter { return lint.New() }
 
 func key(t testing.TB, kind pki.KeyType) crypto.Signer {
 	t.Helper()
@@ -63,13 +67,13 @@ func issue(t testing.TB, i *pki.Issuer, r pki.Request, terms pki.Terms) *x509.Ce
 func root(t testing.TB, kind pki.KeyType, edit func(*pki.Terms)) *pki.Issuer {
 	t.Helper()
 	k := key(t, kind)
-	self := must[*pki.Issuer](t)(pki.NewRoot(k))
+	self := must[*pki.Issuer](t)(pki.NewRoot(k, linter()))
 	terms := terms(t, "ca")
 	if edit != nil {
 		edit(&terms)
 	}
 	cert := issue(t, self, request(t, k.Public(), "test CA"), terms)
-	return must[*pki.Issuer](t)(pki.NewIssuer([]*x509.Certificate{cert}, k))
+	return must[*pki.Issuer](t)(pki.NewIssuer([]*x509.Certificate{cert}, k, linter()))
 }
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }

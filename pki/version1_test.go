@@ -61,7 +61,7 @@ func TestVersion1Issues(t *testing.T) {
 	if err != nil || !chain[0].IsCA {
 		t.Fatalf("%v", err)
 	}
-	issuer, err := pki.NewIssuer(chain, authority.Key)
+	issuer, err := pki.NewIssuer(chain, authority.Key, linter())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestOutlives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	issuer, err := pki.NewIssuer(chain, authority.Key)
+	issuer, err := pki.NewIssuer(chain, authority.Key, linter())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestOutlives(t *testing.T) {
 	}
 
 	key := authority.Key
-	root, err := pki.NewRoot(key)
+	root, err := pki.NewRoot(key, linter())
 	if err != nil {
 		t.Fatal(err)
 	}

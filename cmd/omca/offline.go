@@ -14,6 +14,7 @@ import (
 	"omca/internal/hint"
 	"omca/internal/offline"
 	"omca/pki/flocker"
+	"omca/pki/lint"
 )
 
 // maxNodes bounds the nodes of one command.
@@ -55,7 +56,7 @@ func (p *program) offlineGroup() *cli.Command {
 
 // maker makes certificates, and says on a terminal how far it is.
 func (p *program) maker() offline.Maker {
-	m := offline.Maker{Now: p.now, Program: p.name + " offline"}
+	m := offline.Maker{Now: p.now, Linter: lint.New(), Program: p.name + " offline"}
 	if p.name == flockerName {
 		m.Program = p.name
 	}

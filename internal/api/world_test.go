@@ -29,6 +29,7 @@ import (
 	"omca/internal/store/mem"
 	"omca/internal/wire"
 	"omca/pki"
+	"omca/pki/lint"
 	"omca/usr"
 	"omca/usr/session"
 	"omca/usr/token"
@@ -164,7 +165,7 @@ func emptyWorld(t testing.TB) *world {
 	log := slog.New(slog.NewJSONHandler(w.log, nil))
 	master := must(seal.CreateFileMaster(filepath.Join(t.TempDir(), "seal.key")))(t)
 	w.objects = must(registry.OpenStore(t.Context(), registry.StoreConfig{Store: w.db, Master: master, Now: clock, Log: log}))(t)
-	authority := must(ca.New(ca.Config{Store: w.objects, Now: clock, Log: log}))(t)
+	authority := must(ca.New(ca.Config{Store: w.objects, Linter: lint.New(), Now: clock, Log: log}))(t)
 	w.objects.OnChange(func(p object.Path) {
 		if p == object.ClusterPath() {
 			p = object.Path{}

@@ -386,6 +386,11 @@ func table() []control {
 		{"constraints", "pki", "TestNameConstraintsHold", "a.example.org under", "the look at the name constraints above a draft",
 			[]cut{{"pki/issuer.go", "if err := i.checkConstraints(d.linted); err != nil {", "if err := error(nil); err != nil {"}}},
 		{"lints", "pki", "TestDraftRefuses", "the issuer's own name: got <nil>", "the lint of a draft", []cut{{"pki/issuer.go", "if err := refusal(findings); err != nil {", "if err := error(nil); err != nil {"}}},
+		{"lints-zlint", "pki", "TestNoLinterNoSignature", "a draft that the linter has an error against: <nil>", "the look of the linter at a draft", []cut{{"pki/lint.go", "return append(findings, linter.Lint(cert)...)", "return findings"}}},
+		{"linter", "pki", "TestNoLinterNoSignature", "without a linter", "the refusal of an issuer that has no linter",
+			[]cut{{"pki/issuer.go", "\tif linter == nil {\n\t\treturn nil, errNoLinter\n\t}\n", ""}}},
+		{"linter-without-lints", "pki/lint", "TestWithoutLints", "want an error", "the refusal of a linter that has no lint to run",
+			[]cut{{"pki/lint/lint.go", "\t\treturn unreadable(\"there are no lints to read it with\")\n\t}\n\tparsed", "\t\treturn nil\n\t}\n\tparsed"}}},
 		{"signed-once", "pki", "TestSignedBytesAreTheDrafts", "signed twice", "the memory of a draft that it was signed",
 			[]cut{{"pki/issuer.go", "if d.signed.Swap(true) {", "if false {"}}},
 

@@ -32,6 +32,7 @@ func plan() map[string]room {
 		"":            {own: []string{"*"}, never: []string{"flag", cli}, outer: true},
 		"pki":         {never: []string{"os", "net/http", "log", cli, bolt, etcd}},
 		"pki/flocker": {own: []string{"pki"}, never: []string{"net/http", "log", cli, bolt, etcd}},
+		"pki/lint":    {own: []string{"pki"}, never: []string{"os", "net/http", "log", cli, bolt, etcd}},
 		"crl":         {own: []string{"pki"}, never: []string{"os", "log", cli, bolt, etcd}},
 		"usr":         {never: []string{"crypto/x509", "net/http", "os", cli, bolt, etcd}},
 		"ca":          {own: []string{"pki", "pki/flocker", "crl", "usr", "internal/hint"}, never: []string{"net/http", "os", "flag", cli, bolt, etcd}},
@@ -78,7 +79,7 @@ func plan() map[string]room {
 		"internal/console":  {own: []string{"internal/api", "internal/text", "internal/wire", "crl", "pki", "usr"}, never: []string{bolt, etcd, cli, "os"}},
 		"internal/client":   {own: []string{"internal/hint", "internal/wire"}, never: []string{cli, bolt, etcd}},
 		"internal/remote":   {own: []string{"internal/client", "internal/hint"}, never: []string{"net/http", cli, bolt, etcd}},
-		"cmd/omca":          {own: []string{"", "internal/client", "internal/openid/login", "internal/hint", "internal/offline", "internal/outbound", "internal/remote", "internal/text", "internal/wire", "pki/flocker", "usr/clustercockpit"}, never: []string{bolt, etcd}, outer: true},
+		"cmd/omca":          {own: []string{"", "internal/client", "internal/openid/login", "internal/hint", "internal/offline", "internal/outbound", "internal/remote", "internal/text", "internal/wire", "pki/flocker", "pki/lint", "usr/clustercockpit"}, never: []string{bolt, etcd}, outer: true},
 
 		"internal/openid/login":      {own: []string{"internal/openid", "internal/hint", "internal/outbound"}, never: []string{"os", "flag", cli, bolt, etcd}},
 		"internal/openid/openidtest": {probe: true},

@@ -19,6 +19,7 @@ func rules() []rule {
 		{"documented", documented},
 		{"calls", calls},
 		{"clients", clients},
+		{"linters", linters},
 		{"printed", printed},
 		{"init", inits},
 		{"variables", variables},

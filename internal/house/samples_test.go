@@ -36,6 +36,14 @@ func samples() []sample {
 		{"imports", one("ca/ca_test.go", "package ca\n\nimport \"omca/cmd/omca\"\n"), []string{`ca/ca_test.go:3: a command is imported by nobody`}},
 		{"imports", one("internal/client/c.go", "package client\n\nimport \"omca\"\n"), []string{`internal/client/c.go:3: imports "omca"`}},
 
+		{"imports", one("ca/ca.go", "package ca\n\nimport \"omca/pki/lint\"\n"), []string{`ca/ca.go:3: imports "omca/pki/lint"`}},
+
+		{"linters", one("pki/lint/lint.go", "package lint\n\nimport _ \"github.com/zmap/zlint/v3/lints/rfc\"\n\nfunc (l *Linter) Lint() {}\n"), nil},
+		{"linters", one("pki/lint.go", "package pki\n\nfunc Lint() {}\n\ntype Linter interface{ Lint() }\n"), nil},
+		{"linters", one("ca/ca_test.go", "package ca\n\nfunc (none) Lint() {}\n"), nil},
+		{"linters", one("ca/ca.go", "package ca\n\nfunc (none) Lint() {}\n"), []string{`ca/ca.go:3: pki/lint alone has one`}},
+		{"linters", one("pki/pki.go", "package pki\n\nimport zlint \"github.com/zmap/zlint/v3/lint\"\n"), []string{`pki/pki.go:3: zlint is for pki/lint`}},
+
 		{"printed", one("cmd/omca/x.go", "package main\n\nfunc (p *program) say() { io.WriteString(p.stderr, \"\") }\n\nfunc (p *program) x() { _ = isTerminal(p.stdout) }\n"), nil},
 		{"printed", one("cmd/omca/x.go", "package main\n\nfunc (p *program) x() { fmt.Fprintln(p.stdout) }\n"), []string{`cmd/omca/x.go:3: p.stdout is written to directly`}},
 		{"printed", one("cmd/omca/x.go", "package main\n\nfunc x() { os.Stderr.WriteString(\"\") }\n"), []string{`cmd/omca/x.go:3: os.Stderr is written to directly`}},

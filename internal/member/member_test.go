@@ -31,6 +31,7 @@ import (
 	"omca/internal/store/etcd"
 	"omca/internal/store/storetest"
 	"omca/pki"
+	"omca/pki/lint"
 )
 
 const cluster = "east"
@@ -55,9 +56,9 @@ func newAuthority(t *testing.T) *authority {
 	t.Helper()
 	a := &authority{now: time.Now()}
 	key := must[crypto.Signer](t)(pki.GenerateKey(""))
-	root := must[*pki.Issuer](t)(pki.NewRoot(key))
+	root := must[*pki.Issuer](t)(pki.NewRoot(key, lint.New()))
 	cert := a.sign(t, root, key, "ca", "", "ca")
-	a.issuer = must[*pki.Issuer](t)(pki.NewIssuer([]*x509.Certificate{cert}, key))
+	a.issuer = must[*pki.Issuer](t)(pki.NewIssuer([]*x509.Certificate{cert}, key, lint.New()))
 	return a
 }
 

@@ -30,7 +30,8 @@ const (
 
 // Maker is what making certificates takes.
 type Maker struct {
-	Now func() time.Time // required
+	Now    func() time.Time // required
+	Linter pki.Linter       // of every certificate; required
 
 	// Program is what the operator types, for the advice in an error: "flocker-ca".
 	Program string
@@ -79,13 +80,13 @@ func (m Maker) Initialize(ctx context.Context, dir, name, cluster string) (*Clus
 	if err := p.put(cert, keys[0]); err != nil {
 		return nil, err
 	}
-	issuer, err := pki.NewIssuer([]*x509.Certificate{cert}, keys[0])
+	issuer, err := pki.NewIssuer([]*x509.Certificate{cert}, keys[0], m.Linter)
 	return &Cluster{m, issuer}, err
 }
 
 // root makes the certificate of a CA over its own key.
 func (m Maker) root(subject pki.Subject, key crypto.Signer) (*x509.Certificate, error) {
-	root, err := pki.NewRoot(key)
+	root, err := pki.NewRoot(key, m.Linter)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +110,7 @@ func (m Maker) Open(dir string) (*Cluster, error) {
 	if err != nil {
 		return nil, &flocker.FileError{What: m.unloadable(err), Path: path, Err: err}
 	}
-	issuer, err := pki.NewIssuer([]*x509.Certificate{cert}, key)
+	issuer, err := pki.NewIssuer([]*x509.Certificate{cert}, key, m.Linter)
 	if err != nil {
 		return nil, &flocker.FileError{What: m.unloadable(err), Path: filepath.Join(dir, CertificateFile), Err: err}
 	}

@@ -19,6 +19,7 @@ import (
 
 	"omca/pki"
 	"omca/pki/flocker"
+	"omca/pki/lint"
 )
 
 const nobody = 65534
@@ -154,7 +155,7 @@ func begin() time.Time { return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) }
 
 // quick makes certificates over keys that are soon made.
 func quick() Maker {
-	return Maker{Now: begin, Program: "flocker-ca", Generate: func() (crypto.Signer, error) { return pki.GenerateKey(pki.ECP256) }}
+	return Maker{Now: begin, Linter: lint.New(), Program: "flocker-ca", Generate: func() (crypto.Signer, error) { return pki.GenerateKey(pki.ECP256) }}
 }
 
 // initialized is a new cluster, in a directory of its own.

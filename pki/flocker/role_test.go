@@ -16,6 +16,7 @@ import (
 	"omca/pki"
 	"omca/pki/flocker"
 	"omca/pki/flocker/flockertest"
+	"omca/pki/lint"
 )
 
 const (
@@ -45,7 +46,7 @@ func original(t *testing.T) cluster {
 func made(t *testing.T) cluster {
 	t.Helper()
 	dir := t.TempDir()
-	m := offline.Maker{Now: start, Generate: generate}
+	m := offline.Maker{Now: start, Linter: lint.New(), Generate: generate}
 	c, err := m.Initialize(t.Context(), dir, "mycluster", "")
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +156,7 @@ func TestVerifyTheCAItself(t *testing.T) {
 func TestVerifyLooksBeyondTheName(t *testing.T) {
 	root := flockertest.New(t, "mycluster", clusterID, start())
 	ca := parse(t, root.DER)
-	issuer, err := pki.NewIssuer([]*x509.Certificate{ca}, root.Key)
+	issuer, err := pki.NewIssuer([]*x509.Certificate{ca}, root.Key, lint.New())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package pki
+package lint
 
 import (
 	"crypto/ecdsa"
@@ -15,6 +15,8 @@ import (
 	"time"
 
 	zcrypto "github.com/zmap/zcrypto/x509"
+
+	"omca/pki"
 )
 
 // extended signs a certificate with as many extensions as the library writes, but the name
@@ -57,7 +59,7 @@ func mustOID(t *testing.T, parts ...uint64) x509.OID {
 // TestTopicsAreTheirLintsAlone: a lint that is not asked about a certificate without an extension
 // would not have spoken of it.
 func TestTopicsAreTheirLintsAlone(t *testing.T) {
-	l := newLinter()
+	l := New()
 	counts := make([]int, len(l.topics))
 	for i, lint := range l.lints {
 		if l.about[i] < 0 {
@@ -91,8 +93,8 @@ func TestTopicsAreAsked(t *testing.T) {
 		"w_ext_policy_map_not_critical":         {Id: asn1.ObjectIdentifier{2, 5, 29, 33}, Value: []byte{0x30, 0x0c, 0x30, 0x0a, 6, 3, 0x55, 0x1d, 1, 6, 3, 0x55, 0x1d, 2}},
 		"e_ext_policy_constraints_not_critical": {Id: asn1.ObjectIdentifier{2, 5, 29, 36}, Value: []byte{0x30, 3, 0x80, 1, 0}},
 	} {
-		found := newLinter().run(extended(t, true, e), nil, Profile{})
-		if !slices.ContainsFunc(found, func(f Finding) bool { return f.Lint == lint }) {
+		found := New().Lint(extended(t, true, e))
+		if !slices.ContainsFunc(found, func(f pki.Finding) bool { return f.Lint == lint }) {
 			t.Errorf("%s is not among %v", lint, found)
 		}
 	}
