@@ -30,6 +30,7 @@ func main() {
 
 // run runs the command that the process was started for and returns the exit status.
 func run() int {
+	collectAfter(collectAt, os.Getenv)
 	// A reader that went away is an error like another, so that what is open is closed first.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

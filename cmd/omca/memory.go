@@ -26,6 +26,19 @@ const (
 	lookAtHeap  = time.Second
 )
 
+// The percentage of waste that Go allows by itself.
+const collectUsual = 100
+
+// collectAfter sets how many percent of what lives may wait to be collected. GOGC and GOMEMLIMIT are the operator's.
+//
+// A command begins with collectAt: the first collection comes when the heap has ten megabytes, which few commands reach. With the
+// four of Go it came just before most of them ended. A command that opens a store in this process may need much, and takes collectUsual.
+func collectAfter(percent int, getenv func(string) string) {
+	if getenv("GOGC") == "" && getenv("GOMEMLIMIT") == "" {
+		debug.SetGCPercent(percent)
+	}
+}
+
 // memoryLimit is how much memory Go may take before it collects harder: well above what lives, or it would do nothing else.
 func memoryLimit(live uint64, busy bool) int64 {
 	least := int64(smallMemory)

@@ -120,6 +120,7 @@ func (c *call) reachDaemon(ctx context.Context, home string) (*reached, error) {
 func (c *call) reachStore(ctx context.Context, home string) (*reached, error) {
 	ctx, cancel := context.WithTimeout(ctx, lockTimeout)
 	defer cancel()
+	collectAfter(collectUsual, c.getenv)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
 		s, err := c.open(ctx, place{home, c.passphraseFile(), c.makesHome})
 		if err == nil {
