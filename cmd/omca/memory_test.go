@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -86,5 +87,23 @@ func TestPacerPanics(t *testing.T) {
 	}
 	if n := strings.Count(said.String(), "panic in the background"); n != 2 || !strings.Contains(said.String(), "memory.go") {
 		t.Errorf("%d lines: %s", n, said.String())
+	}
+}
+
+// TestCollectAfter: what the operator says about the collector stands.
+func TestCollectAfter(t *testing.T) {
+	const before = 123
+	defer debug.SetGCPercent(debug.SetGCPercent(before))
+	for name, want := range map[string]int{"GOGC": before, "GOMEMLIMIT": before, "HOME": collectAt} {
+		debug.SetGCPercent(before)
+		collectAfter(collectAt, func(asked string) string {
+			if asked == name {
+				return "100"
+			}
+			return ""
+		})
+		if got := debug.SetGCPercent(before); got != want {
+			t.Errorf("with %s set: %d percent, want %d", name, got, want)
+		}
 	}
 }
