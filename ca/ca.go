@@ -173,7 +173,7 @@ func (a *Authority) issuerAt(ctx context.Context, path string) (*issuer, error) 
 	if err != nil {
 		return nil, fmt.Errorf("issuer: %w", err)
 	}
-	is, err := a.newIssuer(h)
+	is, err := newIssuer(h, a.linter)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +185,7 @@ func (a *Authority) issuerAt(ctx context.Context, path string) (*issuer, error) 
 	return is, nil
 }
 
-func (a *Authority) newIssuer(h Holder) (*issuer, error) {
+func newIssuer(h Holder, linter pki.Linter) (*issuer, error) {
 	if h.Profile != ProfileCA {
 		return nil, fmt.Errorf("%w: %s is not a CA: its profile is %q, not %q", ErrInvalid, h.Path, h.Profile, ProfileCA)
 	}
@@ -197,7 +197,7 @@ func (a *Authority) newIssuer(h Holder) (*issuer, error) {
 		return nil, hint.With(fmt.Errorf("%w: %s holds no complete CA certificate, so it cannot sign", ErrConflict, h.Path),
 			"create it with \"omca %s certificate create\", or import its private_key and certificate_chain", h.Path)
 	}
-	signer, err := pki.NewIssuer(s.chain, s.key, a.linter)
+	signer, err := pki.NewIssuer(s.chain, s.key, linter)
 	if err != nil {
 		return nil, fmt.Errorf("%s cannot sign: %w", h.Path, err)
 	}

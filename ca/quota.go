@@ -36,6 +36,7 @@ type allowance struct {
 	most    int // the bound that it was made for
 	left    int
 	pending int       // on the way to the store
+	issued  int       // that came there, since the allowance was made
 	since   time.Time // when the store was asked
 	until   time.Time // when it is asked again
 	full    time.Time // there is no room before; zero when there is
@@ -60,9 +61,20 @@ func (q *quota) take(caller string, most int, now time.Time) (known bool, err er
 	return true, nil
 }
 
+// issued returns how many certificates were issued from the allowance of a caller.
+func (q *quota) issued(caller string) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if al := q.callers[caller]; al != nil {
+		return al.issued
+	}
+	return 0
+}
+
 // counted makes the allowance of a caller of the times at which it got certificates in
-// the last hour, oldest first.
-func (q *quota) counted(caller string, most int, issued []time.Time, now time.Time) {
+// the last hour, oldest first. The store was asked when the allowance had issued before:
+// the answer may lack those that came there since.
+func (q *quota) counted(caller string, most int, issued []time.Time, before int, now time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.callers == nil {
@@ -82,7 +94,7 @@ func (q *quota) counted(caller string, most int, issued []time.Time, now time.Ti
 		q.callers[caller] = al
 	}
 	al.most, al.left, al.since, al.until, al.full = most, 0, now, now.Add(quotaFresh), time.Time{}
-	switch room := most - len(issued) - al.pending; {
+	switch room := most - len(issued) - al.pending - (al.issued - before); {
 	case len(issued) >= most:
 		al.full = issued[len(issued)-most].Add(quotaWindow)
 	case room > 0:
@@ -98,7 +110,9 @@ func (q *quota) done(caller string, issued bool) {
 	defer q.mu.Unlock()
 	al := q.callers[caller]
 	al.pending--
-	if !issued {
+	if issued {
+		al.issued++
+	} else {
 		al.left++
 	}
 }
@@ -143,12 +157,13 @@ func (a *Authority) countIssued(ctx context.Context, caller string, most int, no
 	if known, err := a.quota.take(caller, most, now); known {
 		return err // another call asked meanwhile
 	}
+	before := a.quota.issued(caller)
 	issued, err := a.store.IssuedBy(ctx, caller, now.Add(-quotaWindow))
 	if err != nil {
 		return fmt.Errorf("counting the certificates of %q: %w", caller, err)
 	}
 	slices.SortFunc(issued, time.Time.Compare)
-	a.quota.counted(caller, most, issued, now)
+	a.quota.counted(caller, most, issued, before, now)
 	if known, err := a.quota.take(caller, most, now); known {
 		return err
 	}

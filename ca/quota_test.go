@@ -150,6 +150,53 @@ func TestMaxCertificatesAtOnce(t *testing.T) {
 	}
 }
 
+// late is a store in which the first commit waits until the store is asked a second time for what was
+// issued. It is done before that answer, which does not have it.
+type late struct {
+	ca.Store
+	times                     *atomic.Int64
+	commits, asked, committed chan struct{}
+	once                      *sync.Once
+}
+
+func (s late) Commit(ctx context.Context, c ca.Change) error {
+	if len(c.Records) > 0 {
+		s.once.Do(func() { close(s.commits) })
+		<-s.asked
+	}
+	return s.Store.Commit(ctx, c)
+}
+
+func (s late) IssuedBy(ctx context.Context, by string, since time.Time) ([]time.Time, error) {
+	all, err := s.Store.IssuedBy(ctx, by, since)
+	if s.times.Add(1) == 2 {
+		close(s.asked)
+		<-s.committed
+	}
+	return all, err
+}
+
+// TestIssuedWhileCounted: a certificate that is issued while the store is asked counts.
+func TestIssuedWhileCounted(t *testing.T) {
+	w := bootstrapped(t)
+	w.set("cluster", "cluster.max_certificates=1")
+	w.create("system/usr/signer", "names=*.example.com")
+	signer, request := caller(t, "signer", "guest"), csr(t, "a.example.com")
+	s := late{w.objects, new(atomic.Int64), make(chan struct{}), make(chan struct{}), make(chan struct{}), new(sync.Once)}
+	a := w.another(s)
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() { first <- w.certifies(a, signer, request) }()
+	<-s.commits
+	go func() { second <- w.certifies(a, signer, request) }()
+	if err := <-first; err != nil {
+		t.Fatal(err)
+	}
+	close(s.committed)
+	if err := <-second; !errors.Is(err, usr.ErrQuota) {
+		t.Errorf("one too many: %v", err)
+	}
+}
+
 // TestQuotaAsksRarely: the store is asked seldom while a caller is far from the bound,
 // and not for what is refused.
 func TestQuotaAsksRarely(t *testing.T) {

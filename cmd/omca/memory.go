@@ -31,8 +31,9 @@ const collectUsual = 100
 
 // collectAfter sets how many percent of what lives may wait to be collected. GOGC and GOMEMLIMIT are the operator's.
 //
-// A command begins with collectAt: the first collection comes when the heap has ten megabytes, which few commands reach. With the
-// four of Go it came just before most of them ended. A command that opens a store in this process may need much, and takes collectUsual.
+// A command begins with collectAt: the first collection comes when the heap has ten megabytes, which
+// few commands reach. With the four of Go it came just before most of them ended. A command that opens
+// a store in this process may need much, and takes collectUsual.
 func collectAfter(percent int, getenv func(string) string) {
 	if getenv("GOGC") == "" && getenv("GOMEMLIMIT") == "" {
 		debug.SetGCPercent(percent)

@@ -76,8 +76,8 @@ type Linter struct {
 }
 
 // New chooses the lints: those of the sources that speak of any X.509
-// certificate. The CA/Browser Forum's refuse private names and addresses. Those
-// whose names begin with n_ notice at most, which is no finding here.
+// certificate. The CA/Browser Forum's refuse private names and addresses. Lints
+// with names that begin with n_ notice at most, which is no finding here.
 func New() *Linter {
 	certificates := zlint.GlobalRegistry().CertificateLints()
 	l := &Linter{skips: skips(), topics: topics()}
