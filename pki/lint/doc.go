@@ -4,7 +4,7 @@
 // [Linter] is the [pki.Linter] that omca gives to every issuer. The package
 // chooses the lints, keeps the reviewed list of those that omca does not follow,
 // and turns results into findings. The lints about profiles are not here: package
-// pki runs them whatever linter it is given.
+// pki runs them beside every linter.
 //
 // Only the composer of a program that signs imports this package. zlint and its
 // tables are large, and a program that only calls a daemon does without them.
