@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"omca/internal/hint"
+	"omca/internal/home"
 	"omca/internal/registry"
 	"omca/internal/store"
 	"omca/internal/store/etcd"
@@ -88,26 +89,17 @@ func (c StoreConfig) absolute() (StoreConfig, error) {
 }
 
 // remember has the home know its store from now on.
-func (c StoreConfig) remember(home string) error {
+func (c StoreConfig) remember(dir string) error {
 	text, err := json.MarshalIndent(c, "", "\t")
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(home, storeSettings)
+	path := filepath.Join(dir, storeSettings)
 	if was, err := os.ReadFile(path); err == nil && string(was) == string(text) {
 		return nil
 	}
-	f, err := os.CreateTemp(home, storeSettings+".new-*") // O_EXCL, 0600
-	if err != nil {
+	if err := home.Replace(path, storeSettings+newFile, text); err != nil {
 		return fmt.Errorf("home: %w", err)
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("home: %w", errors.Join(err, os.Remove(f.Name())))
 	}
 	return nil
 }

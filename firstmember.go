@@ -12,6 +12,7 @@ import (
 
 	"omca/ca"
 	"omca/internal/hint"
+	"omca/internal/home"
 	"omca/internal/member"
 	"omca/internal/object"
 	"omca/internal/registry"
@@ -186,12 +187,12 @@ func (s *Server) writePeerFiles(ctx context.Context, home, path string) (bool, e
 }
 
 // writePeerCA puts the CA of the members in place, once: it does not change.
-func writePeerCA(home string, text []byte) error {
-	name := peerFiles(home).CA
+func writePeerCA(dir string, text []byte) error {
+	name := peerFiles(dir).CA
 	if old, err := os.ReadFile(name); err == nil && bytes.Equal(old, text) {
 		return nil
 	}
-	return replaceFile(name, text)
+	return home.Replace(name, newFile, text)
 }
 
 // convert copies the store of a home into etcd, and sets it aside. It can be cut

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"omca/internal/home"
 	"omca/internal/object"
 	"omca/internal/seal"
 )
@@ -199,7 +200,7 @@ func Check(c Config) error {
 	if err := c.complete(); err != nil {
 		return err
 	}
-	if err := makeHome(c.Home); err != nil {
+	if err := home.Make(c.Home); err != nil {
 		return err
 	}
 	if err := checkStore(c); err != nil {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"omca/internal/home"
 	"omca/internal/registry"
 	"omca/internal/store"
 )
@@ -170,7 +171,7 @@ func (s *Server) keepMark(ctx context.Context) error {
 func (m *marker) write(next registry.Mark) error {
 	text, err := json.Marshal(next)
 	if err == nil {
-		err = replaceFile(m.file, append(text, '\n'))
+		err = home.Replace(m.file, newFile, append(text, '\n'))
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

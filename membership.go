@@ -12,10 +12,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"omca/ca"
 	"omca/internal/hint"
+	"omca/internal/home"
 	"omca/internal/member"
 	"omca/internal/object"
 	"omca/internal/store"
@@ -30,6 +30,7 @@ const (
 	peerDir     = "peer"
 	memberLock  = "member.lock"
 	keptStore   = "omca.db.before-cluster"
+	newFile     = ".new-*" // on its way to its name
 
 	peerPair = "node.pem" // certificate and key: one file, so that they change together
 	peerCA   = "ca.pem"
@@ -81,41 +82,16 @@ func readMembership(home string) (*membership, error) {
 }
 
 // write puts the file in place, whole and on the disk.
-func (m membership) write(home string) error {
+func (m membership) write(dir string) error {
 	m.Version = 1
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err
 	}
-	return replaceFile(filepath.Join(home, clusterFile), append(text, '\n'))
+	return home.Replace(filepath.Join(dir, clusterFile), newFile, append(text, '\n'))
 }
 
 func (m membership) self() member.Peer { return member.Peer{Name: m.Node, URL: m.URL} }
-
-// replaceFile puts text under a name at once: who opens it finds the old or the
-// new one, whole. Mode 0600.
-func replaceFile(name string, text []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return syncDirectory(filepath.Dir(name))
-}
-
-func syncDirectory(name string) error {
-	d, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
 
 // nodePath is where the certificate of a member is kept.
 func nodePath(node string) (object.Path, error) {
@@ -144,14 +120,14 @@ func peerAddress(address, node string) (listen, url string, err error) {
 }
 
 // lockMember takes the home of a member for this process: store.ErrLocked.
-func lockMember(home string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(home, memberLock), os.O_RDWR|os.O_CREATE, 0o600)
+func lockMember(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, memberLock), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = fmt.Errorf("%s: %w", home, store.ErrLocked)
+	if err := home.TryLock(f); err != nil {
+		if errors.Is(err, home.ErrLocked) {
+			err = fmt.Errorf("%s: %w", dir, store.ErrLocked)
 		}
 		return nil, errors.Join(err, f.Close())
 	}
@@ -167,8 +143,8 @@ func peerFiles(home string) member.Files {
 
 // writePair puts certificate and key of a member in place. It reports whether they
 // are others than before.
-func writePair(home string, chain []*x509.Certificate, key []byte) (bool, error) {
-	files := peerFiles(home)
+func writePair(dir string, chain []*x509.Certificate, key []byte) (bool, error) {
+	files := peerFiles(dir)
 	if err := os.MkdirAll(filepath.Dir(files.Certificate), 0o700); err != nil {
 		return false, err
 	}
@@ -177,7 +153,7 @@ func writePair(home string, chain []*x509.Certificate, key []byte) (bool, error)
 	if old, err := os.ReadFile(files.Certificate); err == nil && string(old) == string(text) {
 		return false, nil
 	}
-	return true, replaceFile(files.Certificate, text)
+	return true, home.Replace(files.Certificate, newFile, text)
 }
 
 // readIdentity reads what a member shows and trusts.

@@ -27,6 +27,7 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"omca/ca"
+	"omca/internal/home"
 	"omca/internal/object"
 	"omca/internal/registry"
 	"omca/internal/store"
@@ -159,7 +160,7 @@ func newModelWorld(t *testing.T) *modelWorld {
 		requests: make(map[string][]crypto.Signer), asked: make(map[pki.Serial][]byte),
 	}
 	w.time.Store(w.at.UnixNano())
-	if err := makeHome(w.home); err != nil {
+	if err := home.Make(w.home); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.start(); err != nil {

@@ -24,6 +24,7 @@ import (
 	"omca/internal/enforce"
 	"omca/internal/feed"
 	"omca/internal/hint"
+	"omca/internal/home"
 	"omca/internal/object"
 	"omca/internal/openid"
 	"omca/internal/registry"
@@ -154,7 +155,7 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	if err := makeHome(c.Home); err != nil {
+	if err := home.Make(c.Home); err != nil {
 		return nil, err
 	}
 	c.panics = background.New(c.Now, c.Log)
@@ -219,21 +220,6 @@ func (c *Config) sameNode() error {
 		return hint.With(fmt.Errorf("%s is node %q of its cluster, not %q", c.Home, m.Node, c.NodeName), "leave the name out: it is for the first start")
 	}
 	c.NodeName = m.Node
-	return nil
-}
-
-// makeHome makes the directory, or checks that nobody else can look into it.
-func makeHome(home string) error {
-	if err := os.MkdirAll(home, 0o700); err != nil {
-		return fmt.Errorf("home: %w", err)
-	}
-	info, err := os.Stat(home)
-	if err != nil {
-		return fmt.Errorf("home: %w", err)
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return hint.With(fmt.Errorf("home %s: mode %04o lets others in, expected 0700", home, mode), "chmod 700 %s", home)
-	}
 	return nil
 }
 
@@ -354,8 +340,8 @@ func readPassphrase(name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("passphrase: %w", err)
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, hint.With(fmt.Errorf("passphrase file %s: mode %04o lets others read it, expected 0600", name, mode), "chmod 600 %s", name)
+	if err := home.CheckMode(info, home.OthersUse, "read it"); err != nil {
+		return nil, hint.With(fmt.Errorf("passphrase file %s: %w", name, err), "chmod 600 %s", name)
 	}
 	text, err := os.ReadFile(name)
 	if err != nil {

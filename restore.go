@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"omca/internal/hint"
+	"omca/internal/home"
 	"omca/internal/registry"
 	"omca/internal/seal"
 	"omca/internal/store/bolt"
@@ -163,17 +164,15 @@ func newMaster(dir, passphraseFile string) (seal.Master, error) {
 }
 
 // moveHome gives the finished home its name.
-func moveHome(made, home string) error {
-	if err := os.Remove(home); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func moveHome(made, to string) error {
+	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("home: %w", err)
 	}
-	if err := os.Rename(made, home); err != nil {
+	if err := os.Rename(made, to); err != nil {
 		return fmt.Errorf("home: %w", err)
 	}
-	dir, err := os.Open(filepath.Dir(home))
-	if err != nil {
+	if err := home.Sync(filepath.Dir(to)); err != nil {
 		return fmt.Errorf("home: %w", err)
 	}
-	defer dir.Close() // it was read only
-	return dir.Sync()
+	return nil
 }

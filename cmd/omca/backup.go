@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"filippo.io/age"
 	"github.com/urfave/cli/v2"
@@ -16,6 +15,7 @@ import (
 	"omca"
 	"omca/internal/client"
 	"omca/internal/hint"
+	"omca/internal/home"
 )
 
 const maxIdentity = 64 << 10 // bytes of a file with identities of age
@@ -131,30 +131,11 @@ func (k backupKey) write(ctx context.Context, api *client.Client, w io.Writer) e
 }
 
 // writeWhole writes a file that is not there yet and that nobody else can read, and gives it its name when all of it is there.
-func writeWhole(name string, write func(io.Writer) error) (err error) {
+func writeWhole(name string, write func(io.Writer) error) error {
 	if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
 		return hint.With(fmt.Errorf("%s is there already", name), "name another file, or remove this one")
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".omca-backup-") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
-		}
-	}()
-	if err := write(f); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	// A link is refused when the name was taken meanwhile; a rename would not be.
-	if err := os.Link(f.Name(), name); err != nil {
-		return err
-	}
-	return errors.Join(os.Remove(f.Name()), f.Close())
+	return home.Create(name, ".omca-backup-", func(f *os.File) error { return write(f) })
 }
 
 func restore(ctx context.Context, c *call) error {

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"omca/internal/hint"
+	"omca/internal/home"
 	"omca/internal/wire"
 	"omca/usr/clustercockpit"
 )
@@ -105,21 +105,11 @@ func makeKeypair(_ context.Context, c *call) error {
 
 // writeSecret writes a file that is not there yet and that nobody else can read. A file that is half written is removed.
 func writeSecret(name, text string) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	err := home.WriteNew(name, []byte(text))
 	if errors.Is(err, fs.ErrExist) {
 		return hint.With(fmt.Errorf("%s is there already, and a key is never overwritten", name), "name another file, or remove this one")
 	}
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(name))
-	}
-	return nil
+	return err
 }
 
 // convertKey prints a public key, also that of a private one.

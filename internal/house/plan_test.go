@@ -27,7 +27,7 @@ func plan() map[string]room {
 		own:   []string{"ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/object", "internal/registry", "internal/join", "internal/hint", "internal/text", "internal/wire"},
 		never: []string{bolt, etcd, cli},
 	}
-	driver := room{own: []string{"internal/store", "internal/store/internal/ring"}, never: []string{"net/http", cli}}
+	driver := room{own: []string{"internal/home", "internal/store", "internal/store/internal/ring"}, never: []string{"net/http", cli}}
 	return map[string]room{
 		"":            {own: []string{"*"}, never: []string{"flag", cli}, outer: true},
 		"pki":         {never: []string{"os", "net/http", "log", cli, bolt, etcd}},
@@ -48,6 +48,7 @@ func plan() map[string]room {
 		"internal/background":          {never: []string{"os", "net"}},
 		"internal/trail":               {never: []string{"os", "net"}},
 		"internal/hint":                {never: []string{"os", "net"}},
+		"internal/home":                {own: []string{"internal/hint"}, never: []string{"net", "log", "flag", cli, bolt, etcd}},
 		"internal/wire":                {never: []string{"os", "net/http", "log", "fmt", cli, bolt, etcd}},
 		"internal/text":                {never: []string{"os", "net", "log", cli}},
 		"internal/store":               {never: []string{"net/http", cli}},
@@ -57,7 +58,7 @@ func plan() map[string]room {
 		"internal/store/bolt":          driver,
 		"internal/store/etcd":          driver,
 		"internal/store/etcd/etcdtest": {probe: true},
-		"internal/store/replica":       {own: []string{"internal/background", "internal/store", "internal/store/bolt"}, never: []string{"net/http", cli, bolt, etcd}},
+		"internal/store/replica":       {own: []string{"internal/background", "internal/home", "internal/store", "internal/store/bolt"}, never: []string{"net/http", cli, bolt, etcd}},
 		"internal/join":                {never: []string{"os", "net/http", "log", "flag", cli, bolt, etcd}},
 		"internal/member":              {own: []string{"internal/background", "internal/hint"}, never: []string{"flag", cli}},
 		"internal/clustercockpit": {
@@ -66,7 +67,7 @@ func plan() map[string]room {
 		},
 		"internal/enforce": {own: []string{"ca", "crl", "pki"}, never: []string{"os", "net", "net/http", cli, bolt, etcd}},
 		"internal/object":  {own: []string{"ca", "pki", "usr", "internal/hint"}, never: []string{"os", "net/http", "log", cli, bolt, etcd}},
-		"internal/seal":    {own: []string{"internal/hint"}, never: []string{"net", "net/http", "log", cli, bolt, etcd}},
+		"internal/seal":    {own: []string{"internal/hint", "internal/home"}, never: []string{"net", "net/http", "log", cli, bolt, etcd}},
 		"internal/registry": {
 			own:   []string{"internal/background", "internal/store", "internal/seal", "internal/object", "internal/join", "ca", "usr", "usr/session", "usr/token", "crl", "pki", "internal/hint"},
 			never: []string{"os", "net/http", cli, bolt, etcd},
@@ -74,12 +75,12 @@ func plan() map[string]room {
 		"internal/feed":     {own: []string{"internal/background", "crl", "pki", "internal/hint", "internal/outbound"}, never: []string{"flag", cli, bolt, etcd}},
 		"internal/openid":   {own: []string{"internal/background", "usr", "internal/hint", "internal/outbound"}, never: []string{"os", "flag", cli, bolt, etcd}},
 		"internal/outbound": {own: []string{"internal/hint"}, never: []string{"os", "log", "flag", cli, bolt, etcd}},
-		"internal/offline":  {own: []string{"pki", "pki/flocker"}, never: []string{"net/http", "log", cli, bolt, etcd}},
+		"internal/offline":  {own: []string{"internal/home", "pki", "pki/flocker"}, never: []string{"net/http", "log", cli, bolt, etcd}},
 		"internal/api":      doors,
 		"internal/console":  {own: []string{"internal/api", "internal/text", "internal/wire", "crl", "pki", "usr"}, never: []string{bolt, etcd, cli, "os"}},
 		"internal/client":   {own: []string{"internal/hint", "internal/wire"}, never: []string{cli, bolt, etcd}},
-		"internal/remote":   {own: []string{"internal/client", "internal/hint"}, never: []string{"net/http", cli, bolt, etcd}},
-		"cmd/omca":          {own: []string{"", "internal/client", "internal/openid/login", "internal/hint", "internal/offline", "internal/outbound", "internal/remote", "internal/text", "internal/wire", "pki/flocker", "pki/lint", "usr/clustercockpit"}, never: []string{bolt, etcd}, outer: true},
+		"internal/remote":   {own: []string{"internal/client", "internal/hint", "internal/home"}, never: []string{"net/http", cli, bolt, etcd}},
+		"cmd/omca":          {own: []string{"", "internal/client", "internal/openid/login", "internal/hint", "internal/home", "internal/offline", "internal/outbound", "internal/remote", "internal/text", "internal/wire", "pki/flocker", "pki/lint", "usr/clustercockpit"}, never: []string{bolt, etcd}, outer: true},
 
 		"internal/openid/login":      {own: []string{"internal/openid", "internal/hint", "internal/outbound"}, never: []string{"os", "flag", cli, bolt, etcd}},
 		"internal/openid/openidtest": {probe: true},

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"omca/internal/home"
 	"omca/pki"
 	"omca/pki/flocker"
 	"omca/pki/lint"
@@ -65,7 +66,7 @@ func killed(dir string, n int) error {
 		return err
 	}
 	for i, ending := range []string{".crt", ".key"} {
-		if err := writeSecret(filepath.Join(p.stage, "alice"+ending), []byte("text "+ending)); err != nil {
+		if err := home.WriteNew(filepath.Join(p.stage, "alice"+ending), []byte("text "+ending)); err != nil {
 			return err
 		}
 		if i < n {

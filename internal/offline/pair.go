@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"omca/internal/home"
 	"omca/pki"
 	"omca/pki/flocker"
 )
@@ -43,7 +44,7 @@ func newPair(dir, name string) (*pair, error) {
 	}
 	defer around.Close() // and with it the lock
 	// Under the lock, so that nobody takes the new stage for one left behind.
-	locked := lockFile(around, syscall.LOCK_EX) == nil
+	locked := home.Lock(around) == nil
 	if locked {
 		if err := sweep(dir); err != nil {
 			return nil, p.fail(".crt", err)
@@ -65,7 +66,7 @@ func newPair(dir, name string) (*pair, error) {
 		p.lock, err = os.Open(p.stage)
 	}
 	if err == nil && locked {
-		err = lockFile(p.lock, syscall.LOCK_EX|syscall.LOCK_NB)
+		err = home.TryLock(p.lock)
 	}
 	if err != nil {
 		p.discard()
@@ -101,7 +102,7 @@ func (p *pair) putTexts(cert, key []byte) error {
 		ending string
 		text   []byte
 	}{{".crt", cert}, {".key", key}} {
-		if err := writeSecret(filepath.Join(p.stage, p.name+f.ending), f.text); err != nil {
+		if err := home.WriteNew(filepath.Join(p.stage, p.name+f.ending), f.text); err != nil {
 			return p.fail(f.ending, err)
 		}
 	}
@@ -112,7 +113,7 @@ func (p *pair) putTexts(cert, key []byte) error {
 		}
 		p.placed = append(p.placed, p.path(ending))
 	}
-	if err := syncDirectory(p.dir); err != nil {
+	if err := home.Sync(p.dir); err != nil {
 		p.takeBack()
 		return p.fail(".crt", err)
 	}
@@ -138,22 +139,6 @@ func (p *pair) discard() {
 	}
 }
 
-// writeSecret writes a new file with mode 0600, whatever the umask, to the disk.
-func writeSecret(path string, text []byte) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := f.Chmod(0o600); err != nil {
-		return err
-	}
-	if _, err := f.Write(text); err != nil {
-		return err
-	}
-	return f.Sync()
-}
-
 // place gives the file at from the name to, unless there is one. Where the file
 // system has no links it is copied.
 func place(from, to string) error {
@@ -168,10 +153,7 @@ func place(from, to string) error {
 	if err != nil {
 		return err
 	}
-	if err = writeSecret(to, text); err != nil && !errors.Is(err, fs.ErrExist) {
-		err = errors.Join(err, ignoreMissing(os.Remove(to)))
-	}
-	return err
+	return home.WriteNew(to, text)
 }
 
 func ignoreMissing(err error) error {
@@ -179,23 +161,6 @@ func ignoreMissing(err error) error {
 		return nil
 	}
 	return err
-}
-
-func syncDirectory(dir string) (err error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	return d.Sync()
-}
-
-func lockFile(f *os.File, how int) error {
-	for {
-		if err := syscall.Flock(int(f.Fd()), how); !errors.Is(err, syscall.EINTR) {
-			return err
-		}
-	}
 }
 
 // sweep takes back what processes that were killed have left half done in dir.
@@ -231,7 +196,7 @@ func undo(dir, stage string) error {
 		return err
 	}
 	defer lock.Close() // only read
-	if err := lockFile(lock, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := home.TryLock(lock); err != nil {
 		return nil //nolint:nilerr // its owner lives
 	}
 	prepared, err := os.ReadDir(stage)

@@ -10,19 +10,18 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"omca/internal/hint"
+	"omca/internal/home"
 )
 
 const (
 	bookName = "contexts.yaml"
 	maxFile  = 1 << 20 // bytes of any file that is read here
-
-	othersWrite = 0o022
-	othersRead  = 0o077
 
 	lockTime  = 90 * time.Second // another command renews a token meanwhile: as long as a server may take to answer, and more
 	lockPause = 10 * time.Millisecond
@@ -35,7 +34,7 @@ type Dir string
 // that is damaged in another way is an error: what would be called instead is anybody's guess.
 func (d Dir) Load() (*Book, error) {
 	file := filepath.Join(string(d), bookName)
-	text, err := readFile(file, othersWrite)
+	text, err := readFile(file, home.OthersWrite)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &Book{}, nil
 	}
@@ -105,7 +104,7 @@ func (d Dir) Forget(name string) error {
 }
 
 // ReadSecret reads a file that holds a secret: nobody but its owner may read it. A pipe has no mode that matters.
-func ReadSecret(file string) ([]byte, error) { return readFile(file, othersRead) }
+func ReadSecret(file string) ([]byte, error) { return readFile(file, home.OthersUse) }
 
 // readFile reads a file of ours, unless its mode gives others what they must not have.
 func readFile(file string, others fs.FileMode) ([]byte, error) {
@@ -118,8 +117,8 @@ func readFile(file string, others fs.FileMode) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if mode := info.Mode(); mode.IsRegular() && mode.Perm()&others != 0 {
-		return nil, hint.With(fmt.Errorf("%s: mode %04o lets others in, expected 0600", file, mode.Perm()), "chmod 600 %s", file)
+	if err := home.CheckMode(info, others, "in"); err != nil && info.Mode().IsRegular() {
+		return nil, hint.With(fmt.Errorf("%s: %w", file, err), "chmod 600 %s", file)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
@@ -131,26 +130,12 @@ func readFile(file string, others fs.FileMode) ([]byte, error) {
 	return text, nil
 }
 
-// writeFile replaces a file by another one with this text: whoever reads sees the one or the other, and so does who starts after a
-// crash. A link stays, and leads to the new one.
-func writeFile(file string, text []byte) (err error) {
+// writeFile replaces a file. A symbolic link stays, and leads to the new file.
+func writeFile(file string, text []byte) error {
 	if target, err := filepath.EvalSymlinks(file); err == nil {
 		file = target
 	}
-	f, err := os.CreateTemp(filepath.Dir(file), ".omca-*") // 0600, and never one that is there
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), file)
+	return home.Replace(file, ".omca-*", text)
 }
 
 // locked runs what changes files in dir while nobody else does.
@@ -163,12 +148,12 @@ func locked(ctx context.Context, dir string, change func() error) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, lockTime, fmt.Errorf("%s: another command has it locked for more than %s", dir, lockTime))
 	defer cancel()
 	for {
-		ours, err := tryLock(f)
-		if err != nil {
-			return fmt.Errorf("locking %s: %w", dir, err)
-		}
-		if ours {
+		err := home.TryLock(f)
+		switch {
+		case err == nil, cannotLock(err):
 			return change()
+		case !errors.Is(err, home.ErrLocked):
+			return fmt.Errorf("locking %s: %w", dir, err)
 		}
 		select {
 		case <-time.After(lockPause):
@@ -176,4 +161,10 @@ func locked(ctx context.Context, dir string, change func() error) (err error) {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// cannotLock tells whether a file system has no locks for a directory, as some on the network. The change goes without one: at worst
+// a token is renewed twice.
+func cannotLock(err error) bool {
+	return errors.Is(err, syscall.ENOLCK) || errors.Is(err, syscall.EBADF) || errors.Is(err, errors.ErrUnsupported)
 }

@@ -10,11 +10,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/crypto/argon2"
 
 	"omca/internal/hint"
+	"omca/internal/home"
 )
 
 // ErrMaster is a master key that is not the one that wrapped the keyring, or a
@@ -126,35 +126,12 @@ func CreateFileMaster(name string) (Master, error) {
 	return m, nil
 }
 
-// writeNew writes a file that appears whole under its name, or not at all: a
-// start that is cut short must not leave half a key. Unlike a rename, a link
-// never replaces what is there.
-func writeNew(name string, text []byte) (err error) {
-	dir := filepath.Dir(name)
-	f, err := os.CreateTemp(dir, ".seal-*") // O_EXCL, 0600
-	if err != nil {
+// writeNew writes a new file, whole or not at all: a start that is cut short must not leave half a key.
+func writeNew(name string, text []byte) error {
+	return home.Create(name, ".seal-*", func(f *os.File) error {
+		_, err := f.Write(text)
 		return err
-	}
-	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(f.Name(), name); err != nil {
-		return err
-	}
-	if err := syncDir(dir); err != nil {
-		return errors.Join(err, os.Remove(name))
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	})
 }
 
 // OpenFileMaster reads the file that CreateFileMaster made; [os.ErrNotExist]

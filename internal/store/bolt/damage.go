@@ -8,8 +8,8 @@ import (
 	"runtime/debug"
 
 	"go.etcd.io/bbolt"
-	"golang.org/x/sys/unix"
 
+	"omca/internal/home"
 	"omca/internal/store"
 )
 
@@ -95,7 +95,7 @@ func (s *Store) shut() error {
 // giveUp closes a file that bbolt may have closed already, or else has mapped:
 // the mapping would keep the lock.
 func giveUp(f *os.File) error {
-	unlocked := unix.Flock(int(f.Fd()), unix.LOCK_UN)
+	unlocked := home.Unlock(f)
 	closed := f.Close()
 	if errors.Is(closed, fs.ErrClosed) {
 		return nil

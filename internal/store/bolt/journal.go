@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"omca/internal/home"
 	"omca/internal/store"
 )
 
@@ -92,7 +93,7 @@ func newJournal(path string, magic uint32, d disk) (j *journal, err error) {
 			return j, err
 		}
 	}
-	return j, syncDir(filepath.Dir(path))
+	return j, home.Sync(filepath.Dir(path))
 }
 
 func openJournal(path string, which, flag int) (*os.File, int64, error) {

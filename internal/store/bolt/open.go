@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 
 	"go.etcd.io/bbolt"
-	"golang.org/x/sys/unix"
 
+	"omca/internal/home"
 	"omca/internal/store"
 	"omca/internal/store/internal/ring"
 )
@@ -108,14 +108,14 @@ func (s *Store) load() error {
 	if rev == 0 {
 		// Nothing was ever stored: whoever created the file may have been
 		// stopped before its name was durable.
-		return syncDir(filepath.Dir(s.path))
+		return home.Sync(filepath.Dir(s.path))
 	}
 	return nil
 }
 
 func describe(path string, err error) error {
 	switch {
-	case errors.Is(err, unix.EWOULDBLOCK):
+	case errors.Is(err, home.ErrLocked):
 		return fmt.Errorf("%w: %s", store.ErrLocked, path)
 	case isFull(err):
 		return fmt.Errorf("%w: opening %s: %w", store.ErrFull, path, err)
@@ -137,41 +137,25 @@ func options(openFile func(string, int, os.FileMode) (*os.File, error)) *bbolt.O
 // create makes an empty store where there is none. It is made under another
 // name and then linked, so that what stands at path is a whole store at any
 // time, on a full disk too, and of two processes one finds the other's.
-func create(path string, name []byte) (err error) {
+func create(path string, name []byte) error {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // O_EXCL, 0600
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
-	if err := f.Close(); err != nil {
-		return err
-	}
-	db, err := bbolt.Open(f.Name(), 0o600, options(nil))
-	if err != nil {
-		return err
-	}
-	made := db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucket(name)
-		return err
+	err := home.Create(path, filepath.Base(path)+".new-*", func(f *os.File) error {
+		db, err := bbolt.Open(f.Name(), 0o600, options(nil))
+		if err != nil {
+			return err
+		}
+		made := db.Update(func(tx *bbolt.Tx) error {
+			_, err := tx.CreateBucket(name)
+			return err
+		})
+		return errors.Join(made, db.Close())
 	})
-	if err := errors.Join(made, db.Close()); err != nil {
-		return err
+	if errors.Is(err, fs.ErrExist) {
+		return nil
 	}
-	if err := os.Link(f.Name(), path); !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return err
 }
 
 // openFile is called by bbolt. It locks the very file that it has opened, as
@@ -181,8 +165,7 @@ func openFile(path string, flag int, mode os.FileMode) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if err == nil {
+	if err = home.TryLock(f); err == nil {
 		err = checkFile(f)
 	}
 	if err != nil {
@@ -214,10 +197,8 @@ func checkMode(f *os.File) (fs.FileInfo, error) {
 		return nil, err
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("not a regular file but %s", info.Mode())
-	case info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("mode %#o lets others than the owner use it, expected 0600", info.Mode().Perm())
 	}
-	return info, nil
+	return info, home.CheckMode(info, home.OthersUse, "than the owner use it")
 }
 
 // state returns the revision of bbolt and the journal that it says is in use,

@@ -16,6 +16,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+
+	"omca/internal/home"
 )
 
 const (
@@ -237,12 +239,13 @@ func readSecret(name string) ([]byte, error) {
 	}
 	defer f.Close() // it was read only
 	info, err := f.Stat()
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
-	case info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("store: %s: mode %04o lets others read it, expected 0600", name, info.Mode().Perm())
-	case info.Size() > 1<<20:
+	}
+	if err := home.CheckMode(info, home.OthersUse, "read it"); err != nil {
+		return nil, fmt.Errorf("store: %s: %w", name, err)
+	}
+	if info.Size() > 1<<20 {
 		return nil, fmt.Errorf("store: %s has %d bytes, at most a megabyte expected", name, info.Size())
 	}
 	text := make([]byte, info.Size())

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"omca/internal/home"
 )
 
 // saveEvery is how often the time of the last word goes to the disk: a node that
@@ -42,25 +44,13 @@ func readNote(copyPath string) (note, error) {
 var errNoOrigin = errors.New("it is to name the store and the copy")
 
 // writeNote replaces the note as a whole.
-func writeNote(copyPath string, n note) (err error) {
+func writeNote(copyPath string, n note) error {
 	text, err := json.Marshal(n)
 	if err != nil {
 		return err
 	}
 	path := notePath(copyPath)
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // O_EXCL, 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return home.Replace(path, filepath.Base(path)+".new-*", text)
 }
 
 // save has the disk hold the copy, and then when it was current.
