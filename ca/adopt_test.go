@@ -139,7 +139,12 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-func (w *world) setNow(at time.Time) { w.now = at }
+// setNow sets the clock, also while something in the background looks at it.
+func (w *world) setNow(at time.Time) {
+	w.clock.Lock()
+	defer w.clock.Unlock()
+	w.now = at
+}
 
 // Certificates that name no key that signed them are revoked like others.
 func TestAdoptedIsRevoked(t *testing.T) {

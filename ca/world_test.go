@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type world struct {
 	t       testing.TB
 	objects *registry.Store
 	log     *bytes.Buffer
+	clock   sync.Mutex // guards now, where it is set while something runs
 	now     time.Time
 	more    []*ca.Authority // over the same objects
 }
@@ -57,7 +59,11 @@ func openWorld(t testing.TB, db store.Store, home string) (*world, error) {
 			return nil, err
 		}
 	}
-	clock := func() time.Time { return w.now }
+	clock := func() time.Time {
+		w.clock.Lock()
+		defer w.clock.Unlock()
+		return w.now
+	}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	w.objects, err = registry.OpenStore(t.Context(), registry.StoreConfig{Store: db, Master: master, Now: clock, Log: log})
 	if err != nil {
