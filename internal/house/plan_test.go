@@ -54,7 +54,7 @@ func plan() map[string]room {
 		"internal/store":               {never: []string{"net/http", cli}},
 		"internal/store/internal/ring": {own: []string{"internal/store"}, never: []string{"os", "net", cli}},
 		"internal/store/storetest":     {own: []string{"internal/store"}, never: []string{"net/http", cli}, probe: true},
-		"internal/store/mem":           driver,
+		"internal/store/mem":           {own: []string{"internal/store", "internal/store/internal/ring"}, never: driver.never},
 		"internal/store/bolt":          driver,
 		"internal/store/etcd":          driver,
 		"internal/store/etcd/etcdtest": {probe: true},
