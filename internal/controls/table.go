@@ -300,6 +300,8 @@ func table() []control {
 			[]cut{{"ca/quota.go", " - (al.issued - before); {", " - 0*(al.issued - before); {"}}},
 		{"member-set-back", "internal/member", "TestSetBack", "etcd has stopped", "what a member says whose home was put back",
 			[]cut{{"internal/member/member.go", "strings.Contains(why.Error(), setBack)", "false"}}},
+		{"member-damaged", "internal/member", "TestDamagedAtStart", "panic: test executed panic(nil) or runtime.Goexit", "the goroutine in which etcd starts",
+			[]cut{{"internal/member/member.go", "\tstarted, err := m.startEtcd()\n", "\tstarted, err := embed.StartEtcd(m.etcdConfig())\n"}}},
 		{"member-ahead", "internal/member", "TestOthersSetBack", "panic: need non-empty snapshot", "the look at what the others have before a member takes part",
 			[]cut{{"internal/member/member.go", "\tif err := m.ahead(); err != nil {\n\t\treturn nil, err\n\t}\n", ""}}},
 		{"member-differs", "internal/member", "TestDiffers", "n3 goes on", "the comparison with a leader that has something else",

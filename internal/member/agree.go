@@ -68,7 +68,7 @@ func (a agreement) with(changed <-chan struct{}) {
 	for looks := agreeLooks; ; {
 		at := a.leaderURL()
 		if at == "" {
-			return // this member leads, or nobody does
+			return // this member leads, or there is no leader
 		}
 		behind, err := a.compare(at, had)
 		switch {
@@ -95,7 +95,7 @@ func (a agreement) with(changed <-chan struct{}) {
 	}
 }
 
-// leaderURL is where another member leads; "" when this one does, or nobody.
+// leaderURL is where another member leads; "" when this one does, or there is no leader.
 func (a agreement) leaderURL() string {
 	for _, i := range a.m.Members() {
 		if i.Leader && i.Name != a.m.config.Name {

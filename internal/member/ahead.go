@@ -21,8 +21,10 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/schema"
 )
 
-// lackingMost is for what others say before this member takes part.
-const lackingMost = 3 * time.Second
+const (
+	aheadMost   = 15 * time.Second // for the others to apply what is here, before this member takes part
+	lackingMost = 3 * time.Second  // for one answer of each
+)
 
 // ahead waits until the others have what is in the directory of this member, before it takes
 // part. When enough of them answer to go on without it, and go on without what it has, they
@@ -38,20 +40,23 @@ func (m *Member) ahead() error {
 		return err
 	}
 	defer client.CloseIdleConnections()
-	for looks := agreeLooks; ; looks-- {
+	late := time.NewTimer(aheadMost)
+	defer late.Stop()
+	for {
 		lack, have := was.lacking(m, client)
-		switch {
-		case have > 0 || lack <= was.members/2:
+		if have > 0 || lack <= was.members/2 {
 			return nil
-		case looks == 0:
-			return othersSetBack(fmt.Errorf("%d of the other members do not have revision %d", lack, was.rev))
 		}
-		time.Sleep(agreePause)
+		select {
+		case <-late.C:
+			return othersSetBack(fmt.Errorf("%d of the other members do not have revision %d", lack, was.rev))
+		case <-time.After(agreePause):
+		}
 	}
 }
 
-// lacking asks the other members whether they have what was here. Who does not answer is not
-// counted.
+// lacking asks the other members whether they have what was here. A member without an answer is
+// not counted.
 func (was past) lacking(m *Member, client *http.Client) (lack, have int) {
 	ctx, cancel := context.WithTimeout(context.Background(), lackingMost)
 	defer cancel()
@@ -151,7 +156,7 @@ func readPast(dir, name string) (was past, err error) {
 			return nil
 		}
 		if last, _ := keys.Cursor().Last(); len(last) >= 8 {
-			was.rev = int64(binary.BigEndian.Uint64(last)) //nolint:gosec // revisions are positive
+			was.rev = int64(binary.BigEndian.Uint64(last)) // never negative
 		}
 		return members.ForEach(func(_, value []byte) error {
 			var m membership.Member

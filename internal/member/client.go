@@ -70,8 +70,9 @@ func attach[R, A any](ctx context.Context, s *etcdserver.EtcdServer, r R, call f
 	defer cancel()
 	answered := make(chan answer, 1)
 	s.GoAttach(func() {
-		a, err := call(ctx, r)
-		answered <- answer{a, err}
+		is := answer{err: rpctypes.ErrGRPCStopped} // where etcd would panic, the goroutine ends inside of the call
+		defer func() { answered <- is }()
+		is.a, is.err = call(ctx, r)
 	})
 	select {
 	case is := <-answered:

@@ -3,6 +3,7 @@ package member
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"strings"
@@ -23,9 +24,23 @@ func zapTo(log *slog.Logger, ended, broke func(error)) *zap.Logger {
 type breaking struct{ broke func(error) }
 
 // OnWrite does not return: etcd relies on that.
-func (b breaking) OnWrite(e *zapcore.CheckedEntry, _ []zapcore.Field) {
-	b.broke(errors.New(e.Message))
+func (b breaking) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
+	why := errors.New(e.Message)
+	if err := errorIn(fields); err != nil {
+		why = fmt.Errorf("%w: %w", why, err)
+	}
+	b.broke(why)
 	runtime.Goexit()
+}
+
+// errorIn returns the error among the fields of an event; nil when there is none.
+func errorIn(fields []zapcore.Field) error {
+	for _, f := range fields {
+		if err, ok := f.Interface.(error); ok {
+			return err
+		}
+	}
+	return nil
 }
 
 // core is a zapcore.Core.
@@ -63,10 +78,8 @@ func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	if besides(e.Message) {
 		return nil
 	}
-	for _, f := range fields {
-		if err, ok := f.Interface.(error); ok && e.Message == serverError {
-			c.ended(err)
-		}
+	if err := errorIn(fields); err != nil && e.Message == serverError {
+		c.ended(err)
 	}
 	level := slog.LevelWarn
 	if e.Level >= zapcore.ErrorLevel {

@@ -182,8 +182,9 @@ type Member struct {
 	space   atomic.Bool
 	why     atomic.Pointer[error] // etcd has ended
 	broken  atomic.Bool           // etcd cannot stop any more: one of its goroutines has ended
-	halted  chan struct{}         // closed when etcd cannot go on: why says more
-	done    chan struct{}         // closed when etcd has ended, or cannot go on
+	halted  chan struct{}         // closed by halting when etcd cannot go on: why says more
+	halting func()
+	done    chan struct{} // closed when etcd has ended, or cannot go on
 }
 
 // Start starts the member and returns before it has found the others: wait for
@@ -205,20 +206,31 @@ func start(c Config) (*Member, error) {
 		return nil, err
 	}
 	m := &Member{config: c, ready: make(chan struct{}), halted: make(chan struct{}), done: make(chan struct{}), peers: newPeers(c)}
+	m.halting = sync.OnceFunc(func() { close(m.halted) })
 	if _, _, err := m.peers.own(); err != nil {
 		return nil, err
 	}
 	if err := m.ahead(); err != nil {
 		return nil, err
 	}
-	started, err := embed.StartEtcd(m.etcdConfig())
+	started, err := m.startEtcd()
 	if err != nil {
-		return nil, hint.With(fmt.Errorf("etcd in %s: %w", c.Dir, err), "it joins when one of %s answers and knows this node", strings.Join(others(c), ", "))
+		err = fmt.Errorf("etcd in %s: %w", c.Dir, err)
+		if known := others(c); hint.Of(err) == "" && len(known) > 0 {
+			err = hint.With(err, "it joins when one of %s answers and knows this node", strings.Join(known, ", "))
+		}
+		return nil, err
 	}
 	m.etcd = started
 	m.client = newClient(started.Server)
 	m.ended, m.end = context.WithCancel(context.Background())
-	m.keep("etcd", m.watch)
+	m.keep("etcd", func() {
+		defer close(m.done)
+		select {
+		case <-started.Server.StopNotify():
+		case <-m.halted:
+		}
+	})
 	m.load() // what was known when it stopped: those members may connect
 	m.server = m.peers.server(m.peers.onlyMembers(m.withRevision(etcdhttp.NewPeerHandler(started.GetLogger(), started.Server)), started.Server.IsIDRemoved))
 	m.keep("peers", func() {
@@ -232,20 +244,37 @@ func start(c Config) (*Member, error) {
 	return m, nil
 }
 
-// watch closes done when etcd has ended, or cannot go on.
-func (m *Member) watch() {
-	defer close(m.done)
+// startEtcd starts etcd in a goroutine of its own, which ends where etcd would panic.
+func (m *Member) startEtcd() (*embed.Etcd, error) {
+	type outcome struct {
+		etcd *embed.Etcd
+		err  error
+	}
+	started := make(chan outcome, 1)
+	m.work.Go(func() {
+		var o outcome
+		err := m.config.Panics.Guard("the start of etcd", func() (err error) {
+			o.etcd, err = embed.StartEtcd(m.etcdConfig())
+			return err
+		})
+		started <- outcome{o.etcd, err}
+	})
 	select {
-	case <-m.etcd.Server.StopNotify():
+	case o := <-started:
+		return o.etcd, o.err
 	case <-m.halted:
 	}
+	err := *m.why.Load()
+	if hint.Of(err) == "" {
+		err = hint.With(err, "the home is damaged: on another member omca cluster remove %s, then remove this home, and join anew; alone, restore the last backup", m.config.Name)
+	}
+	return nil, err
 }
 
 // halt notes why etcd cannot go on. Only the first reason counts.
 func (m *Member) halt(why error) {
-	if m.why.CompareAndSwap(nil, &why) {
-		close(m.halted)
-	}
+	m.why.CompareAndSwap(nil, &why)
+	m.halting()
 }
 
 // setBack is what etcd says of a log that ends before what its member acknowledged.

@@ -9,6 +9,10 @@ import (
 	"testing"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+	"go.etcd.io/etcd/server/v3/storage/datadir"
+	"go.etcd.io/etcd/server/v3/storage/schema"
+
 	"omca/internal/hint"
 	"omca/internal/member"
 )
@@ -69,7 +73,7 @@ func TestSetBack(t *testing.T) {
 }
 
 // TestOthersSetBack: when the directories of a majority are put back, the member that was not
-// says so and does not take part: what it has is not overwritten, and nobody panics.
+// says so and does not take part: what it has is not overwritten, and no member panics.
 func TestOthersSetBack(t *testing.T) {
 	t.Parallel()
 	others, ahead := overtaken(t, 5)
@@ -147,4 +151,29 @@ func overtaken(t *testing.T, commits int) (others []*node, ahead *node) {
 		within(t, 10*time.Second, "the two go on", func() bool { return put(t, others[0], "k", fmt.Sprint("other ", i)) == nil })
 	}
 	return others, ahead
+}
+
+// TestDamagedAtStart: etcd finds a value that it cannot read while it starts. Start returns that, and
+// does not end the goroutine of its caller.
+func TestDamagedAtStart(t *testing.T) {
+	t.Parallel()
+	n := newAuthority(t).form(t, "n1")[0]
+	if err := put(t, n, "k", "v"); err != nil {
+		t.Fatal(err)
+	}
+	n.Stop()
+	db := must[*bolt.DB](t)(bolt.Open(datadir.ToBackendFileName(n.config.Dir), 0o600, nil))
+	err := db.Update(func(tx *bolt.Tx) error {
+		keys := tx.Bucket(schema.Key.Name())
+		last, _ := keys.Cursor().Last()
+		return keys.Put(last, []byte("no such message"))
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	n.config.Listener = must[net.Listener](t)(net.Listen("tcp", strings.TrimPrefix(n.config.URL, "https://")))
+	_, err = member.Start(n.config)
+	if err == nil || !strings.Contains(err.Error(), "failed to unmarshal mvccpb.KeyValue: ") || !strings.Contains(hint.Of(err), "the home is damaged") {
+		t.Errorf("a damaged value: %v, hint %q", err, hint.Of(err))
+	}
 }
