@@ -153,24 +153,17 @@ func (s *Store) Records(ctx context.Context, q ca.Query) iter.Seq2[ca.Listed, er
 		if q.Key != nil {
 			octets = pki.KeyOctets(q.Key.PublicKey)
 		}
-		for {
-			page, err := s.db.Scan(ctx, r)
+		for e, err := range entriesIn(ctx, s.db, r) {
 			if err != nil {
 				yield(ca.Listed{}, err)
 				return
 			}
-			for _, e := range page.Entries {
-				listed, more, err := s.listed(ctx, q, octets, r.Prefix, e)
-				if err != nil {
-					yield(ca.Listed{}, err)
-					return
-				}
-				if !more || listed.Certificate != nil && !yield(listed, nil) {
-					return
-				}
-				r.After = e.Key
+			listed, more, err := s.listed(ctx, q, octets, r.Prefix, e)
+			if err != nil {
+				yield(ca.Listed{}, err)
+				return
 			}
-			if !page.More {
+			if !more || listed.Certificate != nil && !yield(listed, nil) {
 				return
 			}
 		}
@@ -220,34 +213,30 @@ func (s *Store) IssuedBy(ctx context.Context, by string, since time.Time) ([]tim
 	const ahead = 10 * time.Minute // the clocks of other nodes
 	last := prefixSerial + pki.SerialsFrom(s.now().Add(ahead))
 	var all []time.Time
-	for r := (store.Range{Prefix: prefixSerial, After: prefixSerial + pki.SerialsFrom(since)}); ; {
-		page, err := s.db.Scan(ctx, r)
+	first := store.Range{Prefix: prefixSerial, After: prefixSerial + pki.SerialsFrom(since)}
+	for e, err := range entriesIn(ctx, s.db, first) {
 		if err != nil {
 			return nil, err
 		}
-		for _, e := range page.Entries {
-			if r.After = e.Key; e.Key > last {
-				return all, nil
-			}
-			kept, err := s.db.Get(ctx, prefixCert+string(e.Value)+"/"+strings.TrimPrefix(e.Key, prefixSerial))
-			if errors.Is(err, store.ErrNotFound) {
-				continue // removed meanwhile
-			}
-			if err != nil {
-				return nil, err
-			}
-			h, _, err := decodeRecordHead(kept.Value)
-			if err != nil {
-				return nil, err
-			}
-			if h.By == by && !h.Again && h.At.After(since) {
-				all = append(all, h.At)
-			}
+		if e.Key > last {
+			break
 		}
-		if !page.More {
-			return all, nil
+		kept, err := s.db.Get(ctx, prefixCert+string(e.Value)+"/"+strings.TrimPrefix(e.Key, prefixSerial))
+		if errors.Is(err, store.ErrNotFound) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		h, _, err := decodeRecordHead(kept.Value)
+		if err != nil {
+			return nil, err
+		}
+		if h.By == by && !h.Again && h.At.After(since) {
+			all = append(all, h.At)
 		}
 	}
+	return all, nil
 }
 
 // CountRecords returns the size of the inventory. The first call reads the
@@ -261,16 +250,12 @@ func (s *Store) CountRecords(ctx context.Context) (int, error) {
 	}
 	s.records.Store(0) // before the scan: what is committed meanwhile may count twice, and is never left out
 	n := 0
-	for r := (store.Range{Prefix: prefixSerial}); ; {
-		page, err := s.db.Scan(ctx, r)
+	for _, err := range entries(ctx, s.db, prefixSerial) {
 		if err != nil {
 			return 0, err
 		}
-		n += len(page.Entries)
-		if !page.More {
-			s.counted = true
-			return int(s.records.Add(int64(n))), nil
-		}
-		r.After = page.Entries[len(page.Entries)-1].Key
+		n++
 	}
+	s.counted = true
+	return int(s.records.Add(int64(n))), nil
 }

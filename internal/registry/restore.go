@@ -547,8 +547,13 @@ func (r *restorer) unknown(ctx context.Context, prefix string, visit func(store.
 
 // entries are all that a store holds under a prefix, page by page.
 func entries(ctx context.Context, db Reader, prefix string) iter.Seq2[store.Entry, error] {
+	return entriesIn(ctx, db, store.Range{Prefix: prefix})
+}
+
+// entriesIn are all that a store holds in a range, page by page.
+func entriesIn(ctx context.Context, db Reader, r store.Range) iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
-		for r := (store.Range{Prefix: prefix}); ; {
+		for {
 			page, err := db.Scan(ctx, r)
 			if err != nil {
 				yield(store.Entry{}, err)

@@ -98,27 +98,20 @@ func (s *Store) EndSessions(ctx context.Context, sessions ...session.Session) er
 // Sessions implements [session.Store].
 func (s *Store) Sessions(ctx context.Context, user string) iter.Seq2[session.Session, error] {
 	return func(yield func(session.Session, error) bool) {
-		r := store.Range{Prefix: prefixSession}
+		prefix := prefixSession
 		if user != "" {
-			r.Prefix = sessionOfKey(user, "")
+			prefix = sessionOfKey(user, "")
 		}
-		for {
-			page, err := s.db.Scan(ctx, r)
+		for e, err := range entries(ctx, s.db, prefix) {
 			if err != nil {
 				yield(session.Session{}, err)
 				return
 			}
-			for _, e := range page.Entries {
-				r.After = e.Key
-				one, _, err := s.session(ctx, strings.TrimPrefix(e.Key, r.Prefix))
-				if errors.Is(err, session.ErrNone) {
-					continue // ended meanwhile
-				}
-				if !yield(one, err) || err != nil {
-					return
-				}
+			one, _, err := s.session(ctx, strings.TrimPrefix(e.Key, prefix))
+			if errors.Is(err, session.ErrNone) {
+				continue // ended meanwhile
 			}
-			if !page.More {
+			if !yield(one, err) || err != nil {
 				return
 			}
 		}

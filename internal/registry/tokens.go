@@ -372,28 +372,21 @@ func (s *Store) Tokens(ctx context.Context, q token.Query) iter.Seq2[token.Liste
 		if q.After != "" {
 			r.After = r.Prefix + q.After
 		}
-		for {
-			page, err := s.db.Scan(ctx, r)
+		for e, err := range entriesIn(ctx, s.db, r) {
 			if err != nil {
 				yield(token.Listed{}, err)
 				return
 			}
-			for _, e := range page.Entries {
-				r.After = e.Key
-				l := token.Listed{Cursor: strings.TrimPrefix(e.Key, r.Prefix)}
-				if q.Subject == "" {
-					l.Record, err = s.readToken(ctx, l.Cursor, e.Value)
-				} else if l.Record, err = s.tokenAt(ctx, l.Cursor); errors.Is(err, ca.ErrNotFound) {
-					continue // swept meanwhile
-				}
-				if err == nil && q.Subject != "" && l.Subject != q.Subject {
-					continue // of the machine's root, in the form of earlier builds
-				}
-				if !yield(l, err) || err != nil {
-					return
-				}
+			l := token.Listed{Cursor: strings.TrimPrefix(e.Key, r.Prefix)}
+			if q.Subject == "" {
+				l.Record, err = s.readToken(ctx, l.Cursor, e.Value)
+			} else if l.Record, err = s.tokenAt(ctx, l.Cursor); errors.Is(err, ca.ErrNotFound) {
+				continue // swept meanwhile
 			}
-			if !page.More {
+			if err == nil && q.Subject != "" && l.Subject != q.Subject {
+				continue // of the machine's root, in the form of earlier builds
+			}
+			if !yield(l, err) || err != nil {
 				return
 			}
 		}
