@@ -159,7 +159,7 @@ func (c *call) search() (func(ca.Record) bool, error) {
 	}
 	words := strings.Fields(strings.ToLower(text))
 	for i, word := range words {
-		if serial, err := pki.ParseSerial(word); err == nil && len(serial) >= leastSerial {
+		if serial, whole := wholeSerial(word); whole {
 			words[i] = string(serial) // without colons, as below
 		}
 	}
@@ -183,11 +183,17 @@ func (c *call) search() (func(ca.Record) bool, error) {
 // that are issued here have 40.
 const leastSerial = 32
 
+// wholeSerial reads a word of a search that is a serial number.
+func wholeSerial(word string) (serial pki.Serial, whole bool) {
+	serial, err := pki.ParseSerial(word)
+	return serial, err == nil && len(serial) >= leastSerial
+}
+
 // searched are the records to look at: where a word is the serial number of one, that one alone.
 func searched(ctx context.Context, authority *ca.Authority, search string, q ca.Query) iter.Seq2[ca.Listed, error] {
 	for _, word := range strings.Fields(search) {
-		serial, err := pki.ParseSerial(word)
-		if err != nil || len(serial) < leastSerial {
+		serial, whole := wholeSerial(word)
+		if !whole {
 			continue
 		}
 		r, err := authority.Record(ctx, serial)
