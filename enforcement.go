@@ -3,6 +3,7 @@ package omca
 import (
 	"context"
 	"crypto/x509"
+	"sync/atomic"
 
 	"omca/ca"
 	"omca/internal/enforce"
@@ -14,16 +15,18 @@ import (
 // newEnforcer makes what refuses revoked certificates.
 func (s *Server) newEnforcer() *enforce.Enforcer {
 	return enforce.New(enforce.Config{
-		Records: s.objects, Authorities: s.authority, Connections: connections{s}, Now: s.config.Now, Log: s.config.Log, Begin: s.run,
+		Records: s.objects, Authorities: s.authority, Connections: connections{&s.listener}, Now: s.config.Now, Log: s.config.Log, Begin: s.run,
 	})
 }
 
 // connections are those of the listener, once there is one. It implements [enforce.Connections].
-type connections struct{ *Server }
+type connections struct {
+	of *atomic.Pointer[listener.Listener]
+}
 
 // CloseCertificate is [listener.Listener.CloseCertificate].
 func (c connections) CloseCertificate(serial pki.Serial, lost func([][]*x509.Certificate) bool) int {
-	l := c.listener.Load()
+	l := c.of.Load()
 	if l == nil {
 		return 0
 	}
@@ -32,7 +35,7 @@ func (c connections) CloseCertificate(serial pki.Serial, lost func([][]*x509.Cer
 
 // CloseConnections is [listener.Listener.CloseConnections].
 func (c connections) CloseConnections(lost func([][]*x509.Certificate) bool) int {
-	l := c.listener.Load()
+	l := c.of.Load()
 	if l == nil {
 		return 0
 	}

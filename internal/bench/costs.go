@@ -15,7 +15,7 @@ const (
 	costManyAtMembers       = 3000      // the same, where three processes share the machine
 	costRounds, costEach    = 7, 150    // after one round to warm up
 	costConnections         = 8
-	costSettles             = 3 * time.Second // what is written behind the work, before and after
+	costSettles             = 3 * time.Second
 	costWanted              = "at most 1.2"
 	costNamespace, costUser = "/api/object/path/shop/sec/", "/api/object/path/system/usr/"
 )
@@ -170,7 +170,7 @@ func (b *bench) memberCosts(ctx context.Context) error {
 }
 
 func (b *bench) compareCosts(ctx context.Context, where string, objects int, few, many *site) error {
-	time.Sleep(costSettles)
+	time.Sleep(costSettles) // the daemon gives memory back, and writes its mark, behind the work that filled it
 	all := works()
 	ratios := make([][]float64, len(all))
 	atFew, atMany := make([][]time.Duration, len(all)), make([][]time.Duration, len(all))

@@ -39,7 +39,7 @@ type Config struct {
 	Log         *slog.Logger
 }
 
-// Profiles sign and verify the tokens for other services. It keeps nothing: the keys are objects.
+// Profiles sign and verify the tokens for other services. They keep nothing: the keys are objects.
 type Profiles struct{ config Config }
 
 // New returns the profiles.

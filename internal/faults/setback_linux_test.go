@@ -12,7 +12,7 @@ import (
 	"omca/internal/interop/lab"
 )
 
-// TestMembersSetBack puts the homes of members back from copies. Nobody panics, and every node
+// TestMembersSetBack puts the homes of members back from copies. No node panics, and every node
 // that noticed says how to go on.
 func TestMembersSetBack(t *testing.T) {
 	lab.Require(t, "ip")
@@ -138,7 +138,7 @@ func twoSetBack(t *testing.T, c *members) {
 	}
 	says(t, c.ends(t, 2), "node node3: the homes of most other members were put back", "hint: keep this home")
 
-	// What the two have is accepted on one, and who was revoked is revoked again. His certificate
+	// What the two have is accepted on one. The certificate of the user
 	// may not be there: then it was issued since, and is not accepted.
 	says(t, c.nodes[0].Run(t, "daemon", "accept-rollback", "--yes"), "accepted: ")
 	c.nodes[0].Run(t, "cluster", "remove", "node3", "--yes")
